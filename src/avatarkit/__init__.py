@@ -1,0 +1,45 @@
+"""
+avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar factory.
+"""
+
+from ._avatars import Avatar, ConnectionAware, MindAware
+from ._cache import AvatarCache
+from ._counter import ConnectionCounter
+from ._limit import ConnectionLimit
+from ._minds import MindGroup, MindRegistry
+from ._perconnection import PerConnection
+from ._realm import Block, Realm
+from ._session import Session
+from .errors import (
+    LoginAbandoned,
+    LoginRefused,
+    RealmClosed,
+    TooManyConnections,
+    UnsupportedInterface,
+)
+from .interfaces import IAvatarSource, IBlock, IConnectionAware, IMind, IMindAware
+
+__all__ = [
+    "Avatar",
+    "AvatarCache",
+    "Block",
+    "ConnectionAware",
+    "ConnectionCounter",
+    "ConnectionLimit",
+    "IAvatarSource",
+    "IBlock",
+    "IConnectionAware",
+    "IMind",
+    "IMindAware",
+    "LoginAbandoned",
+    "LoginRefused",
+    "MindAware",
+    "MindGroup",
+    "MindRegistry",
+    "PerConnection",
+    "Realm",
+    "RealmClosed",
+    "Session",
+    "TooManyConnections",
+    "UnsupportedInterface",
+]

@@ -1,0 +1,306 @@
+"""
+Blocks and a source together are a realm.
+
+A L{Realm} lays out, once, in which order its hooks run (its C{plan}), and starts a L{Session} for
+each login, which does the rest.
+What can be stacked (the blocks, L{AvatarCache<avatarkit.AvatarCache>},
+L{PerConnection<avatarkit.PerConnection>}) answers a L{Realm} when it is called with a target.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+from twisted.application.service import IService, Service
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred
+from zope.interface import Interface, implementer
+
+from ._awaiting import awaited
+from ._session import Answer, Hook, Session
+from ._sources import AvatarFactory, bottomSource
+from .errors import RealmClosed, UnsupportedInterface
+from .interfaces import IAvatarSource, IBlock
+
+__all__ = ["Block", "Realm", "Stackable", "Target"]
+
+
+class Stackable:
+    """
+    What is called with a target and answers a realm.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        """
+        Catch the slip that everyone makes with decorators: C{@Block} without the call.
+        """
+        if len(args) == 1 and _isTarget(args[0]) and not _takesOne(cls):
+            raise TypeError(
+                f"{cls.__name__} takes no target: write @{cls.__name__}() above it, with the call"
+            )
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        return super().__new__(cls)
+
+    def __call__(self, target: Target) -> Realm:
+        """
+        Stack this on a target.
+
+        @param target: a L{Realm} (this goes on top of it), an avatar factory (any callable of one
+            avatar ID: a class, a function, an async one), an L{IAvatarSource}, or any other
+            provider of L{IRealm}.
+        @raise TypeError: for anything else.
+        """
+        raise NotImplementedError
+
+    def asSource(self) -> Any:
+        """
+        Answer the L{IAvatarSource} that this is without a target.
+
+        @raise TypeError: if it is none.
+        """
+        raise TypeError(f"{self!r} is no target: call it with one first")
+
+
+def _isTarget(thing: object) -> bool:
+    return callable(thing) or IRealm.providedBy(thing) or IAvatarSource.providedBy(thing)
+
+
+def _takesOne(cls: type) -> bool:
+    """
+    Answer whether a class can be called with a single positional argument.
+    """
+    initialize: Any = cls.__init__  # type: ignore[misc]  # it is only looked at
+    if initialize is object.__init__:
+        return False
+    try:
+        inspect.signature(initialize).bind("self", "argument")
+    except TypeError:
+        return False
+    return True
+
+
+@implementer(IBlock)
+class Block(Stackable):
+    """
+    A block that does nothing yet: subclass it and say what it does at a login and a logout.
+
+    Each hook may answer a Deferred or a coroutine, and may raise; see L{IBlock} for what is
+    promised.  An instance may be stacked into several realms, and then spans them.
+
+    @cvar needsMinds: whether the block is useless where there are no minds, which is below an
+        L{AvatarCache<avatarkit.AvatarCache>}.
+    """
+
+    __slots__ = ()
+    needsMinds: ClassVar[bool] = False
+
+    def __call__(self, target: Target) -> Realm:
+        """
+        Answer a realm with this block on top.
+
+        @param target: see L{Realm}.
+        """
+        return Realm(target, blocks=[self])
+
+    def admit(self, session: Session) -> object:
+        """
+        A login begins: raise to refuse it.
+        """
+
+    def release(self, session: Session) -> object:
+        """
+        A session that was admitted has ended.
+        """
+
+    def attached(self, session: Session) -> object:
+        """
+        The session has its avatar: raise to refuse the login after all.
+        """
+
+    def detached(self, session: Session) -> object:
+        """
+        A session that was attached is ending.
+        """
+
+
+@implementer(IRealm)
+@attrs.define(eq=False, init=False, repr=False)
+class Realm:
+    """
+    Blocks stacked around a source: what a L{Portal<twisted.cred.portal.Portal>} asks for avatars.
+
+    C{block(target)} is short for C{Realm(target, blocks=[block])}.
+
+    @ivar blocks: the blocks, outermost first.
+    @ivar sources: what a session gets its avatar from, and what makes another one of that.
+    @ivar plan: what is done and undone in each session, in order.
+    """
+
+    blocks: tuple[Any, ...]
+    sources: tuple[Any, ...]
+    plan: tuple[Hook, ...]
+    _sessions: set[Session]
+    _refusing: bool
+
+    def __init__(
+        self, target: Target, *, blocks: Iterable[Any] = (), sources: Iterable[Any] = ()
+    ) -> None:
+        """
+        @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
+            callable of one avatar ID: a class, a function, an async one), an L{IAvatarSource}, or
+            any other provider of L{IRealm}.
+        @param blocks: L{IBlock} providers, outermost first.
+        @param sources: L{IAvatarSource} providers that replace the avatar that the target gives
+            (C{session.avatar}) by another one, in this order.
+        @raise TypeError: if the target or a block is none, or a block is stacked twice.
+        """
+        if isinstance(target, Realm):
+            self.blocks, below = (*blocks, *target.blocks), target.sources
+        elif isinstance(target, Stackable):
+            self.blocks, below = tuple(blocks), (target.asSource(),)
+        else:
+            self.blocks, below = tuple(blocks), (bottomSource(target),)
+        self.sources = (*below, *sources)
+        _check(self.blocks)
+        self.plan = (
+            (self._enter, self._leave),
+            *(hook for block in self.blocks for hook in _hook(block, "admit", "release")),
+            *((_acquire(source), source.release) for source in self.sources),
+            (Session.see, _nothing),
+            *(hook for b in reversed(self.blocks) for hook in _hook(b, "attached", "detached")),
+        )
+        self._sessions = set()
+        self._refusing = False
+
+    def __repr__(self) -> str:
+        parts = (*self.blocks, *reversed(self.sources))
+        return f"<Realm: {' over '.join(map(repr, parts))}>"
+
+    @property
+    def needsMinds(self) -> bool:
+        """
+        Whether something in here is useless below an L{AvatarCache<avatarkit.AvatarCache>}.
+        """
+        return any(getattr(part, "needsMinds", False) for part in (*self.blocks, *self.sources))
+
+    def requestAvatar(
+        self, avatarId: Hashable, mind: object, *interfaces: type[Interface]
+    ) -> Answer | Deferred[Answer]:
+        """
+        Log in.
+
+        @param avatarId: whose avatar; anything hashable.
+        @param mind: the client, or C{None}.
+        @param interfaces: what the avatar is to be seen through: the first one that fits.
+        @return: C{(interface, aspect, logout)}; a Deferred of it if something has to wait.
+        @raise UnsupportedInterface: if none of the interfaces fits, or there is none.
+        @raise RealmClosed: after L{close}.
+        @raise TypeError: if the avatar ID cannot be hashed.
+        """
+        try:
+            hash(avatarId)
+        except TypeError:
+            raise TypeError(f"an avatar ID has to be hashable, and {avatarId!r} is not") from None
+        if not interfaces:
+            raise UnsupportedInterface(
+                f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
+            )
+        return Session(self, avatarId, mind, interfaces).open()
+
+    def close(self) -> Deferred[None]:
+        """
+        Refuse logins from now on, log everybody out, and have the sources let go of their avatars.
+
+        A source that other realms share is closed for them as well.
+
+        @return: a Deferred that fires with C{None} when all of that is done.
+        """
+        self._refusing = True
+        return Deferred.fromCoroutine(self._close())
+
+    def service(self) -> IService:
+        """
+        Answer a service that closes the realm when it is stopped, for C{setServiceParent}.
+        """
+        return _RealmService(self)
+
+    async def _close(self) -> None:
+        sessions = list(self._sessions)
+        closings: list[Deferred[Any]] = [session.whenClosed() for session in sessions]
+        for session in sessions:
+            session.end(RealmClosed(avatarId=session.avatarId))
+        for closing in closings:
+            await closing
+        for source in reversed(self.sources):
+            waiting = awaited(source.close())
+            if waiting is not None:
+                await waiting
+
+    def _enter(self, session: Session) -> None:
+        if self._refusing:
+            raise RealmClosed(avatarId=session.avatarId)
+        self._sessions.add(session)
+
+    def _leave(self, session: Session) -> None:
+        self._sessions.remove(session)
+
+
+#: What can be stacked upon.
+Target: TypeAlias = Realm | IRealm | IAvatarSource | Stackable | AvatarFactory
+
+
+@attrs.define(eq=False)
+class _RealmService(Service):
+    realm: Realm
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the realm.
+        """
+        super().stopService()
+        return self.realm.close()
+
+
+def _check(blocks: tuple[object, ...]) -> None:
+    for index, block in enumerate(blocks):
+        if not IBlock.providedBy(block):
+            raise TypeError(f"{block!r} is no block: it does not provide IBlock")
+        if block in blocks[:index]:
+            raise TypeError(f"{block!r} is in this realm already: make another one")
+
+
+def _hook(block: object, do: str, undo: str) -> tuple[Hook, ...]:
+    """
+    Answer a block's hook for a plan, or nothing if the block does nothing there.
+    """
+    cls = type(block)
+    idle = all(getattr(cls, name, None) is getattr(Block, name) for name in (do, undo))
+    return () if idle else ((getattr(block, do), getattr(block, undo)),)
+
+
+def _acquire(source: Any) -> Callable[[Session], Deferred[None] | None]:
+    """
+    Answer what has a session acquire its avatar from a source.
+    """
+
+    def acquire(session: Session) -> Deferred[None] | None:
+        answer = source.acquire(session)
+        waiting = awaited(answer)
+        if waiting is None:
+            session.avatar = answer
+            return None
+        return waiting.addCallback(lambda avatar: setattr(session, "avatar", avatar))
+
+    return acquire
+
+
+def _nothing(session: Session) -> None:
+    """
+    Undo what needs no undoing.
+    """

@@ -1,0 +1,279 @@
+"""
+One login, from the moment the realm is asked until its logout is done: an undo stack.
+
+A realm's I{plan} is the order of all its hooks, each a pair of something to do and something to
+undo.  A session is a cursor in that plan.  Opening moves it up, one hook at a time, to the top;
+closing moves it down to the bottom, undoing what it passes.  A login that fails half way turns
+round where it is.  There is no second way in and no second way out, so these rules are kept here,
+once, for every block:
+
+  - I{Last in, first out}: there is one cursor, and it moves by one.
+  - I{Once}: the cursor passes a hook only when it returned, and passes it downward only once;
+    a session that is going down never turns up again.
+  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook
+    really waits; then the session goes on from where it was when that hook is done.
+  - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
+    moves on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Interface
+
+from ._awaiting import LATER, awaited, settle
+from .errors import LoginAbandoned, UnsupportedInterface
+
+if TYPE_CHECKING:
+    from ._realm import Realm
+
+__all__ = ["Answer", "Hook", "Session", "State"]
+
+#: What a realm answers to a login: the interface, the aspect, and the logout.
+Answer: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
+
+#: What is done when a session passes on its way up, and what undoes it on its way down.
+Hook: TypeAlias = tuple[Callable[["Session"], object], Callable[["Session"], object]]
+
+
+class State(Enum):
+    """
+    Where a session is in its life; it only ever moves forward.
+    """
+
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@attrs.define(eq=False, repr=False)
+class Session:
+    """
+    One login.
+
+    Sessions are made by a realm and compare by identity: two logins of one user, even over one
+    connection, are two sessions.
+
+    @ivar realm: the realm that was asked.
+    @ivar avatarId: who logs in, as the credentials checker said.
+    @ivar mind: the client, or C{None}.
+    @ivar interfaces: the interfaces that the login asked for.
+    @ivar interface: the one of them that the avatar is seen through; C{None} until it is chosen.
+    @ivar avatar: the avatar; C{None} until the session has it.
+    @ivar aspect: the avatar, seen through C{interface}.
+    @ivar loggedIn: whether the login has succeeded; stays true after the logout.
+    """
+
+    realm: Realm
+    avatarId: Hashable
+    mind: Any
+    interfaces: tuple[type[Interface], ...]
+    interface: type[Interface] | None = None
+    avatar: Any = None
+    aspect: Any = None
+    loggedIn: bool = False
+    _state: State = State.OPENING
+    _depth: int = 0
+    _waiting: Deferred[Any] | None = None
+    _login: Deferred[Answer] | None = None
+    _reason: Failure | None = None
+    _watchers: list[Deferred[None]] | None = None
+
+    _log = Logger()
+
+    def __repr__(self) -> str:
+        seenAs = "" if self.interface is None else f" as {self.interface.__name__}"
+        return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
+
+    def open(self) -> Answer | Deferred[Answer]:
+        """
+        Log in; called once, by the realm.
+
+        @return: C{(interface, aspect, logout)}, or a Deferred of it if something waits.
+            Cancelling the Deferred ends the session.
+        @raise Exception: what the hook that failed raised, when everything is undone.
+        """
+        self._ascend()
+        if self._state is State.OPEN:
+            return self._answer()
+        if self._state is State.CLOSED:
+            self._takeReason().raiseException()
+        self._login = Deferred(self._cancelled)
+        return self._login
+
+    def logout(self) -> None:
+        """
+        End the session, if it has not ended yet; harmless whenever it is called.
+
+        A login that is still going on fails with L{LoginAbandoned}.
+        """
+        self.end(None)
+
+    def end(self, reason: Exception | None) -> None:
+        """
+        End the session as L{logout} does, and say what a login that is still going on fails with.
+        """
+        if self._state is State.OPEN:
+            self._state = State.CLOSING
+            self._descend()
+        elif self._state is State.OPENING:
+            self._turn(Failure(reason or LoginAbandoned(avatarId=self.avatarId)))
+            if self._waiting is not None:
+                self._waiting.cancel()
+
+    def whenClosed(self) -> Deferred[None]:
+        """
+        Answer a new Deferred that fires with C{None} when the last undo is done.
+        """
+        if self._state is State.CLOSED:
+            return succeed(None)
+        if self._watchers is None:
+            self._watchers = []
+        watcher: Deferred[None] = Deferred()
+        self._watchers.append(watcher)
+        return watcher
+
+    def see(self) -> None:
+        """
+        Choose the first interface asked for that fits the avatar, as
+        L{twisted.words.service.WordsRealm} does; called by the realm.
+
+        A source that has chosen one already is respected.
+
+        @raise UnsupportedInterface: if none does.
+        """
+        if self.interface is not None:
+            self.aspect = self.avatar
+            return
+        for interface in self.interfaces:
+            aspect = interface(self.avatar, None)
+            if aspect is not None:
+                self.interface, self.aspect = interface, aspect
+                return
+        names = " or ".join(each.__name__ for each in self.interfaces)
+        raise UnsupportedInterface(
+            f"the avatar of {self.avatarId!r}, {self.avatar!r}, does not provide {names}",
+            avatarId=self.avatarId,
+            interfaces=self.interfaces,
+        )
+
+    def _ascend(self) -> None:
+        plan = self.realm.plan
+        while self._state is State.OPENING:
+            if self._depth == len(plan):
+                self._opened()
+                return
+            try:
+                answer = plan[self._depth][0](self)
+                waiting = None if answer is None else awaited(answer)
+            except BaseException:
+                self._turn(Failure())
+                break
+            if waiting is None:
+                self._depth += 1
+            elif not self._wait(waiting):
+                return
+        self._descend()
+
+    def _wait(self, waiting: Deferred[Any]) -> bool:
+        """
+        Wait for a hook on the way up; answer whether it is done already.
+        """
+        self._waiting = waiting
+        result = settle(waiting, self._resume)
+        if result is not LATER:
+            self._done(result)
+            return True
+        if (
+            self._state is not State.OPENING
+        ):  # the hook ended its own session, and waits all the same
+            waiting.cancel()
+        return False
+
+    def _resume(self, result: object) -> None:
+        self._done(result)
+        self._ascend()
+
+    def _done(self, result: object) -> None:
+        self._waiting = None
+        if isinstance(result, Failure):
+            self._turn(result)
+        else:
+            self._depth += 1
+
+    def _turn(self, reason: Failure) -> None:
+        """
+        Go no further up.  The first reason is the one that the login fails with.
+        """
+        self._state = State.CLOSING
+        if self._reason is None:
+            self._reason = reason
+
+    def _descend(self, failed: object = None) -> None:
+        """
+        Undo what is left to undo.
+
+        @param failed: the L{Failure} of the undo that was waited for last, if it failed.
+        """
+        plan = self.realm.plan
+        while True:
+            if isinstance(failed, Failure):
+                self._undoFailed(failed, plan[self._depth][1])
+            if not self._depth:
+                break
+            self._depth -= 1
+            try:
+                answer = plan[self._depth][1](self)
+                waiting = None if answer is None else awaited(answer)
+                failed = None if waiting is None else settle(waiting, self._descend)
+            except BaseException:
+                failed = Failure()
+            if failed is LATER:
+                return
+        self._closed()
+
+    def _undoFailed(self, failure: Failure, undo: Callable[[Session], object]) -> None:
+        self._log.failure(
+            "{hook} failed while a session of {avatarId!r} was closing",
+            failure=failure,
+            hook=getattr(undo, "__qualname__", repr(undo)),
+            avatarId=self.avatarId,
+        )
+
+    def _answer(self) -> Answer:
+        assert self.interface is not None
+        return self.interface, self.aspect, self.logout
+
+    def _opened(self) -> None:
+        self._state = State.OPEN
+        self.loggedIn = True
+        login, self._login = self._login, None
+        if login is not None:
+            login.callback(self._answer())
+
+    def _closed(self) -> None:
+        self._state = State.CLOSED
+        login, self._login = self._login, None
+        if login is not None:
+            login.errback(self._takeReason())
+        watchers, self._watchers = self._watchers or [], None
+        for watcher in watchers:
+            watcher.callback(None)
+
+    def _takeReason(self) -> Failure:
+        reason, self._reason = self._reason, None
+        assert reason is not None
+        return reason
+
+    def _cancelled(self, login: Deferred[Answer]) -> None:
+        self._login = None
+        self.end(CancelledError())
+        self._reason = None

@@ -1,0 +1,181 @@
+"""
+Where a session gets its avatar from: a factory, a realm that somebody already has, or a realm of
+ours below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from twisted.cred.portal import IRealm
+from zope.interface import Interface, implementer
+
+from ._awaiting import then
+from ._session import Answer, Session
+from .interfaces import IAvatarSource, IBlock
+
+if TYPE_CHECKING:
+    from ._realm import Realm
+
+__all__ = ["AvatarFactory", "Factory", "ForeignRealm", "InnerSessions", "bottomSource", "logoutOf"]
+
+#: What makes an avatar from an avatar ID, now or later.
+AvatarFactory: TypeAlias = Callable[[Any], object]
+
+
+def bottomSource(target: Any) -> Any:
+    """
+    Turn what a user stacks blocks on, short of a realm of ours, into a source.
+
+    @return: an L{IAvatarSource} provider.
+    @raise TypeError: if it is none of the kinds that there are.
+    """
+    if isinstance(target, type):
+        for interface in (IRealm, IBlock, IAvatarSource):
+            if interface.implementedBy(target):
+                raise TypeError(
+                    f"{target.__name__} is a class of {interface.__name__}s; "
+                    f"use an instance: {target.__name__}(...)"
+                )
+    elif IAvatarSource.providedBy(target):
+        return target
+    elif IRealm.providedBy(target):
+        return ForeignRealm(target)
+    if callable(target):
+        return Factory(target)
+    raise TypeError(
+        f"{target!r} cannot be made a realm: give an avatar factory (a callable of one avatar ID), "
+        "an IAvatarSource, or an IRealm"
+    )
+
+
+def logoutOf(avatar: object) -> object:
+    """
+    Tell an avatar that it is over, if it wants to know, as L{twisted.words.service.WordsRealm}
+    does.
+    """
+    logout = getattr(avatar, "logout", None)
+    return None if logout is None else logout()
+
+
+@implementer(IAvatarSource)
+@attrs.define(eq=False)
+class Factory:
+    """
+    Calls an avatar factory for each session, and the avatar's C{logout}, if it has one, at its end.
+    """
+
+    factory: AvatarFactory
+
+    def acquire(self, session: Session) -> object:
+        """
+        Make an avatar.
+        """
+        return self.factory(session.avatarId)
+
+    def release(self, session: Session) -> object:
+        """
+        Tell the avatar that it is over.
+        """
+        return logoutOf(session.avatar)
+
+    def close(self) -> None:
+        """
+        Nothing is kept here.
+        """
+
+
+@implementer(IAvatarSource)
+@attrs.define(eq=False)
+class ForeignRealm:
+    """
+    Asks a realm that is not ours, and calls the logout that it answered.
+    """
+
+    realm: Any
+    _logouts: dict[Session, Callable[[], object]] = attrs.field(factory=dict, init=False)
+
+    def acquire(self, session: Session) -> object:
+        """
+        Log in to the realm: the interface that it answers is the session's.
+        """
+        answer = self.realm.requestAvatar(session.avatarId, session.mind, *session.interfaces)
+        return then(answer, lambda answer: self._loggedIn(session, answer))
+
+    def release(self, session: Session) -> object:
+        """
+        Log out.
+        """
+        return self._logouts.pop(session)()
+
+    def close(self) -> None:
+        """
+        Its owner closes it.
+        """
+
+    def _loggedIn(self, session: Session, answer: Answer) -> object:
+        try:
+            interface, avatar, logout = answer
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{self.realm!r} answered {answer!r} instead of (interface, avatar, logout)"
+            ) from None
+        session.interface = interface
+        self._logouts[session] = logout
+        return avatar
+
+
+@implementer(IAvatarSource)
+@attrs.define(eq=False)
+class InnerSessions:
+    """
+    Gives each session the avatar of an inner session of its own, in a realm below.
+    """
+
+    realm: Realm
+    _inner: dict[Session, Session] = attrs.field(factory=dict, init=False, repr=False)
+
+    @property
+    def needsMinds(self) -> bool:
+        """
+        Whether something below is useless without minds.
+        """
+        return self.realm.needsMinds
+
+    def acquire(self, session: Session) -> object:
+        """
+        Open the inner session.
+        """
+        inner = innerSession(self.realm, session, mind=session.mind)
+
+        def opened(answer: object) -> object:
+            self._inner[session] = inner
+            return inner.avatar
+
+        return then(inner.open(), opened)
+
+    def release(self, session: Session) -> object:
+        """
+        Close the inner session.
+        """
+        inner = self._inner.pop(session)
+        inner.logout()
+        return inner.whenClosed()
+
+    def close(self) -> object:
+        """
+        Close the realm below.
+        """
+        return self.realm.close()
+
+
+def innerSession(realm: Realm, session: Session, *, mind: object) -> Session:
+    """
+    Answer a session of a realm below, to be opened.
+
+    Nobody looks at its avatar through an interface, so that it may be anything; a foreign realm at
+    the bottom is asked for the interfaces of the session above, and says which one it is.
+    """
+    return Session(realm, session.avatarId, mind, session.interfaces, interface=Interface)

@@ -1,0 +1,104 @@
+"""
+The refusals, which go to a client, and the misuse errors, which go to a programmer.
+
+A refusal is a L{twisted.spread.pb.Error}, so that Perspective Broker sends it by name and logs
+nothing, and both a L{twisted.cred.error.LoginDenied} and an
+L{twisted.cred.error.UnauthorizedLogin}, since POP3 and web guard know the first, and IMAP4, FTP,
+SSH and IRC know only the second.
+Its text is what the client may read; what only the server should know is in its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
+from twisted.spread import pb
+from zope.interface import Interface
+
+__all__ = [
+    "LoginAbandoned",
+    "LoginRefused",
+    "RealmClosed",
+    "TooManyConnections",
+    "UnsupportedInterface",
+]
+
+
+class LoginRefused(pb.Error, LoginDenied, UnauthorizedLogin):
+    """
+    The realm refused a login.
+
+    Raise it, or a subclass of it, from a block's C{admit} to refuse one of your own.
+
+    @ivar avatarId: whose login it was; not part of the text.
+    """
+
+    text: ClassVar[str] = "login refused"
+
+    def __init__(self, text: str | None = None, *, avatarId: Hashable = None) -> None:
+        super().__init__(self.text if text is None else text)
+        self.avatarId = avatarId
+
+
+class TooManyConnections(LoginRefused, ValueError):
+    """
+    The avatar ID has as many sessions as it may have.
+
+    It is a L{ValueError}, and reads as it does, because the how-to "Managing Clients of
+    Perspectives" raises C{ValueError("too many connections")}.
+
+    @ivar maximum: how many sessions there may be; not part of the text.
+    """
+
+    text = "too many connections"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId)
+        self.maximum = maximum
+
+
+class RealmClosed(LoginRefused):
+    """
+    The realm is closing, or closed, and takes no logins any more.
+    """
+
+    text = "the server is shutting down"
+
+
+class LoginAbandoned(LoginRefused):
+    """
+    The login was ended before it was done: its client left, or its session was logged out.
+    """
+
+    text = "the login was abandoned"
+
+
+class UnsupportedInterface(NotImplementedError):
+    """
+    The avatar can be seen through none of the interfaces that the login asked for.
+
+    It is no refusal but a fault of the server's configuration, and is logged as one.
+    It is a L{NotImplementedError} as in every realm of Twisted's documentation.
+
+    @ivar avatarId: whose login it was.
+    @ivar interfaces: the interfaces that were asked for.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        avatarId: Hashable = None,
+        interfaces: tuple[type[Interface], ...] = (),
+    ) -> None:
+        super().__init__(text)
+        self.avatarId = avatarId
+        self.interfaces = interfaces
