@@ -1,0 +1,229 @@
+"""
+A stack whose every hook does what a test says, and writes down that it ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import Interface, implementer
+
+from avatarkit import Block, IAvatarSource, Realm, Session
+
+#: What a hook does, beside writing down that it ran.
+Act = Callable[[Session], object]
+
+#: The hooks of a session, in the order in which it opens, and what undoes each.
+OPENING = ("admit 0", "admit 1", "admit 2", "acquire", "attached 2", "attached 1", "attached 0")
+CLOSING = ("release 0", "release 1", "release 2", "let go", "detached 2", "detached 1", "detached 0")
+
+
+class Boom(Exception):
+    """
+    What a hook fails with.
+    """
+
+
+class IThing(Interface):
+    """
+    What the logins of these tests ask for.
+    """
+
+
+@implementer(IThing)
+class Thing:
+    """
+    What they get.
+    """
+
+
+class Script:
+    """
+    @ivar log: the names of the hooks that ran.
+    @ivar acts: what a hook does, by its name; nothing unless said.
+    @ivar realm: three blocks and a source that follow the script.
+    """
+
+    def __init__(self, acts: dict[str, Act] | None = None) -> None:
+        self.log: list[str] = []
+        self.acts = acts or {}
+        self.realm = Realm(ScriptedSource(self), blocks=[ScriptedBlock(self, n) for n in range(3)])
+
+    def run(self, hook: str, session: Session) -> object:
+        """
+        Do what the script says that a hook does.
+        """
+        self.log.append(hook)
+        return self.acts.get(hook, nothing)(session)
+
+    def login(self) -> object:
+        """
+        Log in.
+        """
+        return self.realm.requestAvatar(b"alice", None, IThing)
+
+
+class ScriptedBlock(Block):
+    """
+    A block that follows a script.
+    """
+
+    def __init__(self, script: Script, number: int) -> None:
+        self.script, self.number = script, number
+
+    def admit(self, session: Session) -> object:
+        """
+        Follow the script.
+        """
+        return self.script.run(f"admit {self.number}", session)
+
+    def release(self, session: Session) -> object:
+        """
+        Follow the script.
+        """
+        return self.script.run(f"release {self.number}", session)
+
+    def attached(self, session: Session) -> object:
+        """
+        Follow the script.
+        """
+        return self.script.run(f"attached {self.number}", session)
+
+    def detached(self, session: Session) -> object:
+        """
+        Follow the script.
+        """
+        return self.script.run(f"detached {self.number}", session)
+
+
+@implementer(IAvatarSource)
+class ScriptedSource:
+    """
+    A source that follows a script.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def acquire(self, session: Session) -> object:
+        """
+        Follow the script; the avatar is a L{Thing} unless it says otherwise.
+        """
+        answer = self.script.run("acquire", session)
+        return Thing() if answer is None else answer
+
+    def release(self, session: Session) -> object:
+        """
+        Follow the script.
+        """
+        return self.script.run("let go", session)
+
+    def close(self) -> None:
+        """
+        Write it down.
+        """
+        self.script.log.append("close")
+
+
+def nothing(session: Session) -> object:
+    """
+    Do nothing.
+    """
+    return None
+
+
+def undoing(passed: int) -> list[str]:
+    """
+    Answer the hooks that undo the first C{passed} hooks of a login, in order.
+    """
+    return list(reversed(CLOSING[:passed]))
+
+
+def raises(session: Session) -> object:
+    """
+    Raise.
+    """
+    raise Boom
+
+
+def answersFailure(session: Session) -> object:
+    """
+    Answer a Deferred that has failed.
+    """
+    return fail(Boom())
+
+
+async def raisesInCoroutine(session: Session) -> object:
+    """
+    Raise in a coroutine.
+    """
+    raise Boom
+
+
+def answersFired(session: Session) -> object:
+    """
+    Answer a Deferred that has fired.
+    """
+    return succeed(Thing())
+
+
+async def answersCoroutine(session: Session) -> object:
+    """
+    Answer a coroutine that does not wait.
+    """
+    return Thing()
+
+
+#: Ways to fail at once, and ways to be done at once.
+FAILING: tuple[Act, ...] = (raises, answersFailure, raisesInCoroutine)
+PROMPT: tuple[Act, ...] = (nothing, answersFired, answersCoroutine)
+
+
+class Gate:
+    """
+    A hook that waits until the test says how it goes on.
+
+    @ivar wait: what it waits for.
+    """
+
+    def __init__(self) -> None:
+        self.wait: Deferred[object] = Deferred()
+
+    def deferred(self, session: Session) -> object:
+        """
+        Be a hook that answers a Deferred.
+        """
+        return self.wait
+
+    async def coroutine(self, session: Session) -> object:
+        """
+        Be a hook that is a coroutine.
+        """
+        return await self.wait
+
+    async def stubborn(self, session: Session) -> object:
+        """
+        Be a hook that does not mind being cancelled.
+        """
+        try:
+            return await self.wait
+        except Exception:
+            return Thing()
+
+
+def opened(answer: Any) -> Any:
+    """
+    Answer what a realm answered at once.
+    """
+    assert isinstance(answer, tuple)
+    return answer
+
+
+def waiting(answer: Any) -> Deferred[Any]:
+    """
+    Answer what a realm will answer.
+    """
+    assert isinstance(answer, Deferred)
+    return answer

@@ -1,0 +1,458 @@
+"""
+Tests for what can be stacked upon what: L{avatarkit.Realm} and L{avatarkit.Block}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import Interface, implementer
+from zope.interface.verify import verifyClass, verifyObject
+
+from avatarkit import (
+    AvatarCache,
+    Block,
+    ConnectionCounter,
+    ConnectionLimit,
+    IAvatarSource,
+    IBlock,
+    MindRegistry,
+    PerConnection,
+    Realm,
+    Session,
+    UnsupportedInterface,
+)
+from scripted import Boom, IThing, Script, Thing, opened, waiting
+
+
+class Player(Thing):
+    """
+    An avatar.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+
+
+class IOther(Interface):
+    """
+    Another thing to log in for.
+    """
+
+
+class Seen(Block):
+    """
+    A block that remembers the sessions that it saw.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+
+    def attached(self, session: Session) -> None:
+        """
+        Remember the session.
+        """
+        self.sessions.append(session)
+
+
+class TargetTests(SynchronousTestCase):
+    """
+    Each kind of target.
+    """
+
+    def test_factories(self) -> None:
+        """
+        A class, a function and any other callable of one avatar ID are avatar factories.
+        """
+
+        class Callable_:
+            def __call__(self, avatarId: object) -> object:
+                return Player(avatarId)
+
+        for factory in (Player, lambda avatarId: Player(avatarId), Callable_(), Callable_().__call__):
+            realm = Seen()(factory)
+            assert opened(realm.requestAvatar(b"alice", None, IThing))[1].name == b"alice"
+
+    def test_asyncFactories(self) -> None:
+        """
+        A factory may be an async function, or answer a Deferred.
+        """
+        gate: Deferred[None] = Deferred()
+
+        async def coroutine(avatarId: object) -> object:
+            await gate
+            return Player(avatarId)
+
+        def deferred(avatarId: object) -> object:
+            return gate.addCallback(lambda ignored: Player(avatarId))
+
+        for factory in (coroutine, deferred):
+            gate = Deferred()
+            login = waiting(Seen()(factory).requestAvatar(b"alice", None, IThing))
+            self.assertNoResult(login)
+            gate.callback(None)
+            assert self.successResultOf(login)[1].name == b"alice"
+
+    def test_source(self) -> None:
+        """
+        An IAvatarSource is asked for the avatar, and told when it is needed no longer.
+        """
+        script = Script()
+        opened(Seen()(script.realm.sources[0]).requestAvatar(b"alice", None, IThing))[2]()
+        assert script.log == ["acquire", "let go"]
+
+    def test_realm(self) -> None:
+        """
+        Stacking on a realm of ours puts the block on top: one session runs all blocks.
+        """
+        inner, outer = Seen(), Seen()
+        below = inner(Player)
+        realm = outer(below)
+        assert realm.blocks == (outer, inner)
+        assert realm.sources == below.sources
+        opened(realm.requestAvatar(b"alice", None, IThing))
+        assert inner.sessions == outer.sessions
+        assert below.blocks == (inner,)
+
+    def test_nothingElse(self) -> None:
+        """
+        Anything else is a TypeError that says what would have been right.
+        """
+        for target in (None, 3, "realm", [Player], object()):
+            error = self.assertRaises(TypeError, Seen(), target)
+            assert "avatar factory" in str(error)
+            assert repr(target) in str(error)
+
+    def test_classes(self) -> None:
+        """
+        A class of realms, sources or blocks is not taken for an avatar factory.
+        """
+        for target in (OldRealm, Realm, ConnectionLimit, AvatarCache, type(Script().realm.sources[0])):
+            error = self.assertRaises(TypeError, Seen(), target)
+            assert f"use an instance: {target.__name__}(...)" in str(error)
+
+    def test_uncalledBlock(self) -> None:
+        """
+        A block, or a cache, that has no target itself is not taken for an avatar factory.
+        """
+        for target in (Seen(), ConnectionLimit(2), AvatarCache()):
+            error = self.assertRaises(TypeError, Seen(), target)
+            assert "call it with one first" in str(error)
+
+    def test_missingCall(self) -> None:
+        """
+        Decorating with a class instead of an instance is a TypeError that says how to write it.
+        """
+
+        class Bare(Block):
+            pass
+
+        for block in (AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, Bare, Seen):
+            for target in (Player, lambda avatarId: Player(avatarId)):
+                error = self.assertRaises(TypeError, block, target)
+                assert f"@{block.__name__}()" in str(error)
+        for realm in (OldRealm(), Script().realm, Script().realm.sources[0]):
+            error = self.assertRaises(TypeError, ConnectionCounter, realm)
+            assert "@ConnectionCounter()" in str(error)
+
+    def test_misplacedArguments(self) -> None:
+        """
+        A block that takes no arguments refuses them, and one that takes some may take a callable.
+        """
+
+        class Bare(Block):
+            pass
+
+        class Told(Block):
+            def __init__(self, tell: object) -> None:
+                self.tell = tell
+
+        self.assertRaises(TypeError, Bare, 3)
+        self.assertRaises(TypeError, Bare, tell=print)
+        assert Told(print).tell is print
+
+    def test_twice(self) -> None:
+        """
+        A block cannot be in a realm twice, but in two realms.
+        """
+        block = Seen()
+        realm = block(Player)
+        error = self.assertRaises(TypeError, block, realm)
+        assert "make another one" in str(error)
+        assert block(Player).blocks == (block,)
+
+    def test_blocks(self) -> None:
+        """
+        A realm can be made with any provider of IBlock, and of nothing else.
+        """
+
+        @implementer(IBlock)
+        class Foreign:
+            def admit(self, session: Session) -> None:
+                log.append("admit")
+
+            def release(self, session: Session) -> None:
+                log.append("release")
+
+            def attached(self, session: Session) -> None:
+                log.append("attached")
+
+            def detached(self, session: Session) -> None:
+                log.append("detached")
+
+        log: list[str] = []
+        realm = Realm(Player, blocks=[Foreign()])
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        assert log == ["admit", "attached", "detached", "release"]
+        error = self.assertRaises(TypeError, Realm, Player, blocks=[print])
+        assert "does not provide IBlock" in str(error)
+
+    def test_idleHooks(self) -> None:
+        """
+        A hook that a block does not have costs a session nothing.
+        """
+        assert len(Seen()(Player).plan) == len(Realm(Player).plan) + 1
+
+    def test_interfaces(self) -> None:
+        """
+        What is said to provide an interface does.
+        """
+        verifyObject(IRealm, Realm(Player))
+        verifyClass(IBlock, Block)
+        for source in (Realm(Player).sources[0], Realm(OldRealm()).sources[0], PerConnection(Player)):
+            verifyObject(IAvatarSource, source)
+        verifyObject(IAvatarSource, AvatarCache())
+        verifyObject(IAvatarSource, PerConnection(Player)(Player).sources[0])
+
+    def test_repr(self) -> None:
+        """
+        The repr of a realm names its parts from the outside in.
+        """
+        realm = ConnectionLimit(3)(AvatarCache()(OldRealm()))
+        assert repr(realm).startswith("<Realm: ConnectionLimit(maximum=3) over AvatarCache(<Realm: ")
+        assert "OldRealm" in repr(realm)
+        assert repr(AvatarCache()) == "AvatarCache()"
+
+
+class RequestAvatarTests(SynchronousTestCase):
+    """
+    L{Realm.requestAvatar}: what is asked for, and what is given.
+    """
+
+    def test_firstThatFits(self) -> None:
+        """
+        The avatar is seen through the first interface asked for that it provides.
+        """
+        realm = Realm(Player)
+        assert opened(realm.requestAvatar(b"alice", None, IOther, IThing))[0] is IThing
+
+    def test_adapter(self) -> None:
+        """
+        An avatar that can be adapted to an interface is seen through the adapter.
+        """
+
+        class Adaptable(Player):
+            def __conform__(self, interface: object) -> object:
+                return ("seen as other", self) if interface is IOther else None
+
+        interface, aspect, _logout = opened(
+            Realm(Adaptable).requestAvatar(b"alice", None, IOther, IThing)
+        )
+        assert interface is IOther
+        assert aspect[0] == "seen as other"
+
+    def test_unsupported(self) -> None:
+        """
+        An avatar that fits no interface is a NotImplementedError that says whose and which, and the
+        login leaves nothing behind, also in a cache.
+        """
+        cache, counter, limit = AvatarCache(), ConnectionCounter(), ConnectionLimit()
+        for factory in (Player, lambda avatarId: succeed(Player(avatarId)), lambda avatarId: None):
+            realm = limit(counter(Realm(factory)))
+            error = self.assertRaises(
+                UnsupportedInterface, realm.requestAvatar, b"alice", None, IOther, IRealm
+            )
+            assert isinstance(error, NotImplementedError)
+            assert error.avatarId == b"alice"
+            assert error.interfaces == (IOther, IRealm)
+            assert "b'alice'" in str(error)
+            assert "IOther or IRealm" in str(error)
+        assert (counter.total, limit._slots) == (0, {})
+        self.assertRaises(UnsupportedInterface, cache(Player).requestAvatar, b"alice", None, IOther)
+        assert dict(cache) == {}
+
+    def test_noInterfaces(self) -> None:
+        """
+        A login that asks for no interface is refused before any hook runs.
+        """
+        script = Script()
+        error = self.assertRaises(UnsupportedInterface, script.realm.requestAvatar, b"alice", None)
+        assert error.avatarId == b"alice"
+        assert script.log == []
+
+    def test_unhashable(self) -> None:
+        """
+        An avatar ID that cannot be hashed is refused before any hook runs.
+        """
+        script = Script()
+        error = self.assertRaises(TypeError, script.realm.requestAvatar, ["alice"], None, IThing)
+        assert "['alice']" in str(error)
+        assert script.log == []
+
+    def test_logout(self) -> None:
+        """
+        The avatar's logout is called at the end of its session, if it has one, and may wait.
+        """
+        gate: Deferred[None] = Deferred()
+
+        class Leaving(Player):
+            def logout(self) -> object:
+                left.append(self.name)
+                return gate
+
+        left: list[object] = []
+        realm = Realm(Leaving)
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        assert left == [b"alice"]
+        closing = realm.close()
+        self.assertNoResult(closing)
+        gate.callback(None)
+        self.successResultOf(closing)
+
+    def test_portal(self) -> None:
+        """
+        A realm works in a portal, with a factory that answers at once and one that waits.
+        """
+        gate: Deferred[None] = Deferred()
+
+        async def slow(avatarId: object) -> object:
+            await gate
+            return Player(avatarId)
+
+        checker: Any = InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret")
+        for realm in (Realm(Player), Realm(slow)):
+            login = Portal(realm, [checker]).login(
+                UsernamePassword(b"alice", b"secret"), None, IThing
+            )
+            if not login.called or login.paused:
+                gate.callback(None)
+            player: Any = self.successResultOf(login)[1]
+            assert player.name == b"alice"
+
+
+@implementer(IRealm)
+class OldRealm:
+    """
+    A realm that somebody has written by hand.
+    """
+
+    def __init__(self) -> None:
+        self.logins: list[tuple[object, ...]] = []
+        self.logouts = 0
+        self.wrap: Any = lambda answer: answer
+
+    def requestAvatar(self, avatarId: object, mind: object, *interfaces: type[Interface]) -> Any:
+        """
+        Answer whatever interface comes last, and an avatar that does not say that it provides it.
+        """
+        self.logins.append((avatarId, mind, *interfaces))
+        return self.wrap((interfaces[-1], f"avatar {len(self.logins)}", self.logout))
+
+    def logout(self) -> None:
+        """
+        Count the logouts.
+        """
+        self.logouts += 1
+
+
+class ForeignRealmTests(SynchronousTestCase):
+    """
+    A stack around a realm that is not ours.
+    """
+
+    def test_login(self) -> None:
+        """
+        The realm gets what the login asked, its answer is respected, and its logout called once.
+        """
+        old, mind = OldRealm(), object()
+        realm = Seen()(old)
+        interface, aspect, logout = opened(realm.requestAvatar(b"alice", mind, IThing, IOther))
+        assert old.logins == [(b"alice", mind, IThing, IOther)]
+        assert (interface, aspect) == (IOther, "avatar 1")
+        logout()
+        logout()
+        assert old.logouts == 1
+
+    def test_later(self) -> None:
+        """
+        The realm may answer a Deferred, or, against the rules, a coroutine.
+        """
+        gate: Deferred[None] = Deferred()
+
+        async def coroutine(answer: object) -> object:
+            await gate
+            return answer
+
+        for wrap in (coroutine, lambda answer: gate.addCallback(lambda ignored: answer)):
+            gate = Deferred()
+            old = OldRealm()
+            old.wrap = wrap
+            login = waiting(Seen()(old).requestAvatar(b"alice", None, IThing))
+            gate.callback(None)
+            assert self.successResultOf(login)[:2] == (IThing, "avatar 1")
+
+    def test_failures(self) -> None:
+        """
+        Whatever way the realm fails, the login fails with the same, and no logout is called.
+        """
+
+        def raising(answer: object) -> object:
+            raise Boom
+
+        for wrap in (raising, lambda answer: fail(Boom()), lambda answer: Failure(Boom())):
+            old = OldRealm()
+            old.wrap = wrap
+            self.assertRaises(Boom, Seen()(old).requestAvatar, b"alice", None, IThing)
+            assert old.logouts == 0
+
+    def test_nonsense(self) -> None:
+        """
+        A realm that answers something else is a TypeError that shows what it answered.
+        """
+        for nonsense in (None, (IThing, "avatar")):
+            old = OldRealm()
+            old.wrap = lambda answer, nonsense=nonsense: nonsense
+            error = self.assertRaises(TypeError, Realm(old).requestAvatar, b"alice", None, IThing)
+            assert repr(nonsense) in str(error)
+
+    def test_belowCache(self) -> None:
+        """
+        Below a cache it is asked once, with no mind, for what the first login asked for, and what
+        it answered is respected where a later login asks for it.
+        """
+        old, cache = OldRealm(), AvatarCache()
+        realm = cache(old)
+        first = opened(realm.requestAvatar(b"alice", object(), IThing, IOther))
+        second = opened(realm.requestAvatar(b"alice", object(), IOther))
+        assert old.logins == [(b"alice", None, IThing, IOther)]
+        assert first[:2] == second[:2] == (IOther, "avatar 1")
+        self.assertRaises(UnsupportedInterface, realm.requestAvatar, b"alice", object(), IThing)
+        assert dict(cache) == {b"alice": "avatar 1"}
+        self.successResultOf(realm.close())
+        assert old.logouts == 1
+
+    def test_close(self) -> None:
+        """
+        Closing the stack logs out of the realm.
+        """
+        old = OldRealm()
+        realm = Realm(old)
+        opened(realm.requestAvatar(b"alice", None, IThing))
+        self.successResultOf(realm.close())
+        assert old.logouts == 1
