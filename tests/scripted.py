@@ -17,7 +17,15 @@ Act = Callable[[Session], object]
 
 #: The hooks of a session, in the order in which it opens, and what undoes each.
 OPENING = ("admit 0", "admit 1", "admit 2", "acquire", "attached 2", "attached 1", "attached 0")
-CLOSING = ("release 0", "release 1", "release 2", "let go", "detached 2", "detached 1", "detached 0")
+CLOSING = (
+    "release 0",
+    "release 1",
+    "release 2",
+    "let go",
+    "detached 2",
+    "detached 1",
+    "detached 0",
+)
 
 
 class Boom(Exception):

@@ -185,7 +185,9 @@ class OpeningTests(SynchronousTestCase):
         """
         for position, hook in enumerate(OPENING):
             script = Script({hook: Gate().stubborn})
-            waiting(script.login()).addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+            waiting(script.login()).addErrback(
+                lambda failure: failure.trap(CancelledError)
+            ).cancel()
             assert script.log == list(OPENING[: position + 1]) + undoing(position + 1), hook
 
     def test_cancellingWhileUndoing(self) -> None:
@@ -297,8 +299,9 @@ class ClosingTests(SynchronousTestCase):
         from twisted.logger import globalLogPublisher
 
         events: list[dict[str, object]] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         return events
 
 

@@ -75,7 +75,12 @@ class TargetTests(SynchronousTestCase):
             def __call__(self, avatarId: object) -> object:
                 return Player(avatarId)
 
-        for factory in (Player, lambda avatarId: Player(avatarId), Callable_(), Callable_().__call__):
+        for factory in (
+            Player,
+            lambda avatarId: Player(avatarId),
+            Callable_(),
+            Callable_().__call__,
+        ):
             realm = Seen()(factory)
             assert opened(realm.requestAvatar(b"alice", None, IThing))[1].name == b"alice"
 
@@ -133,7 +138,13 @@ class TargetTests(SynchronousTestCase):
         """
         A class of realms, sources or blocks is not taken for an avatar factory.
         """
-        for target in (OldRealm, Realm, ConnectionLimit, AvatarCache, type(Script().realm.sources[0])):
+        for target in (
+            OldRealm,
+            Realm,
+            ConnectionLimit,
+            AvatarCache,
+            type(Script().realm.sources[0]),
+        ):
             error = self.assertRaises(TypeError, Seen(), target)
             assert f"use an instance: {target.__name__}(...)" in str(error)
 
@@ -225,7 +236,11 @@ class TargetTests(SynchronousTestCase):
         """
         verifyObject(IRealm, Realm(Player))
         verifyClass(IBlock, Block)
-        for source in (Realm(Player).sources[0], Realm(OldRealm()).sources[0], PerConnection(Player)):
+        for source in (
+            Realm(Player).sources[0],
+            Realm(OldRealm()).sources[0],
+            PerConnection(Player),
+        ):
             verifyObject(IAvatarSource, source)
         verifyObject(IAvatarSource, AvatarCache())
         verifyObject(IAvatarSource, PerConnection(Player)(Player).sources[0])
@@ -235,7 +250,9 @@ class TargetTests(SynchronousTestCase):
         The repr of a realm names its parts from the outside in.
         """
         realm = ConnectionLimit(3)(AvatarCache()(OldRealm()))
-        assert repr(realm).startswith("<Realm: ConnectionLimit(maximum=3) over AvatarCache(<Realm: ")
+        assert repr(realm).startswith(
+            "<Realm: ConnectionLimit(maximum=3) over AvatarCache(<Realm: "
+        )
         assert "OldRealm" in repr(realm)
         assert repr(AvatarCache()) == "AvatarCache()"
 
@@ -275,10 +292,10 @@ class RequestAvatarTests(SynchronousTestCase):
         cache, counter, limit = AvatarCache(), ConnectionCounter(), ConnectionLimit()
         for factory in (Player, lambda avatarId: succeed(Player(avatarId)), lambda avatarId: None):
             realm = limit(counter(Realm(factory)))
-            error = self.assertRaises(
+            error: Any = self.assertRaises(
                 UnsupportedInterface, realm.requestAvatar, b"alice", None, IOther, IRealm
             )
-            assert isinstance(error, NotImplementedError)
+            assert issubclass(UnsupportedInterface, NotImplementedError)
             assert error.avatarId == b"alice"
             assert error.interfaces == (IOther, IRealm)
             assert "b'alice'" in str(error)
@@ -393,13 +410,16 @@ class ForeignRealmTests(SynchronousTestCase):
         """
         The realm may answer a Deferred, or, against the rules, a coroutine.
         """
-        gate: Deferred[None] = Deferred()
+        gate: Deferred[None]
 
         async def coroutine(answer: object) -> object:
             await gate
             return answer
 
-        for wrap in (coroutine, lambda answer: gate.addCallback(lambda ignored: answer)):
+        def deferred(answer: object) -> object:
+            return gate.addCallback(lambda ignored: answer)
+
+        for wrap in (coroutine, deferred):
             gate = Deferred()
             old = OldRealm()
             old.wrap = wrap

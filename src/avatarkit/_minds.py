@@ -8,7 +8,7 @@ connections cannot be (C{==} raises C{TypeError}), and the hash of a mind is no 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -21,6 +21,16 @@ from .interfaces import IMindAware
 __all__ = ["MindBag", "MindGroup", "MindRegistry"]
 
 
+class _Minds(Protocol):
+    """
+    What a group can be a view of.
+    """
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
 @attrs.define(eq=False, repr=False)
 class MindGroup(Collection[Any]):
     """
@@ -30,7 +40,7 @@ class MindGroup(Collection[Any]):
     A mind that is in the collection twice, for two sessions over one connection say, is told twice.
     """
 
-    _minds: Collection[Any]
+    _minds: _Minds
 
     def __repr__(self) -> str:
         return f"<MindGroup of {len(self)}>"
@@ -44,7 +54,7 @@ class MindGroup(Collection[Any]):
     def __contains__(self, mind: object) -> bool:
         return any(each is mind for each in self)
 
-    def callRemote(self, name: str, *args: Any, **kw: Any) -> Deferred[list[tuple[bool, Any]]]:
+    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Deferred[list[tuple[bool, Any]]]:
         """
         Call a C{remote_} method of every client that is in the group now.
 
@@ -52,12 +62,16 @@ class MindGroup(Collection[Any]):
             the group, as a L{DeferredList} has it.  A client that fails, or is gone, is a
             C{(False, Failure)} in the list; the Deferred itself does not fail.
         """
-        calls = [maybeDeferred(mind.callRemote, name, *args, **kw) for mind in tuple(self)]
+
+        def call(mind: Any) -> Any:
+            return mind.callRemote(name, *args, **kw)
+
+        calls = [maybeDeferred(call, mind) for mind in tuple(self)]
         return DeferredList(calls, consumeErrors=True)
 
 
 @attrs.define(eq=False)
-class MindBag(Collection[Any]):
+class MindBag:
     """
     The minds that an avatar was told of, by identity, in the order in which they came.
     """
@@ -71,9 +85,6 @@ class MindBag(Collection[Any]):
 
     def __len__(self) -> int:
         return self._size
-
-    def __contains__(self, mind: object) -> bool:
-        return id(mind) in self._entries
 
     def add(self, mind: Any) -> None:
         """
@@ -97,7 +108,7 @@ class MindBag(Collection[Any]):
 
 
 @attrs.define(eq=False)
-class _Present(Collection[Any]):
+class _Present:
     """
     The sessions of an avatar ID, or of everyone, in the order of their logins; as a collection,
     the minds of those that have one.
@@ -111,9 +122,6 @@ class _Present(Collection[Any]):
 
     def __len__(self) -> int:
         return self._minds
-
-    def __contains__(self, mind: object) -> bool:
-        return any(each is mind for each in self)
 
     def add(self, session: Session) -> None:
         """
@@ -204,7 +212,7 @@ class MindRegistry(Block, Collection[Hashable]):
 
 
 @attrs.define(eq=False)
-class _Addressed(Collection[Any]):
+class _Addressed:
     """
     The minds of whoever is online as an avatar ID when one looks.
     """
@@ -212,7 +220,7 @@ class _Addressed(Collection[Any]):
     _online: dict[Hashable, _Present]
     _avatarId: Hashable
 
-    def _now(self) -> Collection[Any]:
+    def _now(self) -> _Minds:
         return self._online.get(self._avatarId, ())
 
     def __iter__(self) -> Iterator[Any]:
@@ -220,6 +228,3 @@ class _Addressed(Collection[Any]):
 
     def __len__(self) -> int:
         return len(self._now())
-
-    def __contains__(self, mind: object) -> bool:
-        return mind in self._now()

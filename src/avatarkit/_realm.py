@@ -47,17 +47,6 @@ class Stackable:
             raise TypeError(f"{cls.__name__}() takes no arguments")
         return super().__new__(cls)
 
-    def __call__(self, target: Target) -> Realm:
-        """
-        Stack this on a target.
-
-        @param target: a L{Realm} (this goes on top of it), an avatar factory (any callable of one
-            avatar ID: a class, a function, an async one), an L{IAvatarSource}, or any other
-            provider of L{IRealm}.
-        @raise TypeError: for anything else.
-        """
-        raise NotImplementedError
-
     def asSource(self) -> Any:
         """
         Answer the L{IAvatarSource} that this is without a target.
@@ -252,7 +241,7 @@ class Realm:
 
 
 #: What can be stacked upon.
-Target: TypeAlias = Realm | IRealm | IAvatarSource | Stackable | AvatarFactory
+Target: TypeAlias = "Realm | IRealm | IAvatarSource | Stackable | AvatarFactory"
 
 
 @attrs.define(eq=False)

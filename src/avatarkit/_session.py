@@ -160,7 +160,8 @@ class Session:
                 return
         names = " or ".join(each.__name__ for each in self.interfaces)
         raise UnsupportedInterface(
-            f"the avatar of {self.avatarId!r}, {self.avatar!r}, does not provide {names}",
+            f"the avatar of {self.avatarId!r}, a {type(self.avatar).__qualname__}, "
+            f"does not provide {names}",
             avatarId=self.avatarId,
             interfaces=self.interfaces,
         )

@@ -133,7 +133,7 @@ class IMind(Interface):
     The server's end of a client: a L{twisted.spread.pb.RemoteReference}, or what behaves as one.
     """
 
-    def callRemote(name: str, *args: Any, **kw: Any) -> object:
+    def callRemote(name: str, /, *args: Any, **kw: Any) -> object:
         """
         Call the client's C{remote_} method of that name.
 

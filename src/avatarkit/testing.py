@@ -8,7 +8,7 @@ come with the real one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -56,9 +56,9 @@ class FakeMind:
         """
         Raise, as comparing the minds of two connections does.
         """
-        if other is self:
-            return True
-        self._incomparable(other)
+        if other is not self:
+            raise TypeError(f"'<' not supported between a mind and {type(other).__name__!r}")
+        return True
 
     def __hash__(self) -> int:
         """
@@ -66,7 +66,7 @@ class FakeMind:
         """
         return 1
 
-    def callRemote(self, name: str, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Deferred[Any]:
         """
         Take a call down in C{calls}; it waits for its C{answer} to be fired.
 
@@ -116,6 +116,3 @@ class FakeMind:
         if self._callbacks is None:
             raise AttributeError("the connection of this mind is lost")
         return self._callbacks
-
-    def _incomparable(self, other: object) -> NoReturn:
-        raise TypeError(f"'<' not supported between a mind and {type(other).__name__!r}")

@@ -1,0 +1,11 @@
+"""
+Print the project's dependencies at the lowest versions that it allows.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+for dependency in project["dependencies"]:
+    print(re.sub(r"^([\w.]+)>=([\w.]+)$", r"\1==\2", dependency))

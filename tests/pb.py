@@ -1,0 +1,153 @@
+"""
+Real Perspective Broker over loopback TCP: a server, and as many clients as a test wants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import Anonymous, UsernamePassword
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet import reactor as globalReactor
+from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.trial.unittest import TestCase
+
+reactor: Any = globalReactor
+
+
+class Client(pb.Referenceable):
+    """
+    A client of its own connection, which is also the mind that it logs in with.
+
+    @ivar told: what the server calls on it, as C{(name, args)}, one after the other.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.told: DeferredQueue[tuple[str, tuple[Any, ...]]] = DeferredQueue()
+        self.avatars: list[Any] = []
+        self.closed: Deferred[None] = Deferred()
+        factory: Any = pb.PBClientFactory()
+        self.factory = factory
+        connectionLost = self.factory.clientConnectionLost
+
+        def lost(*args: Any, **kw: Any) -> None:
+            connectionLost(*args, **kw)
+            self.closed.callback(None)
+
+        self.factory.clientConnectionLost = lost
+        reactor.connectTCP("127.0.0.1", port, self.factory)
+
+    def login(self, name: str = "alice", *, mind: bool = True) -> Deferred[Any]:
+        """
+        Log in with a password, and answer what Perspective Broker answers.
+        """
+        credentials = UsernamePassword(name.encode(), b"secret")
+        return self._keep(self.factory.login(credentials, self if mind else None))
+
+    def loginAnonymously(self) -> Deferred[Any]:
+        """
+        Log in as nobody in particular.
+        """
+        return self._keep(self.factory.login(Anonymous(), self))
+
+    def _keep(self, login: Deferred[Any]) -> Deferred[Any]:
+        """
+        Hold on to the avatar: Perspective Broker logs out who lets go of it.
+        """
+
+        def keep(avatar: Any) -> Any:
+            self.avatars.append(avatar)
+            return avatar
+
+        return login.addCallback(keep)
+
+    def disconnect(self) -> Deferred[None]:
+        """
+        Close the connection, and answer when that is done on this side.
+        """
+        self.factory.disconnect()
+        return self.closed
+
+    def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+        """
+        Take down what the server calls, and answer its name.
+        """
+        name = message if isinstance(message, str) else message.decode()
+        self.told.put((name, broker.unserialize(args)))
+        return broker.serialize(f"{name} done", self)
+
+
+async def refusal(login: Deferred[Any]) -> Failure:
+    """
+    Wait for a login that fails, and answer the failure that the client gets.
+    """
+    results: list[Any] = []
+    await login.addBoth(results.append)
+    (failure,) = results
+    assert isinstance(failure, Failure), failure
+    return failure
+
+
+class PBTestCase(TestCase):
+    """
+    A test with a server, which ends with all of its connections closed on both sides.
+    """
+
+    timeout = 10
+
+    def setUp(self) -> None:
+        """
+        Start with nothing.
+        """
+        self.clients: list[Client] = []
+        self.connections: list[Deferred[None]] = []
+
+    def serve(self, realm: Any) -> None:
+        """
+        Listen, with a user for every name that the tests use.
+        """
+        assert IRealm.providedBy(realm)
+        users: Any = dict.fromkeys(("alice", "bob", "carol"), b"secret")
+        checkers: Any = [
+            InMemoryUsernamePasswordDatabaseDontUse(**users),
+            AllowAnonymousAccess(),
+        ]
+        factory: Any = pb.PBServerFactory(Portal(realm, checkers))
+        buildProtocol = factory.buildProtocol
+
+        def build(address: Any) -> Any:
+            broker = buildProtocol(address)
+            lost: Deferred[None] = Deferred()
+            broker.notifyOnDisconnect(lambda: reactor.callLater(0, lost.callback, None))
+            self.connections.append(lost)
+            return broker
+
+        factory.buildProtocol = build
+        self.listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.port: int = self.listening.getHost().port
+
+    def client(self) -> Client:
+        """
+        Connect one more client.
+        """
+        client = Client(self.port)
+        self.clients.append(client)
+        return client
+
+    def tearDown(self) -> Any:
+        """
+        Close everything, and wait until the server has seen it.
+        """
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        for client in self.clients:
+            client.disconnect()
+        await self.listening.stopListening()
+        for client in self.clients:
+            await client.closed
+        for lost in self.connections:
+            await lost

@@ -1,0 +1,400 @@
+"""
+Tests for L{avatarkit.ConnectionCounter}, L{avatarkit.ConnectionLimit} and
+L{avatarkit.PerConnection}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.components import registerAdapter
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from avatarkit import (
+    AvatarCache,
+    ConnectionAware,
+    ConnectionCounter,
+    ConnectionLimit,
+    IConnectionAware,
+    PerConnection,
+    Realm,
+    Session,
+    TooManyConnections,
+    UnsupportedInterface,
+)
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+
+
+@implementer(IConnectionAware)
+class Told(Thing):
+    """
+    An avatar that writes down what it is told, and does as the test says.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.connecting: Any = lambda: None
+        self.disconnecting: Any = lambda: None
+
+    def connect(self) -> object:
+        """
+        Write down how many the counter counts.
+        """
+        self.told.append(("connect", counter.connections(b"alice")))
+        return self.connecting()
+
+    def disconnect(self) -> object:
+        """
+        Write down how many the counter counts.
+        """
+        self.told.append(("disconnect", counter.connections(b"alice")))
+        return self.disconnecting()
+
+
+counter = ConnectionCounter()
+
+
+class ConnectionCounterTests(SynchronousTestCase):
+    """
+    Counting sessions.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start with a counter that counts nobody.
+        """
+        global counter
+        counter = ConnectionCounter()
+
+    def test_counts(self) -> None:
+        """
+        The counter counts sessions by avatar ID and in total, and forgets who has none.
+        """
+        realm = counter(Thing_)
+        first, second, bob = login(realm), login(realm), login(realm, b"bob")
+        assert counter.connections(b"alice") == 2
+        assert counter.connections(b"stranger") == 0
+        assert counter.total == 3
+        assert dict(counter) == {b"alice": 2, b"bob": 1}
+        assert len(counter) == 2
+        bob[2]()
+        first[2]()
+        assert dict(counter) == {b"alice": 1}
+        self.assertRaises(KeyError, lambda: counter[b"bob"])
+        second[2]()
+        assert (dict(counter), counter.total) == ({}, 0)
+        assert counter != ConnectionCounter()
+        assert len({counter, ConnectionCounter()}) == 2
+
+    def test_tells(self) -> None:
+        """
+        An avatar is told of each session, which counts while it is told of its beginning and counts
+        no longer while it is told of its end.
+        """
+        realm = counter(AvatarCache()(Told))
+        first, second = login(realm), login(realm)
+        first[2]()
+        second[2]()
+        expected = [("connect", 1), ("connect", 2), ("disconnect", 1), ("disconnect", 0)]
+        assert first[1].told == expected
+
+    def test_adapter(self) -> None:
+        """
+        An avatar that can be adapted is told through the adapter.
+        """
+
+        class Plain(Thing):
+            def __init__(self, name: object) -> None:
+                self.told = Told(name)
+
+        registerAdapter(lambda plain: plain.told, Plain, IConnectionAware)
+        avatar, logout = login(counter(Plain))[1:]
+        logout()
+        assert avatar.told.told == [("connect", 1), ("disconnect", 0)]
+
+    def test_refusal(self) -> None:
+        """
+        An avatar whose connect fails, at once or later, refuses the login, and is not counted.
+        """
+        avatar = Told(b"alice")
+        realm = counter(lambda avatarId: avatar)
+
+        def raising() -> object:
+            raise Boom
+
+        for connecting in (raising, lambda: fail(Boom())):
+            avatar.connecting = connecting
+            self.assertRaises(Boom, login, realm)
+            assert (dict(counter), counter.total) == ({}, 0)
+        gate: Deferred[None] = Deferred()
+        avatar.connecting = lambda: gate
+        pending = waiting(realm.requestAvatar(b"alice", None, IThing))
+        assert dict(counter) == {b"alice": 1}
+        gate.errback(Boom())
+        self.failureResultOf(pending, Boom)
+        assert (dict(counter), counter.total) == ({}, 0)
+        assert [what for what, count in avatar.told] == ["connect"] * 3
+
+    def test_waits(self) -> None:
+        """
+        A login waits for the avatar's connect, and its end for the avatar's disconnect.
+        """
+        avatar, coming, going = Told(b"alice"), Gate(), Gate()
+        avatar.connecting, avatar.disconnecting = lambda: coming.wait, lambda: going.wait
+        realm = counter(lambda avatarId: avatar)
+        pending = waiting(realm.requestAvatar(b"alice", None, IThing))
+        self.assertNoResult(pending)
+        coming.wait.callback(None)
+        self.successResultOf(pending)[2]()
+        closing = realm.close()
+        self.assertNoResult(closing)
+        assert dict(counter) == {}
+        going.wait.callback(None)
+        self.successResultOf(closing)
+
+    def test_spans(self) -> None:
+        """
+        A counter that is stacked into two realms counts the sessions of both.
+        """
+        login(counter(Thing_))
+        login(counter(Thing_))
+        assert counter.connections(b"alice") == 2
+
+    def test_mixin(self) -> None:
+        """
+        ConnectionAware keeps the count on an avatar that is not Perspective Broker's, and that does
+        not call its __init__.
+        """
+
+        class Mine(ConnectionAware, Thing):
+            def __init__(self, name: object) -> None:
+                pass
+
+        realm = counter(AvatarCache()(Mine))
+        avatar, logout = login(realm)[1:]
+        verifyObject(IConnectionAware, avatar)
+        login(realm)
+        assert avatar.connections == 2
+        logout()
+        assert avatar.connections == 1
+
+
+class ConnectionLimitTests(SynchronousTestCase):
+    """
+    Limiting sessions.
+    """
+
+    def test_limit(self) -> None:
+        """
+        A login that would be one too many is refused; when one has gone there is room for one.
+        """
+        for limit, maximum in ((ConnectionLimit(), 1), (ConnectionLimit(3), 3)):
+            realm = limit(Thing_)
+            logins = [login(realm) for _ in range(maximum)]
+            error = self.assertRaises(TooManyConnections, login, realm)
+            assert (error.avatarId, error.maximum) == (b"alice", maximum)
+            login(realm, b"bob")
+            logins[0][2]()
+            logins[0][2]()
+            login(realm)
+            self.assertRaises(TooManyConnections, login, realm)
+
+    def test_simultaneous(self) -> None:
+        """
+        Logins in progress count, however many come at a time, and give their slots back when they
+        fail.
+        """
+        gates: list[Gate] = []
+
+        def factory(avatarId: object) -> object:
+            gates.append(Gate())
+            return gates[-1].wait
+
+        realm = ConnectionLimit(2)(factory)
+        pending = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
+        for _ in range(10):
+            self.assertRaises(TooManyConnections, login, realm)
+        gates[0].wait.errback(Boom())
+        self.failureResultOf(pending[0], Boom)
+        pending.append(waiting(realm.requestAvatar(b"alice", None, IThing)))
+        self.assertRaises(TooManyConnections, login, realm)
+        gates[1].wait.callback(Thing())
+        gates[2].wait.callback(Thing())
+        assert [len(self.successResultOf(each)) for each in pending[1:]] == [3, 3]
+        self.assertRaises(TooManyConnections, login, realm)
+
+    def test_forgets(self) -> None:
+        """
+        A limit keeps nothing of those who are gone.
+        """
+        limit = ConnectionLimit(2)
+        realm = limit(Thing_)
+        for logout in [login(realm)[2] for _ in range(2)]:
+            logout()
+        assert limit._slots == {}
+
+    def test_badMaximum(self) -> None:
+        """
+        A maximum that is not a whole number of at least 1 is refused at construction.
+        """
+        bad: Any
+        for bad in (0, -1):
+            self.assertRaises(ValueError, ConnectionLimit, bad)
+        for bad in (True, False, 1.0, "3", None):
+            error = self.assertRaises(TypeError, ConnectionLimit, bad)
+            assert "whole number" in str(error)
+
+    def test_spans(self) -> None:
+        """
+        A limit that is stacked into two realms is one limit.
+        """
+        limit = ConnectionLimit()
+        login(limit(Thing_))
+        self.assertRaises(TooManyConnections, login, limit(Thing_))
+
+
+class PerConnectionTests(SynchronousTestCase):
+    """
+    An avatar of its own for each session.
+    """
+
+    def test_alone(self) -> None:
+        """
+        As a source it makes an avatar from the session alone, also below blocks.
+        """
+        mind = object()
+        realm = ConnectionLimit(1)(PerConnection(lambda session: Clock(session.mind, session)))
+        avatar, logout = opened(realm.requestAvatar(b"alice", mind, IThing))[1:]
+        assert (avatar.mind, avatar.below) == (mind, None)
+        logout()
+        logout()
+        assert avatar.logouts == 1
+
+    def test_shared(self) -> None:
+        """
+        Over a cache each session has an avatar of its own, built from the one that they share.
+        """
+        script = Script()
+        realm = PerConnection(lambda session: Clock(session.mind, session))(
+            AvatarCache()(script.realm)
+        )
+        first, second = login(realm), login(realm)
+        assert first[1] is not second[1]
+        assert first[1].below is second[1].below
+        first[2]()
+        assert (first[1].logouts, second[1].logouts) == (1, 0)
+        assert "let go" not in script.log
+        self.successResultOf(realm.close())
+        assert second[1].logouts == 1
+        assert script.log[-2:] == ["release 0", "close"]
+
+    def test_belowNeedsNoInterface(self) -> None:
+        """
+        What is below need not provide what the client asks for; what is built has to.
+        """
+        realm = PerConnection(lambda session: Thing())(lambda avatarId: "greeter")
+        login(realm)
+        realm = PerConnection(lambda session: session.avatar)(lambda avatarId: "greeter")
+        self.assertRaises(UnsupportedInterface, login, realm)
+
+    def test_inner(self) -> None:
+        """
+        Below it, blocks see a session of their own with the same mind, which ends with the outer
+        one, and whose end is waited for.
+        """
+        script, gate, mind = Script(), Gate(), object()
+        script.acts["release 0"] = gate.deferred
+        seen: list[Session] = []
+        script.acts["attached 0"] = seen.append
+        realm = PerConnection(lambda session: Clock(session.mind, session))(script.realm)
+        logout = opened(realm.requestAvatar(b"alice", mind, IThing))[2]
+        (inner,) = seen
+        assert inner.mind is mind
+        logout()
+        closing = realm.close()
+        self.assertNoResult(closing)
+        gate.wait.callback(None)
+        self.successResultOf(closing)
+
+    def test_failures(self) -> None:
+        """
+        If the build fails, at once or later, the session below is closed; if what is below fails,
+        nothing is built.
+        """
+        script, gate = Script(), Gate()
+        built: list[Session] = []
+        for build in (raises, gate.deferred):
+            realm = PerConnection(build)(script.realm)
+            if build is raises:
+                self.assertRaises(Boom, login, realm)
+            else:
+                pending = waiting(realm.requestAvatar(b"alice", None, IThing))
+                gate.wait.errback(Boom())
+                self.failureResultOf(pending, Boom)
+            assert script.log[-1] == "release 0"
+            assert not script.realm._sessions
+        script.acts["acquire"] = raises
+        self.assertRaises(Boom, login, PerConnection(built.append)(script.realm))
+        assert built == []
+
+    def test_waits(self) -> None:
+        """
+        The build may wait, and so may what is below.
+        """
+        below, build = Gate(), Gate()
+        realm = PerConnection(build.coroutine)(lambda avatarId: below.wait)
+        pending = waiting(realm.requestAvatar(b"alice", None, IThing))
+        below.wait.callback("greeter")
+        self.assertNoResult(pending)
+        thing = Thing()
+        build.wait.callback(thing)
+        assert self.successResultOf(pending)[1] is thing
+
+    def test_twoTargets(self) -> None:
+        """
+        One PerConnection serves several realms, which stay apart.
+        """
+        per = PerConnection(lambda session: Clock(None, session))
+        one, two = per(lambda avatarId: "one"), per(lambda avatarId: "two")
+        assert (login(one)[1].below, login(two)[1].below) == ("one", "two")
+        assert login(Realm(per))[1].below is None
+
+    def test_notCallable(self) -> None:
+        """
+        What cannot be called is refused at construction.
+        """
+        build: Any = 3
+        error = self.assertRaises(TypeError, PerConnection, build)
+        assert "callable of a session" in str(error)
+
+
+class Clock(Thing):
+    """
+    An avatar that is built for a session.
+    """
+
+    def __init__(self, mind: object, session: Session) -> None:
+        self.mind, self.below, self.logouts = mind, session.avatar, 0
+
+    def logout(self) -> None:
+        """
+        Count.
+        """
+        self.logouts += 1
+
+
+def Thing_(avatarId: object) -> Thing:
+    """
+    Make an avatar that nobody has to tell anything.
+    """
+    return Thing()
+
+
+def login(realm: Realm, avatarId: bytes = b"alice") -> Any:
+    """
+    Log in to a realm that answers at once.
+    """
+    return opened(realm.requestAvatar(avatarId, None, IThing))

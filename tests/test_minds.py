@@ -1,0 +1,432 @@
+"""
+Tests for L{avatarkit.MindRegistry}, L{avatarkit.MindGroup} and the avatar base classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.components import registerAdapter
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from avatarkit import (
+    Avatar,
+    AvatarCache,
+    ConnectionCounter,
+    IConnectionAware,
+    IMind,
+    IMindAware,
+    MindAware,
+    MindGroup,
+    MindRegistry,
+    Realm,
+)
+from avatarkit._minds import MindBag
+from avatarkit.testing import FakeMind
+from scripted import Boom, IThing, Thing, opened, waiting
+
+
+class MindRegistryTests(SynchronousTestCase):
+    """
+    Who is online.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start with a registry around a cache.
+        """
+        self.registry = MindRegistry()
+        self.realm = self.registry(AvatarCache()(lambda avatarId: Thing()))
+
+    def test_groups(self) -> None:
+        """
+        The group of an avatar ID is a live view: empty when nobody is there, and right when minds
+        come and go, though they cannot be compared.
+        """
+        alice, everyone = self.registry[b"alice"], self.registry.everyone
+        assert (len(alice), list(alice), len(everyone)) == (0, [], 0)
+        minds = [FakeMind() for _ in range(3)]
+        logins = [login(self.realm, mind) for mind in minds]
+        bob = FakeMind()
+        login(self.realm, bob, b"bob")
+        assert same(alice, minds)
+        assert same(everyone, [*minds, bob])
+        assert [minds[1] in alice, bob in alice, bob in everyone] == [True, False, True]
+        logins[1][2]()
+        assert same(alice, [minds[0], minds[2]])
+        assert minds[1] not in alice
+        logins[0][2]()
+        logins[2][2]()
+        assert (len(alice), list(alice), len(everyone)) == (0, [], 1)
+        assert minds[1] not in alice
+
+    def test_online(self) -> None:
+        """
+        Iteration, len and in are over the avatar IDs that are online.
+        """
+        first, second = login(self.realm, FakeMind()), login(self.realm, FakeMind())
+        login(self.realm, FakeMind(), b"bob")
+        assert (list(self.registry), len(self.registry)) == ([b"alice", b"bob"], 2)
+        first[2]()
+        assert b"alice" in self.registry
+        second[2]()
+        assert (list(self.registry), b"alice" in self.registry) == ([b"bob"], False)
+
+    def test_sessions(self) -> None:
+        """
+        The sessions of an avatar ID can be had, oldest first; a stranger has none.
+        """
+        logins = [login(self.realm, FakeMind()) for _ in range(2)]
+        sessions = self.registry.sessions(b"alice")
+        assert [session.logout for session in sessions] == [each[2] for each in logins]
+        logins[0][2]()
+        assert self.registry.sessions(b"alice") == sessions[1:]
+        assert self.registry.sessions(b"stranger") == ()
+
+    def test_noMind(self) -> None:
+        """
+        A session without a mind is online, but in no group.
+        """
+        logout = login(self.realm, None)[2]
+        assert len(self.registry.sessions(b"alice")) == 1
+        assert list(self.registry) == [b"alice"]
+        for group in (self.registry[b"alice"], self.registry.everyone):
+            assert (len(group), list(group)) == (0, [])
+        mind = FakeMind()
+        login(self.realm, mind)
+        for group in (self.registry[b"alice"], self.registry.everyone):
+            assert same(group, [mind])
+        logout()
+        assert same(self.registry.everyone, [mind])
+
+    def test_sameMind(self) -> None:
+        """
+        A mind that logged in twice is in the group twice, and after one logout once.
+        """
+        mind = FakeMind()
+        first = login(self.realm, mind)
+        login(self.realm, mind)
+        self.registry[b"alice"].callRemote("hello")
+        assert [call.name for call in mind.calls] == ["hello", "hello"]
+        first[2]()
+        assert same(self.registry[b"alice"], [mind])
+
+    def test_push(self) -> None:
+        """
+        A push reaches every client, with its arguments, and answers what each answered.
+        """
+        minds = [FakeMind(), FakeMind()]
+        for mind in minds:
+            login(self.realm, mind)
+        pushed = self.registry[b"alice"].callRemote("notify", 1, name="noon", f=2)
+        calls = [mind.calls[0] for mind in minds]
+        assert [(call.name, call.args, call.kwargs) for call in calls] == [
+            ("notify", (1,), {"name": "noon", "f": 2})
+        ] * 2
+        calls[1].answer.callback("second")
+        self.assertNoResult(pushed)
+        calls[0].answer.errback(Boom())
+        (first, second) = self.successResultOf(pushed)
+        assert (first[0], first[1].type) == (False, Boom)
+        assert second == (True, "second")
+
+    def test_deadMind(self) -> None:
+        """
+        A mind that is dead, or dies meanwhile, is a failure in the result, and the others get the
+        push.
+        """
+        dead, dying, alive = FakeMind(), FakeMind(), FakeMind()
+        for mind in (dead, dying, alive):
+            login(self.realm, mind)
+        dead.disconnect()
+        pushed = self.registry.everyone.callRemote("hello")
+        dying.disconnect()
+        alive.calls[0].answer.callback(7)
+        results = self.successResultOf(pushed)
+        assert [success for success, result in results] == [False, False, True]
+        assert results[0][1].check(pb.DeadReferenceError)
+        assert results[1][1].check(pb.PBConnectionLost)
+
+    def test_leavingDuringPush(self) -> None:
+        """
+        A client that logs another one out while it is told does not upset the push.
+        """
+
+        class Leaver(FakeMind):
+            def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+                logins[1][2]()
+                return "left"
+
+        minds = [Leaver(), FakeMind(), FakeMind()]
+        logins = [login(self.realm, mind) for mind in minds]
+        pushed = self.registry.everyone.callRemote("hello")
+        for mind in minds[1:]:
+            mind.calls[0].answer.callback("here")
+        assert self.successResultOf(pushed) == [(True, "left"), (True, "here"), (True, "here")]
+
+    def test_emptyPush(self) -> None:
+        """
+        A push to nobody answers at once with no results.
+        """
+        assert self.successResultOf(self.registry[b"nobody"].callRemote("hello")) == []
+
+    def test_groupOfMyOwn(self) -> None:
+        """
+        Any collection of minds can be a group, as it is when one looks.
+        """
+        room: dict[str, FakeMind] = {}
+        group = MindGroup(room.values())
+        assert repr(group) == "<MindGroup of 0>"
+        room["alice"] = FakeMind()
+        group.callRemote("hello")
+        assert room["alice"].calls[0].name == "hello"
+        assert repr(group) == "<MindGroup of 1>"
+
+
+@implementer(IMindAware)
+class Told(Thing):
+    """
+    An avatar that writes down what it is told, and does as the test says.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.told: list[tuple[str, int, int]] = []
+        self.attaching: Any = lambda: None
+        self.detaching: Any = lambda: None
+
+    def attached(self, mind: Any) -> object:
+        """
+        Write down how many the registry has.
+        """
+        self.told.append(("attached", id(mind), len(registry[b"alice"])))
+        return self.attaching()
+
+    def detached(self, mind: Any) -> object:
+        """
+        Write down how many the registry has.
+        """
+        self.told.append(("detached", id(mind), len(registry[b"alice"])))
+        return self.detaching()
+
+
+registry = MindRegistry()
+
+
+class MindAwareTests(SynchronousTestCase):
+    """
+    Telling the avatar.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start with a registry that knows nobody.
+        """
+        global registry
+        registry = MindRegistry()
+
+    def test_tells(self) -> None:
+        """
+        An avatar is told of each mind, when it is filed and when it is no longer; not of None.
+        """
+        realm = registry(AvatarCache()(Told))
+        mind = FakeMind()
+        _interface, avatar, logout = login(realm, mind)
+        login(realm, None)[2]()
+        logout()
+        assert avatar.told == [("attached", id(mind), 1), ("detached", id(mind), 0)]
+
+    def test_adapter(self) -> None:
+        """
+        An avatar that can be adapted is told through the adapter.
+        """
+
+        class Plain(Thing):
+            def __init__(self, name: object) -> None:
+                self.told = Told(name)
+
+        registerAdapter(lambda plain: plain.told, Plain, IMindAware)
+        avatar, logout = login(registry(Plain), FakeMind())[1:]
+        logout()
+        assert [what for what, *_ in avatar.told.told] == ["attached", "detached"]
+
+    def test_refusal(self) -> None:
+        """
+        An avatar whose attached fails, at once or later, refuses the login, and is not online.
+        """
+        avatar, gate = Told(b"alice"), Deferred[None]()
+        realm = registry(lambda avatarId: avatar)
+
+        def raising() -> object:
+            raise Boom
+
+        for attaching in (raising, lambda: fail(Boom())):
+            avatar.attaching = attaching
+            self.assertRaises(Boom, login, realm, FakeMind())
+        avatar.attaching = lambda: gate
+        pending = waiting(realm.requestAvatar(b"alice", FakeMind(), IThing))
+        assert len(registry) == 1
+        gate.errback(Boom())
+        self.failureResultOf(pending, Boom)
+        assert (len(registry), len(registry.everyone)) == (0, 0)
+        assert [what for what, *_ in avatar.told] == ["attached"] * 3
+
+    def test_waits(self) -> None:
+        """
+        The end of a session waits for the avatar's detached.
+        """
+        avatar, gate = Told(b"alice"), Deferred[None]()
+        avatar.detaching = lambda: gate
+        realm = registry(lambda avatarId: avatar)
+        login(realm, FakeMind())
+        closing = realm.close()
+        self.assertNoResult(closing)
+        gate.callback(None)
+        self.successResultOf(closing)
+
+
+class AvatarTests(SynchronousTestCase):
+    """
+    L{Avatar} and L{MindAware}.
+    """
+
+    def test_avatar(self) -> None:
+        """
+        An Avatar counts its connections and keeps its minds, although its subclass does not call
+        its __init__, and is what Perspective Broker asks for.
+        """
+
+        class SimpleAvatar(Avatar):
+            def __init__(self, name: object) -> None:
+                self.name = name
+
+        realm = MindRegistry()(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
+        minds = [FakeMind(), FakeMind()]
+        logins = [opened(realm.requestAvatar(b"alice", m, pb.IPerspective)) for m in minds]
+        avatar = logins[0][1]
+        for interface in (IConnectionAware, IMindAware, pb.IPerspective):
+            verifyObject(interface, avatar)
+        assert avatar.connections == 2
+        assert same(avatar.minds, minds)
+        assert minds[0] in avatar.minds
+        group = avatar.minds
+        avatar.minds.callRemote("hello")
+        assert [mind.calls[0].name for mind in minds] == ["hello", "hello"]
+        logins[0][2]()
+        assert avatar.connections == 1
+        assert same(group, minds[1:])
+        assert minds[0] not in group
+
+    def test_fresh(self) -> None:
+        """
+        An avatar that has had no client has no connections and an empty group, of its own.
+        """
+        first, second = Avatar(), Avatar()
+        assert (first.connections, len(first.minds)) == (0, 0)
+        first.attached(FakeMind())
+        assert (len(first.minds), len(second.minds)) == (1, 0)
+
+    def test_mindAware(self) -> None:
+        """
+        MindAware keeps the minds of an avatar that is not Perspective Broker's.
+        """
+
+        class Mine(MindAware, Thing):
+            def __init__(self, name: object) -> None:
+                pass
+
+        mind = FakeMind()
+        avatar = login(MindRegistry()(Mine), mind)[1]
+        verifyObject(IMindAware, avatar)
+        assert same(avatar.minds, [mind])
+
+    def test_bag(self) -> None:
+        """
+        A mind that was put in twice is there twice, in its place, and is gone when it was taken out
+        twice; one that is not there cannot be taken out.
+        """
+        bag, one, two = MindBag(), FakeMind(), FakeMind()
+        bag.add(one)
+        bag.add(two)
+        bag.add(one)
+        assert (len(bag), [id(each) for each in bag]) == (3, [id(one), id(one), id(two)])
+        bag.remove(one)
+        assert same(bag, [one, two])
+        bag.remove(one)
+        assert same(bag, [two])
+        self.assertRaises(KeyError, bag.remove, one)
+        assert len(bag) == 1
+
+
+class FakeMindTests(SynchronousTestCase):
+    """
+    L{FakeMind} is as bad as the real thing.
+    """
+
+    def test_interface(self) -> None:
+        """
+        It provides IMind.
+        """
+        verifyObject(IMind, FakeMind())
+
+    def test_incomparable(self) -> None:
+        """
+        Two of them cannot be compared, and all hash to the same.
+        """
+        mind = FakeMind()
+        assert mind == mind  # what a list does first
+        self.assertRaises(TypeError, lambda: mind == FakeMind())
+        self.assertRaises(TypeError, lambda: [FakeMind()].remove(mind))
+        assert hash(mind) == hash(FakeMind()) == 1
+
+    def test_disconnect(self) -> None:
+        """
+        When it is gone, what waited has failed, its callbacks were called with it, and it raises
+        whatever it is asked.
+        """
+        mind, called = FakeMind(), list[Any]()
+        answered, waited = mind.callRemote("a"), mind.callRemote("b")
+        mind.calls[0].answer.callback(1)
+        mind.notifyOnDisconnect(called.append)
+        mind.notifyOnDisconnect(print)
+        mind.dontNotifyOnDisconnect(print)
+        mind.disconnect()
+        assert self.successResultOf(answered) == 1
+        self.failureResultOf(waited, pb.PBConnectionLost)
+        assert called[0] is mind
+        assert len(called) == 1
+        self.assertRaises(pb.DeadReferenceError, mind.callRemote, "c")
+        self.assertRaises(AttributeError, mind.notifyOnDisconnect, print)
+        self.assertRaises(AttributeError, mind.dontNotifyOnDisconnect, print)
+
+    def test_raisingCallback(self) -> None:
+        """
+        A callback that raises keeps the later ones from being called.
+        """
+        mind, called = FakeMind(), list[Any]()
+
+        def raising(mind: object) -> None:
+            raise Boom
+
+        mind.notifyOnDisconnect(raising)
+        mind.notifyOnDisconnect(called.append)
+        self.assertRaises(Boom, mind.disconnect)
+        assert called == []
+
+
+def same(minds: Any, expected: list[Any]) -> bool:
+    """
+    Compare minds, which cannot be compared, by identity.
+    """
+    assert len(minds) == len(expected)
+    return [id(each) for each in minds] == [id(each) for each in expected]
+
+
+def login(realm: Realm, mind: object, avatarId: bytes = b"alice") -> Any:
+    """
+    Log in to a realm that answers at once.
+    """
+    return opened(realm.requestAvatar(avatarId, mind, IThing))
