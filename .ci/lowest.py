@@ -3,8 +3,9 @@ Print the project's dependencies at the lowest versions that it allows.
 """
 
 import re
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 for dependency in project["dependencies"]:
