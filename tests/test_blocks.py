@@ -149,7 +149,7 @@ class ConnectionCounterTests(SynchronousTestCase):
         self.assertNoResult(pending)
         coming.wait.callback(None)
         self.successResultOf(pending)[2]()
-        closing = realm.close()
+        closing = realm.close(timeout=None)
         self.assertNoResult(closing)
         assert dict(counter) == {}
         going.wait.callback(None)
@@ -314,7 +314,7 @@ class PerConnectionTests(SynchronousTestCase):
         (inner,) = seen
         assert inner.mind is mind
         logout()
-        closing = realm.close()
+        closing = realm.close(timeout=None)
         self.assertNoResult(closing)
         gate.wait.callback(None)
         self.successResultOf(closing)
@@ -335,7 +335,7 @@ class PerConnectionTests(SynchronousTestCase):
                 gate.wait.errback(Boom())
                 self.failureResultOf(pending, Boom)
             assert script.log[-1] == "release 0"
-            assert not script.realm._sessions
+            assert not script.realm.sessions
         script.acts["acquire"] = raises
         self.assertRaises(Boom, login, PerConnection(built.append)(script.realm))
         assert built == []

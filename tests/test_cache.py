@@ -320,7 +320,7 @@ class AvatarCacheTests(SynchronousTestCase):
         realm, other = ConnectionLimit(9)(base), ConnectionCounter()(base)
         alice, bob = login(realm)[1], login(other, b"bob")
         login(realm, b"carol")[2]()
-        closing = realm.close()
+        closing = realm.close(timeout=None)
         assert (alice.logouts, bob[1].logouts) == (1, 0)
         assert dict(cache) == {b"bob": bob[1]}
         self.assertRaises(RealmClosed, login, other, b"dave")

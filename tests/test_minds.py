@@ -282,7 +282,7 @@ class MindAwareTests(SynchronousTestCase):
         avatar.detaching = lambda: gate
         realm = registry(lambda avatarId: avatar)
         login(realm, FakeMind())
-        closing = realm.close()
+        closing = realm.close(timeout=None)
         self.assertNoResult(closing)
         gate.callback(None)
         self.successResultOf(closing)

@@ -89,7 +89,7 @@ class StackTests(PBTestCase):
         for _ in range(2):
             (failure,) = await answers.get()
             assert failure.check(TooManyConnections)
-        assert (len(self.realm._sessions), self.limit._slots) == (2, {b"alice": 2})
+        assert (len(self.realm.sessions), self.limit._slots) == (2, {b"alice": 2})
         loading.callback(Player(b"alice"))
         avatars = [(await answers.get())[0] for _ in range(2)]
         assert await avatars[0].callRemote("connections") == 2

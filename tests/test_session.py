@@ -68,7 +68,7 @@ class OpeningTests(SynchronousTestCase):
             script = Script({hook: act})
             self.assertRaises(Boom, script.login)
             assert script.log == list(OPENING[: position + 1]) + undoing(position), (hook, act)
-            assert not script.realm._sessions
+            assert not script.realm.sessions
 
     def test_waiting(self) -> None:
         """
@@ -157,7 +157,7 @@ class OpeningTests(SynchronousTestCase):
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
             login = waiting(script.login())
-            (session,) = script.realm._sessions
+            (session,) = script.realm.sessions
             session.logout()
             session.logout()
             assert self.failureResultOf(login, LoginAbandoned).value.avatarId == b"alice"
@@ -171,7 +171,7 @@ class OpeningTests(SynchronousTestCase):
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
             login = waiting(script.login())
-            (session,) = script.realm._sessions
+            (session,) = script.realm.sessions
             login.cancel()
             self.failureResultOf(login, CancelledError)
             assert gate.wait.called
@@ -249,7 +249,7 @@ class ClosingTests(SynchronousTestCase):
             for position, hook, gate, act in gates(CLOSING):
                 script = Script({hook: act})
                 logout = opened(script.login())[2]
-                (session,) = script.realm._sessions
+                (session,) = script.realm.sessions
                 early, late = session.whenClosed(), session.whenClosed()
                 del script.log[:]
                 assert logout() is None
@@ -337,7 +337,7 @@ class SessionTests(SynchronousTestCase):
 
         script = Script({"admit 0": look, "attached 0": look, "release 0": look})
         logout = opened(script.login())[2]
-        (session,) = script.realm._sessions
+        (session,) = script.realm.sessions
         look(session)
         logout()
         look(session)
@@ -370,7 +370,7 @@ class SessionTests(SynchronousTestCase):
         """
         script = Script()
         opened(script.login())
-        (session,) = script.realm._sessions
+        (session,) = script.realm.sessions
         assert not hasattr(session, "__dict__")
 
 
@@ -381,18 +381,19 @@ class RealmClosingTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         """
-        Closing a realm logs everybody out, then closes its source, and then fires; it does not
-        matter how often it is called.
+        Closing a realm closes its source, logs everybody out, and fires when all of that is done;
+        it does not matter how often it is called.
         """
         gate = Gate()
         script = Script({"release 0": gate.deferred})
         opened(script.login())
         opened(script.login())
         del script.log[:]
-        closing = [script.realm.close(), script.realm.close()]
-        assert script.log == undoing(7) * 2
+        closing = [script.realm.close(timeout=None) for _ in range(2)]
+        assert script.log == ["close", *undoing(7), *undoing(7), "close"]
+        for each in closing:
+            self.assertNoResult(each)
         gate.wait.callback(None)
-        assert script.log == undoing(7) * 2 + ["close", "close"]
         for each in closing:
             assert self.successResultOf(each) is None
 
@@ -403,14 +404,14 @@ class RealmClosingTests(SynchronousTestCase):
         gate = Gate()
         script = Script({"release 0": gate.deferred})
         opened(script.login())
-        closing = script.realm.close()
+        closing = script.realm.close(timeout=None)
         del script.log[:]
         self.assertNoResult(closing)
         assert self.assertRaises(RealmClosed, script.login).avatarId == b"alice"
         gate.wait.callback(None)
         self.successResultOf(closing)
         self.assertRaises(RealmClosed, script.login)
-        assert script.log == ["close"]
+        assert script.log == []
 
     def test_pendingLogin(self) -> None:
         """
@@ -429,7 +430,7 @@ class RealmClosingTests(SynchronousTestCase):
         """
         gate = Gate()
         script = Script({"let go": gate.deferred})
-        service = script.realm.service()
+        service = script.realm.service(timeout=None)
         service.startService()
         assert service.running
         opened(script.login())

@@ -337,7 +337,7 @@ class RequestAvatarTests(SynchronousTestCase):
         realm = Realm(Leaving)
         opened(realm.requestAvatar(b"alice", None, IThing))[2]()
         assert left == [b"alice"]
-        closing = realm.close()
+        closing = realm.close(timeout=None)
         self.assertNoResult(closing)
         gate.callback(None)
         self.successResultOf(closing)

@@ -5,12 +5,13 @@ The avatar of an ID is that of an I{inner session} of the realm below, which the
 it needs the avatar and closes when the avatar is to go.  What happens to it is one machine per ID:
 
   - I{loading}: the inner session is opening, and every login that wants the avatar waits for it;
-  - I{ready}: the avatar is there, and so many sessions use it;
+  - I{ready}: the avatar is there, and so many sessions use it; if none does it is I{idle};
   - I{retiring}: the inner session is closing; a login that meets it waits until that is done, and
     the avatar is then loaded anew.
 
 An ID that is in none of these has no avatar.  Since an ID has one machine, and a machine one inner
-session at a time, there are never two avatars of an ID.
+session at a time, there are never two avatars of an ID.  Only an idle avatar is ever retired, so
+nothing in use is evicted.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from typing import Any
 
 import attrs
 from twisted.cred.checkers import ANONYMOUS
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ._audit import Audited, miscounts
 from ._awaiting import LATER, settle
+from ._clock import checkSeconds, clockOr
 from ._realm import Realm, Stackable, Target
 from ._session import Session
 from ._sources import InnerSessions, innerSession
@@ -37,9 +41,10 @@ __all__ = ["AvatarCache"]
 
 @implementer(IAvatarSource)
 @attrs.define(eq=False, repr=False)
-class AvatarCache(Stackable, Mapping[Hashable, Any]):
+class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     """
-    Keeps one avatar per avatar ID, for all sessions of that ID, and for ever after.
+    Keeps one avatar per avatar ID, for all sessions of that ID, and for some time after the last
+    of them: for ever, unless said otherwise.
 
     It is a mapping from avatar ID to avatar, of the avatars that are ready; it cannot be written.
 
@@ -47,14 +52,39 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
     it fails, all of them fail, and the next login asks again.  An avatar that no login succeeded
     with is not kept.  Anonymous logins never share an avatar, and theirs are not kept.
 
+    To retire an avatar is to end its inner session: its C{logout} is called, if it has one, and may
+    wait.  A login that comes meanwhile waits for that, and gets a new avatar.
+
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it answered.
+
+    @ivar idleTimeout: how many seconds an avatar is kept after its last session; C{None}: for ever,
+        0: not at all.
+    @ivar maximumIdle: how many avatars that are not in use are kept, those longest not in use being
+        retired first; C{None}: all.
     """
 
-    _below: InnerSessions | None = attrs.field(default=None, init=False)
+    idleTimeout: float | None = attrs.field(default=None, kw_only=True)
+    maximumIdle: int | None = attrs.field(default=None, kw_only=True)
+    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True)
+    _wrapped: InnerSessions | None = attrs.field(default=None, init=False)
     _ready: dict[Hashable, _Life] = attrs.field(factory=dict, init=False)
     _unready: dict[Hashable, _Life] = attrs.field(factory=dict, init=False)
+    _idle: dict[_Life, None] = attrs.field(factory=dict, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+
+    @idleTimeout.validator
+    def _seconds(self, attribute: object, seconds: object) -> None:
+        checkSeconds("an idleTimeout", seconds)
+
+    @maximumIdle.validator
+    def _wholeNumber(self, attribute: object, maximum: object) -> None:
+        if maximum is None:
+            return
+        if not isinstance(maximum, int) or isinstance(maximum, bool):
+            raise TypeError(f"a maximumIdle is a whole number, or None, not {maximum!r}")
+        if maximum < 0:
+            raise ValueError(f"a maximumIdle is at least 0, not {maximum!r}")
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -67,18 +97,18 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
         @raise TypeError: if the cache has a target already, or if the target has something in it
             that is useless without minds.
         """
-        if self._below is not None:
+        if self._wrapped is not None:
             raise TypeError(f"{self!r} has a target already: make another cache for another one")
         realm = Realm(target)
         if realm.needsMinds:
             raise TypeError(
                 f"{realm!r} needs minds, and below a cache there are none: stack it above the cache"
             )
-        self._below = InnerSessions(realm)
+        self._wrapped = InnerSessions(realm)
         return Realm(self)
 
     def __repr__(self) -> str:
-        return "AvatarCache()" if self._below is None else f"AvatarCache({self._below.realm!r})"
+        return "AvatarCache()" if self._wrapped is None else f"AvatarCache({self.below!r})"
 
     def __getitem__(self, avatarId: Hashable) -> Any:
         return self._ready[avatarId].avatar
@@ -93,7 +123,25 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
         """
         Answer this, if it has got a target.
         """
-        return self if self._below is not None else super().asSource()
+        return self if self._wrapped is not None else super().asSource()
+
+    @property
+    def below(self) -> Realm:
+        """
+        The realm that the avatars come from.
+        """
+        return self._anonymous.below
+
+    def retire(self, avatarId: Hashable) -> Deferred[bool]:
+        """
+        Retire an avatar now, if it is there and idle.
+
+        @return: a Deferred that fires with whether it was, when its logout is done.
+        """
+        life = self._ready.get(avatarId)
+        if life is None or life.users:
+            return succeed(False)
+        return life.retire().addCallback(lambda closed: True)
 
     def acquire(self, session: Session) -> object:
         """
@@ -104,7 +152,7 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
         if self._closing:
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
-            return self._wrapped.acquire(session)
+            return self._anonymous.acquire(session)
         life = self._ready.get(session.avatarId)
         if life is not None:
             return life.use(session)
@@ -118,7 +166,7 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
         The session needs the avatar no longer.
         """
         if session.avatarId == ANONYMOUS:
-            return self._wrapped.release(session)
+            return self._anonymous.release(session)
         self._ready[session.avatarId].leave(session)
         return None
 
@@ -131,19 +179,57 @@ class AvatarCache(Stackable, Mapping[Hashable, Any]):
         self._closing = True
         return Deferred.fromCoroutine(self._close())
 
+    def audit(self) -> Iterator[str]:
+        """
+        Say which avatars have a wrong number of users.
+        """
+        users = {avatarId: life.users for avatarId, life in self._ready.items()}
+        sessions = [each for each in self.passed(self.release) if each.avatarId != ANONYMOUS]
+        yield from miscounts(self, users, sessions)
+        waiting = {each for life in self._unready.values() for each in life.waiting.values()}
+        for session in waiting.symmetric_difference(
+            each for each in self.waitingAt(self.release) if each.avatarId != ANONYMOUS
+        ):
+            yield f"{session!r} waits for an avatar of {self!r}, or does not, against its word"
+        for life in self._ready.values():
+            if (life in self._idle) is bool(life.users):
+                yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
+
     async def _close(self) -> None:
         lives = [*self._ready.values(), *self._unready.values()]
         ends = [life.whenGone() for life in lives]
-        for life in lives:
-            life.retireIfIdle()
+        for life in tuple(self._idle):
+            life.retire()
         for end in ends:
             await end
-        await self._wrapped.realm.close()
+        await self._anonymous.close()
 
     @property
-    def _wrapped(self) -> InnerSessions:
-        assert self._below is not None
-        return self._below
+    def _anonymous(self) -> InnerSessions:
+        assert self._wrapped is not None
+        return self._wrapped
+
+    def rest(self, life: _Life) -> None:
+        """
+        Keep an avatar that nobody uses any more, for as long as it may be kept.
+        """
+        self._idle[life] = None
+        if self._closing or not life.proven or self.idleTimeout == 0:
+            life.retire()
+            return
+        if self.idleTimeout is not None:
+            life.timer = clockOr(self._reactor).callLater(self.idleTimeout, life.retire)
+        while self.maximumIdle is not None and len(self._idle) > self.maximumIdle:
+            next(iter(self._idle)).retire()
+
+    def wake(self, life: _Life) -> None:
+        """
+        An avatar is idle no longer.
+        """
+        del self._idle[life]
+        timer, life.timer = life.timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
 
 class _State(Enum):
@@ -162,6 +248,7 @@ class _Life:
     @ivar users: how many sessions use the avatar.
     @ivar waiting: the logins that wait for it, first come first.
     @ivar proven: whether a login succeeded with it.
+    @ivar timer: the call that will retire it, while it is idle.
     """
 
     cache: AvatarCache
@@ -171,6 +258,7 @@ class _Life:
     users: int = 0
     waiting: dict[Deferred[Any], Session] = attrs.field(factory=dict)
     proven: bool = False
+    timer: Any = None
     _ends: list[Deferred[None]] = attrs.field(factory=list)
 
     @property
@@ -186,6 +274,8 @@ class _Life:
         Have one more session use the avatar, which is ready, and answer it.
         """
         assert self.inner is not None
+        if not self.users:
+            self.cache.wake(self)
         self.users += 1
         if self.inner.interface in session.interfaces:  # a foreign realm below has chosen it
             session.interface = self.inner.interface
@@ -208,12 +298,15 @@ class _Life:
             self._load()
         return waiter
 
-    def retireIfIdle(self) -> None:
+    def retire(self) -> Deferred[None]:
         """
-        Retire the avatar if it is ready and nobody uses it.
+        Let go of the avatar, which is idle.
+
+        @return: a Deferred that fires with C{None} when it is gone.
         """
-        if self.state is _State.READY and not self.users:
-            self._retire()
+        self.cache.wake(self)
+        self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
+        return self._end()
 
     def whenGone(self) -> Deferred[None]:
         """
@@ -227,7 +320,7 @@ class _Life:
         self.state, self.proven = _State.LOADING, False
         self.cache._unready[self.avatarId] = self
         first = next(iter(self.waiting.values()))
-        inner = self.inner = innerSession(self.cache._wrapped.realm, first, mind=None)
+        inner = self.inner = innerSession(self.cache.below, first, mind=None)
 
         def arrived(result: object) -> None:
             if inner is self.inner:  # otherwise it was given up meanwhile
@@ -258,21 +351,21 @@ class _Life:
     def _abandon(self, waiter: Deferred[Any]) -> None:
         left = self.waiting.pop(waiter, None)
         if left is not None and not self.waiting and self.state is _State.LOADING:
-            self._retire()
+            self._end()
 
     def _release(self) -> None:
         self.users -= 1
-        if self.cache._closing or not self.proven:
-            self.retireIfIdle()
+        if not self.users:
+            self.cache.rest(self)
 
-    def _retire(self) -> None:
+    def _end(self) -> Deferred[None]:
         inner, self.inner = self.inner, None
         assert inner is not None
         self.state = _State.RETIRING
-        self.cache._ready.pop(self.avatarId, None)
-        self.cache._unready[self.avatarId] = self
         inner.whenClosed().addCallback(self._retired)
+        closed = inner.whenClosed()
         inner.logout()
+        return closed
 
     def _retired(self, closed: None) -> None:
         if self.waiting:

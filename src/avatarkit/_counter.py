@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 
 import attrs
 
+from ._audit import Audited, miscounts
 from ._awaiting import orUndo
 from ._realm import Block
 from ._session import Session
@@ -17,7 +18,7 @@ __all__ = ["ConnectionCounter"]
 
 
 @attrs.define(eq=False)
-class ConnectionCounter(Block, Mapping[Hashable, int]):
+class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
     """
     Counts the sessions of each avatar ID, and tells avatars that are L{IConnectionAware}.
 
@@ -71,6 +72,15 @@ class ConnectionCounter(Block, Mapping[Hashable, int]):
         self._add(session.avatarId, -1)
         aware = IConnectionAware(session.avatar, None)
         return None if aware is None else aware.disconnect()
+
+    def audit(self) -> Iterator[str]:
+        """
+        Say whose sessions are counted wrong.
+        """
+        sessions = [*self.passed(self.detached), *self.waitingAt(self.detached)]
+        yield from miscounts(self, self._counts, sessions)
+        if self._total != len(sessions):
+            yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"
 
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change

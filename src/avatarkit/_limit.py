@@ -7,10 +7,11 @@ logins can pass the limit; and given back in C{release}, whatever way the sessio
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import attrs
 
+from ._audit import Audited, miscounts
 from ._realm import Block
 from ._session import Session
 from .errors import TooManyConnections
@@ -19,7 +20,7 @@ __all__ = ["ConnectionLimit"]
 
 
 @attrs.define(eq=False)
-class ConnectionLimit(Block):
+class ConnectionLimit(Audited, Block):
     """
     Refuses a login when its avatar ID has as many sessions as it may have, logins in progress
     included.
@@ -63,3 +64,9 @@ class ConnectionLimit(Block):
             self._slots[session.avatarId] = taken
         else:
             del self._slots[session.avatarId]
+
+    def audit(self) -> Iterator[str]:
+        """
+        Say whose slots are counted wrong.
+        """
+        return miscounts(self, self._slots, self.passed(self.release))

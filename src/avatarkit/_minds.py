@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
+from ._audit import Audited
 from ._awaiting import orUndo
 from ._realm import Block
 from ._session import Session
@@ -139,7 +140,7 @@ class _Present:
 
 
 @attrs.define(eq=False)
-class MindRegistry(Block, Collection[Hashable]):
+class MindRegistry(Audited, Block, Collection[Hashable]):
     """
     Knows who is online, and pushes to them; tells avatars that are L{IMindAware}.
 
@@ -195,6 +196,22 @@ class MindRegistry(Block, Collection[Hashable]):
         self._unfile(session)
         aware = self._toTell(session)
         return None if aware is None else aware.detached(session.mind)
+
+    def audit(self) -> Iterator[str]:
+        """
+        Say which sessions are filed that should not be, and which are not that should.
+        """
+        there = {*self.passed(self.detached), *self.waitingAt(self.detached)}
+        filed = {each for present in self._online.values() for each in present.sessions}
+        for session in there - filed:
+            yield f"{session!r} is not on the file of {self!r}"
+        for session in filed - there:
+            yield f"{session!r} is on the file of {self!r} and should not be"
+        for present in (self._all, *self._online.values()):
+            if len(present) != len(list(present)):
+                yield f"{self!r} counts {len(present)} minds, and there are {len(list(present))}"
+        if filed != set(self._all.sessions):
+            yield f"everyone in {self!r} is not everyone"
 
     def _toTell(self, session: Session) -> Any:
         return None if session.mind is None else IMindAware(session.avatar, None)

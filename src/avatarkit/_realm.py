@@ -10,19 +10,25 @@ L{PerConnection<avatarkit.PerConnection>}) answers a L{Realm} when it is called 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 from twisted.application.service import IService, Service
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from ._audit import Audited
 from ._awaiting import awaited
+from ._clock import checkSeconds, clockOr
+from ._mind import mindOf
 from ._session import Answer, Hook, Session
 from ._sources import AvatarFactory, bottomSource
-from .errors import RealmClosed, UnsupportedInterface
+from .errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from .interfaces import IAvatarSource, IBlock
 
 __all__ = ["Block", "Realm", "Stackable", "Target"]
@@ -129,13 +135,16 @@ class Realm:
     @ivar blocks: the blocks, outermost first.
     @ivar sources: what a session gets its avatar from, and what makes another one of that.
     @ivar plan: what is done and undone in each session, in order.
+    @ivar sessions: those that have not ended.
     """
 
     blocks: tuple[Any, ...]
     sources: tuple[Any, ...]
     plan: tuple[Hook, ...]
-    _sessions: set[Session]
+    sessions: set[Session]
     _refusing: bool
+
+    _log = Logger()
 
     def __init__(
         self, target: Target, *, blocks: Iterable[Any] = (), sources: Iterable[Any] = ()
@@ -164,8 +173,11 @@ class Realm:
             (Session.see, _nothing),
             *(hook for b in reversed(self.blocks) for hook in _hook(b, "attached", "detached")),
         )
-        self._sessions = set()
+        self.sessions = set()
         self._refusing = False
+        for part in (*self.blocks, *self.sources):
+            if isinstance(part, Audited):
+                part.stacked(self)
 
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
@@ -190,6 +202,7 @@ class Realm:
         @return: C{(interface, aspect, logout)}; a Deferred of it if something has to wait.
         @raise UnsupportedInterface: if none of the interfaces fits, or there is none.
         @raise RealmClosed: after L{close}.
+        @raise LoginAbandoned: if the mind is dead already.
         @raise TypeError: if the avatar ID cannot be hashed.
         """
         try:
@@ -200,44 +213,127 @@ class Realm:
             raise UnsupportedInterface(
                 f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
             )
+        watched = mindOf(mind)
+        if watched is not None and watched.disconnected:
+            raise LoginAbandoned(avatarId=avatarId)
         return Session(self, avatarId, mind, interfaces).open()
 
-    def close(self) -> Deferred[None]:
+    def close(
+        self, *, timeout: float | None = 30, reactor: IReactorTime | None = None
+    ) -> Deferred[None]:
         """
-        Refuse logins from now on, log everybody out, and have the sources let go of their avatars.
+        Refuse logins from now on, end those that are going on, log everybody out, and have the
+        sources let go of their avatars.
 
         A source that other realms share is closed for them as well.
 
-        @return: a Deferred that fires with C{None} when all of that is done.
+        @param timeout: after how many seconds to stop waiting for hooks that do not answer; what
+            did not finish is then logged by name.  C{None}: wait for ever.
+        @param reactor: what measures the time, the global reactor if not given.
+        @return: a Deferred that fires with C{None} when all of that is done, or at the timeout.
+        """
+        checkSeconds("a timeout", timeout)
+        closing = self.drain()
+        for session in tuple(self.sessions):
+            session.end(RealmClosed(avatarId=session.avatarId))
+        if timeout is None or closing.called:
+            return closing
+        closed: Deferred[None] = Deferred()
+
+        def late() -> None:
+            self._logUnfinished(timeout)
+            closed.callback(None)
+
+        def done(ignored: object) -> None:
+            if deadline.active():
+                deadline.cancel()
+                closed.callback(None)
+
+        deadline = clockOr(reactor).callLater(timeout, late)
+        closing.addCallback(done)
+        return closed
+
+    def drain(self) -> Deferred[None]:
+        """
+        Refuse logins from now on, and let go of avatars as soon as they are not used, but log
+        nobody out.
+
+        @return: a Deferred that fires with C{None} when the last session has ended, and the last
+            avatar is gone.
         """
         self._refusing = True
-        return Deferred.fromCoroutine(self._close())
+        waits: list[Deferred[Any]] = [session.whenClosed() for session in self.sessions]
+        for source in self.sources:
+            waits.append(maybeDeferred(source.close).addErrback(self._notClosed, source))
+        return DeferredList(waits).addCallback(lambda results: None)
 
-    def service(self) -> IService:
+    def realms(self) -> Iterator[Realm]:
+        """
+        Answer this realm and those below it.
+        """
+        yield self
+        for source in self.sources:
+            below = getattr(source, "below", None)
+            if below is not None:
+                yield from below.realms()
+
+    def placeOf(self, undo: Callable[[Session], object]) -> int:
+        """
+        Answer where in the plan something is undone.
+        """
+        return next(place for place, hook in enumerate(self.plan) if hook[1] == undo)
+
+    def audit(self) -> list[str]:
+        """
+        Say what is inconsistent in this realm and those below it: a session whose mind is dead, a
+        slot, count or group entry without a session, or the other way round, a cached avatar with
+        a wrong number of users.
+
+        @return: a sentence for each; nothing, if all is well.
+        """
+        found = []
+        for realm in self.realms():
+            for session in realm.sessions:
+                mind = mindOf(session.mind)
+                if mind is not None and mind.disconnected:
+                    found.append(f"the mind of {session!r} is dead")
+            for part in (*realm.blocks, *realm.sources):
+                if isinstance(part, Audited):
+                    found.extend(part.audit())
+        return found
+
+    def service(
+        self, *, timeout: float | None = 30, reactor: IReactorTime | None = None
+    ) -> IService:
         """
         Answer a service that closes the realm when it is stopped, for C{setServiceParent}.
-        """
-        return _RealmService(self)
 
-    async def _close(self) -> None:
-        sessions = list(self._sessions)
-        closings: list[Deferred[Any]] = [session.whenClosed() for session in sessions]
-        for session in sessions:
-            session.end(RealmClosed(avatarId=session.avatarId))
-        for closing in closings:
-            await closing
-        for source in reversed(self.sources):
-            waiting = awaited(source.close())
-            if waiting is not None:
-                await waiting
+        @param timeout: see L{close}.
+        @param reactor: see L{close}.
+        """
+        checkSeconds("a timeout", timeout)
+        return _RealmService(self, timeout, reactor)
+
+    def _logUnfinished(self, timeout: float) -> None:
+        for realm in self.realms():
+            for session in realm.sessions:
+                self._log.error(
+                    "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
+                    hook=session.stage,
+                    avatarId=session.avatarId,
+                    timeout=timeout,
+                )
+
+    def _notClosed(self, failure: Failure, source: object) -> None:
+        self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
 
     def _enter(self, session: Session) -> None:
         if self._refusing:
             raise RealmClosed(avatarId=session.avatarId)
-        self._sessions.add(session)
+        self.sessions.add(session)
 
     def _leave(self, session: Session) -> None:
-        self._sessions.remove(session)
+        self.sessions.remove(session)
 
 
 #: What can be stacked upon.
@@ -247,13 +343,15 @@ Target: TypeAlias = "Realm | IRealm | IAvatarSource | Stackable | AvatarFactory"
 @attrs.define(eq=False)
 class _RealmService(Service):
     realm: Realm
+    timeout: float | None
+    reactor: IReactorTime | None
 
     def stopService(self) -> Deferred[None]:
         """
         Close the realm.
         """
         super().stopService()
-        return self.realm.close()
+        return self.realm.close(timeout=self.timeout, reactor=self.reactor)
 
 
 def _check(blocks: tuple[object, ...]) -> None:

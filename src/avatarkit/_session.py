@@ -14,6 +14,9 @@ once, for every block:
     really waits; then the session goes on from where it was when that hook is done.
   - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
     moves on.
+  - I{A client that leaves during the login leaves nothing behind}: Twisted's protocols do not say
+    so, so the session watches its mind while it waits on its way up, and turns round when the mind
+    is dead.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from ._awaiting import LATER, awaited, settle
+from ._mind import mindOf
 from .errors import LoginAbandoned, UnsupportedInterface
 
 if TYPE_CHECKING:
@@ -52,6 +56,13 @@ class State(Enum):
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+def nameOf(hook: Callable[[Session], object]) -> str:
+    """
+    Answer what a hook is called in the log.
+    """
+    return getattr(hook, "__qualname__", repr(hook))
 
 
 @attrs.define(eq=False, repr=False)
@@ -85,6 +96,7 @@ class Session:
     _waiting: Deferred[Any] | None = None
     _login: Deferred[Answer] | None = None
     _reason: Failure | None = None
+    _watched: Any = None
     _watchers: list[Deferred[None]] | None = None
 
     _log = Logger()
@@ -106,8 +118,10 @@ class Session:
             return self._answer()
         if self._state is State.CLOSED:
             self._takeReason().raiseException()
-        self._login = Deferred(self._cancelled)
-        return self._login
+        login = self._login = Deferred(self._cancelled)
+        if self._state is State.OPENING:
+            self._watch()
+        return login
 
     def logout(self) -> None:
         """
@@ -125,7 +139,7 @@ class Session:
             self._state = State.CLOSING
             self._descend()
         elif self._state is State.OPENING:
-            self._turn(Failure(reason or LoginAbandoned(avatarId=self.avatarId)))
+            self._turn(self._abandoned() if reason is None else Failure(reason))
             if self._waiting is not None:
                 self._waiting.cancel()
 
@@ -166,12 +180,35 @@ class Session:
             interfaces=self.interfaces,
         )
 
+    def passed(self, place: int) -> bool:
+        """
+        Answer whether the hook at a place of the plan is done and not undone.
+        """
+        return self._depth > place
+
+    def waitsAt(self, place: int) -> bool:
+        """
+        Answer whether the session waits, on its way up, for the hook at a place of the plan.
+        """
+        return self._depth == place and self._waiting is not None
+
+    @property
+    def stage(self) -> str:
+        """
+        The name of the hook that the session is at, for those who ask what it waits for.
+        """
+        do, undo = self.realm.plan[min(self._depth, len(self.realm.plan) - 1)]
+        return nameOf(do if self._waiting is not None else undo)
+
     def _ascend(self) -> None:
         plan = self.realm.plan
         while self._state is State.OPENING:
             if self._depth == len(plan):
-                self._opened()
-                return
+                if self._watched is None or not self._watched.disconnected:
+                    self._opened()
+                    return
+                self._turn(self._abandoned())  # it died, and has not come to say so
+                break
             try:
                 answer = plan[self._depth][0](self)
                 waiting = None if answer is None else awaited(answer)
@@ -215,8 +252,33 @@ class Session:
         Go no further up.  The first reason is the one that the login fails with.
         """
         self._state = State.CLOSING
+        self._unwatch()
         if self._reason is None:
             self._reason = reason
+
+    def _abandoned(self) -> Failure:
+        return Failure(LoginAbandoned(avatarId=self.avatarId))
+
+    def _watch(self) -> None:
+        """
+        Wait for the client to go, for as long as the login waits.
+        """
+        mind = mindOf(self.mind)
+        if mind is None:
+            return
+        if mind.disconnected:
+            self.logout()
+        else:
+            self._watched = mind
+            mind.notifyOnDisconnect(self._mindGone)
+
+    def _unwatch(self) -> None:
+        mind, self._watched = self._watched, None
+        if mind is not None and not mind.disconnected:
+            mind.dontNotifyOnDisconnect(self._mindGone)
+
+    def _mindGone(self, mind: object) -> None:
+        self.logout()
 
     def _descend(self, failed: object = None) -> None:
         """
@@ -245,7 +307,7 @@ class Session:
         self._log.failure(
             "{hook} failed while a session of {avatarId!r} was closing",
             failure=failure,
-            hook=getattr(undo, "__qualname__", repr(undo)),
+            hook=nameOf(undo),
             avatarId=self.avatarId,
         )
 
@@ -256,6 +318,7 @@ class Session:
     def _opened(self) -> None:
         self._state = State.OPEN
         self.loggedIn = True
+        self._unwatch()
         login, self._login = self._login, None
         if login is not None:
             login.callback(self._answer())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from ._awaiting import then
@@ -134,7 +135,7 @@ class InnerSessions:
     Gives each session the avatar of an inner session of its own, in a realm below.
     """
 
-    realm: Realm
+    below: Realm
     _inner: dict[Session, Session] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
@@ -142,13 +143,13 @@ class InnerSessions:
         """
         Whether something below is useless without minds.
         """
-        return self.realm.needsMinds
+        return self.below.needsMinds
 
     def acquire(self, session: Session) -> object:
         """
         Open the inner session.
         """
-        inner = innerSession(self.realm, session, mind=session.mind)
+        inner = innerSession(self.below, session, mind=session.mind)
 
         def opened(answer: object) -> object:
             self._inner[session] = inner
@@ -164,11 +165,11 @@ class InnerSessions:
         inner.logout()
         return inner.whenClosed()
 
-    def close(self) -> object:
+    def close(self) -> Deferred[None]:
         """
-        Close the realm below.
+        Let the realm below come to its end.
         """
-        return self.realm.close()
+        return self.below.drain()
 
 
 def innerSession(realm: Realm, session: Session, *, mind: object) -> Session:

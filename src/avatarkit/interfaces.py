@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -80,7 +80,8 @@ class IAvatarSource(Interface):
 
     def close() -> object:
         """
-        The realm is closing, and all of its sessions have ended: let go of what is left; awaited.
+        The realm is closing: let go of avatars that are kept, each as soon as no session uses it;
+        awaited.
         """
 
 
@@ -130,8 +131,14 @@ class IMindAware(Interface):
 
 class IMind(Interface):
     """
-    The server's end of a client: a L{twisted.spread.pb.RemoteReference}, or what behaves as one.
+    What a realm can do with a mind: find out when the client is gone, and call it.
+
+    A L{twisted.spread.pb.RemoteReference} is adapted to it.  Register an adapter for minds of
+    another kind, with L{twisted.python.components.registerAdapter}, and a client that leaves
+    during its login is noticed with them as well.  A mind that cannot be adapted is not watched.
     """
+
+    disconnected = Attribute("Whether the client is gone.")
 
     def callRemote(name: str, /, *args: Any, **kw: Any) -> object:
         """
@@ -143,10 +150,10 @@ class IMind(Interface):
 
     def notifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
-        Have C{callback} called with the mind when the client is gone.
+        Have C{callback} called with the mind when the client is gone; not used on one that is.
         """
 
     def dontNotifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
-        Take back a callback that L{notifyOnDisconnect} was given.
+        Take back a callback that L{notifyOnDisconnect} was given; not used when the client is gone.
         """

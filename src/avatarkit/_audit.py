@@ -1,0 +1,73 @@
+"""
+Whether what the parts of a realm keep for their sessions agrees with the sessions that there are.
+
+A part that keeps something says what it keeps too much or too little of; it finds the sessions in
+the realms that it is stacked into, of which it is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import attrs
+
+if TYPE_CHECKING:
+    from ._realm import Realm
+    from ._session import Session
+
+__all__ = ["Audited", "miscounts"]
+
+
+@attrs.define(eq=False)
+class Audited:
+    """
+    A part of a realm that keeps something for each session.
+    """
+
+    _realms: WeakSet[Realm] = attrs.field(factory=WeakSet, init=False, repr=False)
+
+    def stacked(self, realm: Realm) -> None:
+        """
+        Take note of a realm that this is in.
+        """
+        self._realms.add(realm)
+
+    def passed(self, undo: Callable[[Session], object]) -> Iterator[Session]:
+        """
+        Answer the sessions that will be undone by a hook of this.
+        """
+        for realm in self._realms:
+            place = realm.placeOf(undo)
+            yield from (session for session in realm.sessions if session.passed(place))
+
+    def waitingAt(self, undo: Callable[[Session], object]) -> Iterator[Session]:
+        """
+        Answer the sessions that wait for what a hook of this would undo.
+        """
+        for realm in self._realms:
+            place = realm.placeOf(undo)
+            yield from (session for session in realm.sessions if session.waitsAt(place))
+
+    def audit(self) -> Iterable[str]:
+        """
+        Say, in a sentence each, what does not agree.
+        """
+        raise NotImplementedError
+
+
+def miscounts(
+    who: object, kept: Mapping[Hashable, int], sessions: Iterable[Session]
+) -> Iterator[str]:
+    """
+    Compare a count for each avatar ID with the sessions that there are.
+    """
+    there = Counter(session.avatarId for session in sessions)
+    for avatarId in {**kept, **there}:
+        if kept.get(avatarId, 0) != there[avatarId]:
+            yield (
+                f"{who!r} counts {kept.get(avatarId, 0)} sessions of {avatarId!r}, "
+                f"and there are {there[avatarId]}"
+            )
