@@ -115,7 +115,8 @@ class PBTestCase(TestCase):
             InMemoryUsernamePasswordDatabaseDontUse(**users),
             AllowAnonymousAccess(),
         ]
-        factory: Any = pb.PBServerFactory(Portal(realm, checkers))
+        self.portal: Any = Portal(realm, checkers)
+        factory: Any = pb.PBServerFactory(self.portal)
         buildProtocol = factory.buildProtocol
 
         def build(address: Any) -> Any:

@@ -124,6 +124,7 @@ class AvatarCacheTests(SynchronousTestCase):
         loader.loads[0][1].errback(Boom("no such player"))
         failures = [self.failureResultOf(each, Boom) for each in logins]
         assert len({id(each) for each in failures}) == 3
+        assert len({id(each.value) for each in failures}) == 3
         assert all(str(each.value) == "no such player" for each in failures)
         assert dict(cache) == {}
         again = waiting(realm.requestAvatar(b"alice", None, IThing))
@@ -141,6 +142,22 @@ class AvatarCacheTests(SynchronousTestCase):
         assert script.log.count("acquire") == 2
         assert dict(cache) == {}
 
+    def test_failureThatCannotBeCopied(self) -> None:
+        """
+        A failure whose exception cannot be copied goes to all that wait.
+        """
+
+        class Stubborn(Exception):
+            def __reduce__(self) -> Any:
+                raise TypeError
+
+        loader = Loader()
+        realm = AvatarCache()(loader)
+        logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
+        loader.loads[0][1].errback(Stubborn())
+        for each in logins:
+            self.failureResultOf(each, Stubborn)
+
     def test_failureFromAfar(self) -> None:
         """
         A failure that came over the network, which has no exception, goes to all that wait.
@@ -153,7 +170,8 @@ class AvatarCacheTests(SynchronousTestCase):
         failure.value, failure.type = "far away", "remote.Boom"
         loader.loads[0][1].errback(failure)
         for each in logins:
-            assert self.failureResultOf(each).value == "far away"
+            failed: Any = self.failureResultOf(each)
+            assert (failed.value, type(failed)) == ("far away", CopiedFailure)
 
     def test_notKept(self) -> None:
         """
@@ -323,7 +341,8 @@ class AvatarCacheTests(SynchronousTestCase):
         closing = realm.close(timeout=None)
         assert (alice.logouts, bob[1].logouts) == (1, 0)
         assert dict(cache) == {b"bob": bob[1]}
-        self.assertRaises(RealmClosed, login, other, b"dave")
+        error: Any = self.assertRaises(RealmClosed, login, other, b"dave")
+        assert error.avatarId == b"dave"
         gate.callback(None)
         self.assertNoResult(closing)
         bob[2]()

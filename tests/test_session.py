@@ -4,6 +4,8 @@ Tests for L{avatarkit.Session}: the first four rules, every hook in every positi
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -363,6 +365,24 @@ class SessionTests(SynchronousTestCase):
         script.acts["acquire"] = FAILING[0]
         self.assertRaises(Boom, script.login)
         assert seen == [("attached 0", False), ("release 0", True), ("release 0", False)]
+
+    def test_noCycles(self) -> None:
+        """
+        A login that is refused at once leaves nothing for the garbage collector to find.
+        """
+        script = Script({"attached 0": FAILING[0]})
+
+        def count() -> int:
+            return sum(isinstance(each, Session) for each in gc.get_objects())
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = count()
+        for _ in range(10):
+            with contextlib.suppress(Boom):
+                script.login()
+        assert count() == before
 
     def test_slots(self) -> None:
         """

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
+from twisted.spread.pb import CopiedFailure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import Interface, implementer
+from zope.interface import Interface, directlyProvides, implementer
 from zope.interface.verify import verifyClass, verifyObject
 
 from avatarkit import (
@@ -28,7 +30,7 @@ from avatarkit import (
     Session,
     UnsupportedInterface,
 )
-from scripted import Boom, IThing, Script, Thing, opened, waiting
+from scripted import Boom, IThing, Script, Thing, opened, raises, waiting
 
 
 class Player(Thing):
@@ -156,6 +158,15 @@ class TargetTests(SynchronousTestCase):
             error = self.assertRaises(TypeError, Seen(), target)
             assert "call it with one first" in str(error)
 
+        class Foreign:
+            def __call__(self, target: object) -> object:
+                return target
+
+        foreign = Foreign()
+        directlyProvides(foreign, IBlock)
+        error = self.assertRaises(TypeError, Seen(), foreign)
+        assert "gives no avatars" in str(error)
+
     def test_missingCall(self) -> None:
         """
         Decorating with a class instead of an instance is a TypeError that says how to write it.
@@ -167,10 +178,11 @@ class TargetTests(SynchronousTestCase):
         for block in (AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, Bare, Seen):
             for target in (Player, lambda avatarId: Player(avatarId)):
                 error = self.assertRaises(TypeError, block, target)
-                assert f"@{block.__name__}()" in str(error)
+                assert f"@{block.__name__}(" in str(error)
         for realm in (OldRealm(), Script().realm, Script().realm.sources[0]):
-            error = self.assertRaises(TypeError, ConnectionCounter, realm)
-            assert "@ConnectionCounter()" in str(error)
+            for block in (ConnectionCounter, ConnectionLimit):
+                error = self.assertRaises(TypeError, block, realm)
+                assert f"@{block.__name__}(...)" in str(error)
 
     def test_misplacedArguments(self) -> None:
         """
@@ -192,6 +204,12 @@ class TargetTests(SynchronousTestCase):
         """
         A block cannot be in a realm twice, but in two realms.
         """
+
+        @attrs.define
+        class Equal(Block):
+            name: str
+
+        Equal("one")(Equal("one")(Player))
         block = Seen()
         realm = block(Player)
         error = self.assertRaises(TypeError, block, realm)
@@ -229,6 +247,13 @@ class TargetTests(SynchronousTestCase):
         A hook that a block does not have costs a session nothing.
         """
         assert len(Seen()(Player).plan) == len(Realm(Player).plan) + 1
+
+        class Teachable(Block):
+            pass
+
+        taught: Any = Teachable()
+        taught.admit = raises
+        self.assertRaises(Boom, taught(Player).requestAvatar, b"alice", None, IThing)
 
     def test_interfaces(self) -> None:
         """
@@ -405,6 +430,7 @@ class ForeignRealmTests(SynchronousTestCase):
         logout()
         logout()
         assert old.logouts == 1
+        assert realm.sources[0]._logouts == {}
 
     def test_later(self) -> None:
         """
@@ -445,11 +471,29 @@ class ForeignRealmTests(SynchronousTestCase):
         """
         A realm that answers something else is a TypeError that shows what it answered.
         """
-        for nonsense in (None, (IThing, "avatar")):
+        for nonsense in (None, (IThing, "avatar"), "abc"):
             old = OldRealm()
             old.wrap = lambda answer, nonsense=nonsense: nonsense
             error = self.assertRaises(TypeError, Realm(old).requestAvatar, b"alice", None, IThing)
             assert repr(nonsense) in str(error)
+
+    def test_alreadyFailedAfar(self) -> None:
+        """
+        A failure that came over the network, which cannot be raised, is answered as a Deferred.
+        """
+        failure: Any = CopiedFailure.__new__(CopiedFailure)
+        failure.__dict__.update(Failure(Boom()).__dict__)
+        failure.value, failure.type = "far away", "remote.Boom"
+        login = waiting(Realm(lambda name: fail(failure)).requestAvatar(b"alice", None, IThing))
+        assert self.failureResultOf(login) is failure
+
+    def test_otherInterface(self) -> None:
+        """
+        An interface that nobody asked for is respected as well: the realm knows its avatars.
+        """
+        old = OldRealm()
+        old.wrap = lambda answer: (IOther, *answer[1:])
+        assert opened(Realm(old).requestAvatar(b"alice", None, IThing))[0] is IOther
 
     def test_belowCache(self) -> None:
         """

@@ -7,6 +7,7 @@ the realms that it is stacked into, of which it is told.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ __all__ = ["Audited", "miscounts"]
 
 
 @attrs.define(eq=False)
-class Audited:
+class Audited(ABC):
     """
     A part of a realm that keeps something for each session.
     """
@@ -51,11 +52,11 @@ class Audited:
             place = realm.placeOf(undo)
             yield from (session for session in realm.sessions if session.waitsAt(place))
 
+    @abstractmethod
     def audit(self) -> Iterable[str]:
         """
         Say, in a sentence each, what does not agree.
         """
-        raise NotImplementedError
 
 
 def miscounts(

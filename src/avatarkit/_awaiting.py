@@ -37,7 +37,13 @@ def awaited(answer: object) -> Deferred[Any] | None:
         return Deferred.fromCoroutine(answer)
     if isinstance(answer, Failure):
         return fail(answer)
+    if hasattr(type(answer), "__await__"):
+        return Deferred.fromCoroutine(_wait(answer))
     return None
+
+
+async def _wait(answer: Any) -> Any:
+    return await answer
 
 
 def settle(waiting: Deferred[Any], arrive: Callable[[Any], None]) -> Any:

@@ -6,8 +6,9 @@ it needs the avatar and closes when the avatar is to go.  What happens to it is 
 
   - I{loading}: the inner session is opening, and every login that wants the avatar waits for it;
   - I{ready}: the avatar is there, and so many sessions use it; if none does it is I{idle};
-  - I{retiring}: the inner session is closing; a login that meets it waits until that is done, and
-    the avatar is then loaded anew.
+  - I{retiring}: the inner session is closing, or about to, because something below has ended it and
+    the sessions that use it go first; a login that meets it waits until that is done, and the
+    avatar is then loaded anew.
 
 An ID that is in none of these has no avatar.  Since an ID has one machine, and a machine one inner
 session at a time, there are never two avatars of an ID.  Only an idle avatar is ever retired, so
@@ -17,6 +18,7 @@ nothing in use is evicted.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from copy import copy
 from enum import Enum
 from typing import Any
 
@@ -104,7 +106,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
             raise TypeError(
                 f"{realm!r} needs minds, and below a cache there are none: stack it above the cache"
             )
-        self._wrapped = InnerSessions(realm)
+        self._wrapped = InnerSessions(realm, minds=False)
         return Realm(self)
 
     def __repr__(self) -> str:
@@ -119,11 +121,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     def __len__(self) -> int:
         return len(self._ready)
 
-    def asSource(self) -> AvatarCache:
+    def asSources(self) -> tuple[Any, ...]:
         """
         Answer this, if it has got a target.
         """
-        return self if self._wrapped is not None else super().asSource()
+        return super().asSources() if self._wrapped is None else (self,)
 
     @property
     def below(self) -> Realm:
@@ -167,7 +169,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
         """
         if session.avatarId == ANONYMOUS:
             return self._anonymous.release(session)
-        self._ready[session.avatarId].leave(session)
+        self._lives(session.avatarId).leave(session)
         return None
 
     def close(self) -> Deferred[None]:
@@ -183,7 +185,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
         """
         Say which avatars have a wrong number of users.
         """
-        users = {avatarId: life.users for avatarId, life in self._ready.items()}
+        lives = {**self._ready, **self._unready}
+        users = {avatarId: life.users for avatarId, life in lives.items()}
         sessions = [each for each in self.passed(self.release) if each.avatarId != ANONYMOUS]
         yield from miscounts(self, users, sessions)
         waiting = {each for life in self._unready.values() for each in life.waiting.values()}
@@ -208,6 +211,15 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     def _anonymous(self) -> InnerSessions:
         assert self._wrapped is not None
         return self._wrapped
+
+    def usersOf(self, life: _Life) -> list[Session]:
+        """
+        Answer the sessions that use an avatar.
+        """
+        return [each for each in self.passed(self.release) if each.avatarId == life.avatarId]
+
+    def _lives(self, avatarId: Hashable) -> _Life:
+        return self._ready.get(avatarId) or self._unready[avatarId]
 
     def rest(self, life: _Life) -> None:
         """
@@ -331,32 +343,45 @@ class _Life:
             arrived(result)
 
     def _loaded(self, result: object) -> None:
-        waiting, self.waiting = self.waiting, {}
         if isinstance(result, Failure):
-            self._forget()
-        else:
-            self.state = _State.READY
-            self.cache._ready[self.avatarId] = self.cache._unready.pop(self.avatarId)
-            self.users = 1  # this method, so that the avatar stays while it is handed round
+            self._forget(result)
+            return
+        assert self.inner is not None
+        self.inner.above = self._condemn
+        self.state = _State.READY
+        self.cache._ready[self.avatarId] = self.cache._unready.pop(self.avatarId)
+        self.users = 1  # this method, so that the avatar stays while it is handed round
+        waiting, self.waiting = self.waiting, {}
         for waiter, session in waiting.items():
-            if waiter.called:  # cancelled by one that was told before it
-                continue
-            if isinstance(result, Failure):
-                waiter.errback(_another(result))
-            else:
+            if not waiter.called:  # not cancelled by one that was told before it
                 waiter.callback(self.use(session))
-        if self.state is _State.READY:
-            self._release()
+        self._release()
 
     def _abandon(self, waiter: Deferred[Any]) -> None:
-        left = self.waiting.pop(waiter, None)
-        if left is not None and not self.waiting and self.state is _State.LOADING:
+        self.waiting.pop(waiter, None)
+        if not self.waiting and self.state is _State.LOADING:
             self._end()
 
     def _release(self) -> None:
         self.users -= 1
-        if not self.users:
+        if self.users:
+            return
+        if self.state is _State.READY:
             self.cache.rest(self)
+        else:
+            self._end()
+
+    def _condemn(self) -> None:
+        """
+        Something below has ended the avatar: whoever uses it has to go first.
+        """
+        if not self.users:
+            self.retire()
+            return
+        self.state = _State.RETIRING
+        self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
+        for session in self.cache.usersOf(self):
+            session.logout()
 
     def _end(self) -> Deferred[None]:
         inner, self.inner = self.inner, None
@@ -364,27 +389,43 @@ class _Life:
         self.state = _State.RETIRING
         inner.whenClosed().addCallback(self._retired)
         closed = inner.whenClosed()
+        inner.above = None
         inner.logout()
         return closed
 
     def _retired(self, closed: None) -> None:
-        if self.waiting:
+        if self.waiting and not self.cache._closing:
             self._load()
         else:
-            self._forget()
+            self._forget(Failure(RealmClosed(avatarId=self.avatarId)))
 
-    def _forget(self) -> None:
+    def _forget(self, reason: Failure) -> None:
+        """
+        Have no avatar any more, and tell those who still wait why.
+        """
         self.state = _State.GONE
         del self.cache._unready[self.avatarId]
         ends, self._ends = self._ends, []
         for end in ends:
             end.callback(None)
+        waiting, self.waiting = self.waiting, {}
+        for waiter in waiting:
+            if not waiter.called:  # not cancelled by one that was told before it
+                waiter.errback(_another(reason))
 
 
 def _another(failure: Failure) -> Failure:
     """
-    Answer a failure of its own for one more of those who wait.
+    Answer a failure of its own for one more of those who wait, with an exception of its own, so
+    that none of them adds to the traceback of the others.
     """
-    if not isinstance(failure.value, BaseException):  # one that came over the network
+    value = failure.value
+    if not isinstance(value, BaseException):  # one that came over the network
+        twin = failure.__class__.__new__(failure.__class__)
+        twin.__dict__.update(failure.__dict__)
+        return twin
+    try:
+        value = copy(value)
+    except Exception:  # not every exception can be
         return failure
-    return Failure(failure.value, failure.type, failure.getTracebackObject())
+    return Failure(value, failure.type, failure.getTracebackObject())

@@ -59,8 +59,8 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         """
         Count the session, and tell the avatar.
         """
-        self._add(session.avatarId, 1)
         aware = IConnectionAware(session.avatar, None)
+        self._add(session.avatarId, 1)
         if aware is None:
             return None
         return orUndo(aware.connect, self._add, session.avatarId, -1)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator
 import attrs
 
 from ._audit import Audited, miscounts
-from ._realm import Block
+from ._realm import Block, isTarget
 from ._session import Session
 from .errors import TooManyConnections
 
@@ -34,10 +34,10 @@ class ConnectionLimit(Audited, Block):
 
     @maximum.validator
     def _wholeNumber(self, attribute: object, maximum: object) -> None:
-        if callable(maximum):
+        if isTarget(maximum):
             raise TypeError(
                 f"ConnectionLimit takes a number, not {maximum!r}: "
-                "write @ConnectionLimit() above a target, with the call"
+                "write @ConnectionLimit(...) above a target, with the call"
             )
         if not isinstance(maximum, int) or isinstance(maximum, bool):
             raise TypeError(f"a maximum is a whole number, not {maximum!r}")

@@ -100,6 +100,8 @@ class MindBag:
 
         @raise KeyError: if it is not there.
         """
+        if id(mind) not in self._entries:
+            raise KeyError(f"{mind!r} was never attached, or has been detached")
         left = self._entries[id(mind)][1:]
         if left:
             self._entries[id(mind)] = left
@@ -183,8 +185,8 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         File the session, and tell the avatar.
         """
-        self._file(session)
         aware = self._toTell(session)
+        self._file(session)
         if aware is None:
             return None
         return orUndo(lambda: aware.attached(session.mind), self._unfile, session)

@@ -5,6 +5,7 @@ An avatar of its own for each session, made from what its sessions share.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 from zope.interface import implementer
@@ -46,13 +47,13 @@ class PerConnection(Stackable):
 
         @param target: see L{Realm}.
         """
-        return Realm(InnerSessions(Realm(target)), sources=[self])
+        return Realm(_Upon((InnerSessions(Realm(target)), self)))
 
-    def asSource(self) -> PerConnection:
+    def asSources(self) -> tuple[Any, ...]:
         """
         Answer this: it needs no target.
         """
-        return self
+        return (self,)
 
     def acquire(self, session: Session) -> object:
         """
@@ -70,3 +71,18 @@ class PerConnection(Stackable):
         """
         Nothing is kept here.
         """
+
+
+@attrs.frozen(eq=False)
+class _Upon(Stackable):
+    """
+    What gives an avatar, and what makes another one of it.
+    """
+
+    sources: tuple[Any, ...]
+
+    def asSources(self) -> tuple[Any, ...]:
+        """
+        Answer both.
+        """
+        return self.sources

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -23,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ._audit import Audited
-from ._awaiting import awaited
+from ._awaiting import then
 from ._clock import checkSeconds, clockOr
 from ._mind import mindOf
 from ._session import Answer, Hook, Session
@@ -31,7 +32,7 @@ from ._sources import AvatarFactory, bottomSource
 from .errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from .interfaces import IAvatarSource, IBlock
 
-__all__ = ["Block", "Realm", "Stackable", "Target"]
+__all__ = ["Block", "Realm", "Stackable", "Target", "isTarget"]
 
 
 class Stackable:
@@ -45,24 +46,26 @@ class Stackable:
         """
         Catch the slip that everyone makes with decorators: C{@Block} without the call.
         """
-        if len(args) == 1 and _isTarget(args[0]) and not _takesOne(cls):
-            raise TypeError(
-                f"{cls.__name__} takes no target: write @{cls.__name__}() above it, with the call"
-            )
+        if len(args) == 1 and isTarget(args[0]) and not _takesOne(cls):
+            name = cls.__name__
+            raise TypeError(f"{name} takes no target: write @{name}(...) above it, with the call")
         if (args or kwargs) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}() takes no arguments")
         return super().__new__(cls)
 
-    def asSource(self) -> Any:
+    def asSources(self) -> tuple[Any, ...]:
         """
-        Answer the L{IAvatarSource} that this is without a target.
+        Answer the L{IAvatarSource}s that this is without a target.
 
         @raise TypeError: if it is none.
         """
         raise TypeError(f"{self!r} is no target: call it with one first")
 
 
-def _isTarget(thing: object) -> bool:
+def isTarget(thing: object) -> bool:
+    """
+    Answer whether something looks like what a block goes around.
+    """
     return callable(thing) or IRealm.providedBy(thing) or IAvatarSource.providedBy(thing)
 
 
@@ -133,7 +136,8 @@ class Realm:
     C{block(target)} is short for C{Realm(target, blocks=[block])}.
 
     @ivar blocks: the blocks, outermost first.
-    @ivar sources: what a session gets its avatar from, and what makes another one of that.
+    @ivar sources: what a session gets its avatar from, and the
+        L{PerConnection<avatarkit.PerConnection>} that makes another one of that, if there is one.
     @ivar plan: what is done and undone in each session, in order.
     @ivar sessions: those that have not ended.
     """
@@ -146,25 +150,20 @@ class Realm:
 
     _log = Logger()
 
-    def __init__(
-        self, target: Target, *, blocks: Iterable[Any] = (), sources: Iterable[Any] = ()
-    ) -> None:
+    def __init__(self, target: Target, *, blocks: Iterable[Any] = ()) -> None:
         """
         @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
             callable of one avatar ID: a class, a function, an async one), an L{IAvatarSource}, or
             any other provider of L{IRealm}.
         @param blocks: L{IBlock} providers, outermost first.
-        @param sources: L{IAvatarSource} providers that replace the avatar that the target gives
-            (C{session.avatar}) by another one, in this order.
         @raise TypeError: if the target or a block is none, or a block is stacked twice.
         """
         if isinstance(target, Realm):
-            self.blocks, below = (*blocks, *target.blocks), target.sources
+            self.blocks, self.sources = (*blocks, *target.blocks), target.sources
         elif isinstance(target, Stackable):
-            self.blocks, below = tuple(blocks), (target.asSource(),)
+            self.blocks, self.sources = tuple(blocks), target.asSources()
         else:
-            self.blocks, below = tuple(blocks), (bottomSource(target),)
-        self.sources = (*below, *sources)
+            self.blocks, self.sources = tuple(blocks), (bottomSource(target),)
         _check(self.blocks)
         self.plan = (
             (self._enter, self._leave),
@@ -295,7 +294,7 @@ class Realm:
         for realm in self.realms():
             for session in realm.sessions:
                 mind = mindOf(session.mind)
-                if mind is not None and mind.disconnected:
+                if mind is not None and mind.disconnected and not session.ended:
                     found.append(f"the mind of {session!r} is dead")
             for part in (*realm.blocks, *realm.sources):
                 if isinstance(part, Audited):
@@ -316,7 +315,7 @@ class Realm:
 
     def _logUnfinished(self, timeout: float) -> None:
         for realm in self.realms():
-            for session in realm.sessions:
+            for session in filter(attrgetter("ended"), realm.sessions):
                 self._log.error(
                     "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
                     hook=session.stage,
@@ -358,7 +357,7 @@ def _check(blocks: tuple[object, ...]) -> None:
     for index, block in enumerate(blocks):
         if not IBlock.providedBy(block):
             raise TypeError(f"{block!r} is no block: it does not provide IBlock")
-        if block in blocks[:index]:
+        if any(block is other for other in blocks[:index]):
             raise TypeError(f"{block!r} is in this realm already: make another one")
 
 
@@ -366,23 +365,19 @@ def _hook(block: object, do: str, undo: str) -> tuple[Hook, ...]:
     """
     Answer a block's hook for a plan, or nothing if the block does nothing there.
     """
-    cls = type(block)
-    idle = all(getattr(cls, name, None) is getattr(Block, name) for name in (do, undo))
-    return () if idle else ((getattr(block, do), getattr(block, undo)),)
+    hook = (getattr(block, do), getattr(block, undo))
+    inherited = (getattr(Block, do), getattr(Block, undo))
+    idle = tuple(getattr(each, "__func__", None) for each in hook) == inherited
+    return () if idle else (hook,)
 
 
-def _acquire(source: Any) -> Callable[[Session], Deferred[None] | None]:
+def _acquire(source: Any) -> Callable[[Session], object]:
     """
     Answer what has a session acquire its avatar from a source.
     """
 
-    def acquire(session: Session) -> Deferred[None] | None:
-        answer = source.acquire(session)
-        waiting = awaited(answer)
-        if waiting is None:
-            session.avatar = answer
-            return None
-        return waiting.addCallback(lambda avatar: setattr(session, "avatar", avatar))
+    def acquire(session: Session) -> object:
+        return then(source.acquire(session), lambda avatar: setattr(session, "avatar", avatar))
 
     return acquire
 

@@ -26,7 +26,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
@@ -81,6 +81,8 @@ class Session:
     @ivar avatar: the avatar; C{None} until the session has it.
     @ivar aspect: the avatar, seen through C{interface}.
     @ivar loggedIn: whether the login has succeeded; stays true after the logout.
+    @ivar above: what ends the session, or sessions, that stand upon this one, if it is an inner
+        one.  They go first, and end this one when they have gone.
     """
 
     realm: Realm
@@ -91,6 +93,7 @@ class Session:
     avatar: Any = None
     aspect: Any = None
     loggedIn: bool = False
+    above: Callable[[], None] | None = None
     _state: State = State.OPENING
     _depth: int = 0
     _waiting: Deferred[Any] | None = None
@@ -117,7 +120,7 @@ class Session:
         if self._state is State.OPEN:
             return self._answer()
         if self._state is State.CLOSED:
-            self._takeReason().raiseException()
+            return self._fail(self._takeReason())
         login = self._login = Deferred(self._cancelled)
         if self._state is State.OPENING:
             self._watch()
@@ -135,7 +138,10 @@ class Session:
         """
         End the session as L{logout} does, and say what a login that is still going on fails with.
         """
-        if self._state is State.OPEN:
+        above, self.above = self.above, None
+        if above is not None:
+            above()
+        elif self._state is State.OPEN:
             self._state = State.CLOSING
             self._descend()
         elif self._state is State.OPENING:
@@ -180,6 +186,13 @@ class Session:
             interfaces=self.interfaces,
         )
 
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the session is closing, or closed.
+        """
+        return self._state in (State.CLOSING, State.CLOSED)
+
     def passed(self, place: int) -> bool:
         """
         Answer whether the hook at a place of the plan is done and not undone.
@@ -195,10 +208,10 @@ class Session:
     @property
     def stage(self) -> str:
         """
-        The name of the hook that the session is at, for those who ask what it waits for.
+        The name of the hook that a session that has ended still waits for.
         """
-        do, undo = self.realm.plan[min(self._depth, len(self.realm.plan) - 1)]
-        return nameOf(do if self._waiting is not None else undo)
+        do, undo = self.realm.plan[self._depth]
+        return nameOf(undo if self._waiting is None else do)
 
     def _ascend(self) -> None:
         plan = self.realm.plan
@@ -314,6 +327,17 @@ class Session:
     def _answer(self) -> Answer:
         assert self.interface is not None
         return self.interface, self.aspect, self.logout
+
+    def _fail(self, reason: Failure) -> Deferred[Answer]:
+        """
+        Raise why the login failed; answer it, if it came over the network and cannot be raised.
+        """
+        if not isinstance(reason.value, BaseException):
+            return fail(reason)
+        try:
+            raise reason.value.with_traceback(reason.getTracebackObject())
+        finally:
+            del reason  # which this frame and the traceback would keep alive together
 
     def _opened(self) -> None:
         self._state = State.OPEN

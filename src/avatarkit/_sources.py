@@ -13,7 +13,7 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from ._awaiting import then
+from ._awaiting import awaited, then
 from ._session import Answer, Session
 from .interfaces import IAvatarSource, IBlock
 
@@ -42,6 +42,8 @@ def bottomSource(target: Any) -> Any:
                 )
     elif IAvatarSource.providedBy(target):
         return target
+    elif IBlock.providedBy(target):
+        raise TypeError(f"{target!r} is a block, which gives no avatars: stack it on what does")
     elif IRealm.providedBy(target):
         return ForeignRealm(target)
     if callable(target):
@@ -120,9 +122,11 @@ class ForeignRealm:
         try:
             interface, avatar, logout = answer
         except (TypeError, ValueError):
+            logout = None
+        if not callable(logout):
             raise TypeError(
                 f"{self.realm!r} answered {answer!r} instead of (interface, avatar, logout)"
-            ) from None
+            )
         session.interface = interface
         self._logouts[session] = logout
         return avatar
@@ -133,9 +137,12 @@ class ForeignRealm:
 class InnerSessions:
     """
     Gives each session the avatar of an inner session of its own, in a realm below.
+
+    @ivar minds: whether the inner session has the mind of the outer one, or none.
     """
 
     below: Realm
+    minds: bool = attrs.field(default=True, kw_only=True)
     _inner: dict[Session, Session] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
@@ -145,23 +152,28 @@ class InnerSessions:
         """
         return self.below.needsMinds
 
-    def acquire(self, session: Session) -> object:
+    async def acquire(self, session: Session) -> object:
         """
-        Open the inner session.
+        Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
         """
-        inner = innerSession(self.below, session, mind=session.mind)
+        inner = innerSession(self.below, session, mind=session.mind if self.minds else None)
+        try:
+            opening = awaited(inner.open())
+            if opening is not None:
+                await opening
+        except Exception:
+            await inner.whenClosed()
+            raise
+        inner.above = session.logout
+        self._inner[session] = inner
+        return inner.avatar
 
-        def opened(answer: object) -> object:
-            self._inner[session] = inner
-            return inner.avatar
-
-        return then(inner.open(), opened)
-
-    def release(self, session: Session) -> object:
+    def release(self, session: Session) -> Deferred[None]:
         """
         Close the inner session.
         """
         inner = self._inner.pop(session)
+        inner.above, inner.loggedIn = None, session.loggedIn
         inner.logout()
         return inner.whenClosed()
 

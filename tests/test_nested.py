@@ -1,0 +1,305 @@
+"""
+Sessions that stand upon other sessions: below a L{PerConnection} and below an L{AvatarCache}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import ANONYMOUS
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import (
+    AvatarCache,
+    Block,
+    ConnectionCounter,
+    ConnectionLimit,
+    MindRegistry,
+    PerConnection,
+    Realm,
+    RealmClosed,
+    Session,
+    UnsupportedInterface,
+)
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+
+
+class Kick(Block):
+    """
+    A block that can end the sessions that it saw.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[Session] = []
+
+    def attached(self, session: Session) -> None:
+        """
+        See.
+        """
+        self.seen.append(session)
+
+
+class Shared(Thing):
+    """
+    An avatar that counts its logouts, and may take its time.
+    """
+
+    saving: Any = None
+
+    def __init__(self, name: object) -> None:
+        self.logouts = 0
+
+    def logout(self) -> object:
+        """
+        Count.
+        """
+        self.logouts += 1
+        return self.saving
+
+
+def own(session: Session) -> Thing:
+    """
+    Build an avatar for a session.
+    """
+    return Thing()
+
+
+class UndoTests(SynchronousTestCase):
+    """
+    What is above goes first, and waits for what is below.
+    """
+
+    def test_cancelled(self) -> None:
+        """
+        A login that is ended while the session below opens waits until that one is undone, before
+        it undoes anything of its own.
+        """
+        for end in ("cancel", "logout"):
+            load, undo = Gate(), Gate()
+            below = Script({"acquire": load.deferred, "release 2": undo.deferred})
+            above = Script()
+            realm = above.realm.blocks[0](PerConnection(own)(below.realm))
+            login = waiting(realm.requestAvatar(b"alice", None, IThing))
+            (session,) = realm.sessions
+            closed = session.whenClosed()
+            login.addErrback(lambda failure: None)
+            login.cancel() if end == "cancel" else session.logout()
+            assert below.log[-1] == "release 2"
+            assert above.log == ["admit 0"]
+            self.assertNoResult(closed)
+            undo.wait.callback(None)
+            assert below.log[-1] == "release 0"
+            assert above.log == ["admit 0", "release 0"]
+            self.successResultOf(closed)
+
+    def test_anonymous(self) -> None:
+        """
+        The same goes for anonymous logins below a cache, which see no mind either.
+        """
+        load, undo = Gate(), Gate()
+        below = Script({"acquire": load.deferred, "release 2": undo.deferred})
+        limit = ConnectionLimit()
+        realm = limit(AvatarCache()(below.realm))
+        login = waiting(realm.requestAvatar(ANONYMOUS, object(), IThing))
+        (inner,) = realm.sources[0].below.sessions
+        assert inner.mind is None
+        login.cancel()
+        self.failureResultOf(login, CancelledError)
+        assert limit._slots == {ANONYMOUS: 1}
+        undo.wait.callback(None)
+        assert limit._slots == {}
+
+    def test_released(self) -> None:
+        """
+        A session waits at its end for the end of the one below, and keeps nothing of it.
+        """
+        undo = Gate()
+        below = Script({"release 2": undo.deferred})
+        realm = PerConnection(own)(below.realm)
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        (session,) = realm.sessions
+        closed = session.whenClosed()
+        self.assertNoResult(closed)
+        undo.wait.callback(None)
+        self.successResultOf(closed)
+        assert realm.sources[0]._inner == {}
+
+    def test_builtLogout(self) -> None:
+        """
+        A session waits at its end for the logout of the avatar that was built for it, before what
+        is below ends.
+        """
+        gate, below = Gate(), Script()
+
+        class Slow(Thing):
+            def logout(self) -> object:
+                return gate.wait
+
+        realm = PerConnection(lambda session: Slow())(below.realm)
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        assert "release 0" not in below.log
+        gate.wait.callback(None)
+        assert "release 0" in below.log
+
+    def test_failedLoginIsNotKept(self) -> None:
+        """
+        A cache below does not keep an avatar that no login succeeded with, wherever they failed.
+        """
+        script = Script({"attached 0": raises})
+        for build, error in (
+            (raises, Boom),
+            (lambda session: "no", UnsupportedInterface),
+            (own, Boom),
+        ):
+            cache = AvatarCache()
+            realm = script.realm.blocks[0](PerConnection(build)(cache(Shared)))
+            self.assertRaises(error, realm.requestAvatar, b"alice", None, IThing)
+            assert dict(cache) == {}
+        script.acts = {}
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        assert list(cache) == [b"alice"]
+
+
+class EndedBelowTests(SynchronousTestCase):
+    """
+    A block below ends the session that it sees, which is not the one that the client has.
+    """
+
+    def test_perConnection(self) -> None:
+        """
+        The session above ends first, and then the one below.
+        """
+        kick, above = Kick(), Script()
+        order: list[str] = []
+
+        class Own(Thing):
+            def logout(self) -> None:
+                order.append("own")
+
+        class Below(Thing):
+            def logout(self) -> None:
+                order.append("below")
+
+        realm = above.realm.blocks[0](
+            PerConnection(lambda session: Own())(kick(lambda avatarId: Below()))
+        )
+        opened(realm.requestAvatar(b"alice", None, IThing))
+        kick.seen[0].logout()
+        kick.seen[0].logout()
+        assert above.log == ["admit 0", "attached 0", "detached 0", "release 0"]
+        assert order == ["own", "below"]
+        assert (len(realm.sessions), realm.audit()) == (0, [])
+
+    def test_cache(self) -> None:
+        """
+        All sessions that use the avatar end first; a login meanwhile waits, and gets a new avatar.
+        """
+        kick, cache, gate = Kick(), AvatarCache(), Gate()
+        above = Script({"detached 0": gate.deferred})
+        realm = above.realm.blocks[0](cache(kick(Shared)))
+        first = opened(realm.requestAvatar(b"alice", None, IThing))[1]
+        opened(realm.requestAvatar(b"alice", None, IThing))
+        opened(realm.requestAvatar(b"bob", None, IThing))
+        kick.seen[0].logout()
+        assert (list(cache), first.logouts, realm.audit()) == ([b"bob"], 0, [])
+        late = waiting(realm.requestAvatar(b"alice", None, IThing))
+        self.assertNoResult(late)
+        gate.wait.callback(None)
+        assert first.logouts == 1
+        second = self.successResultOf(late)[1]
+        assert cache[b"alice"] is second is not first
+        assert realm.audit() == []
+
+    def test_idle(self) -> None:
+        """
+        An idle avatar that is ended below is retired, as if the cache had done so.
+        """
+        kick, cache = Kick(), AvatarCache()
+        realm = cache(kick(Shared))
+        first = opened(realm.requestAvatar(b"alice", None, IThing))
+        first[2]()
+        kick.seen[0].logout()
+        assert (dict(cache), first[1].logouts, realm.audit()) == ({}, 1, [])
+        assert opened(realm.requestAvatar(b"alice", None, IThing))[1] is not first[1]
+
+    def test_closedMeanwhile(self) -> None:
+        """
+        A login that waits for an avatar to be gone, through another realm that shares the cache, is
+        refused when the cache is closed.
+        """
+        cache = AvatarCache(idleTimeout=0)
+        base = cache(Shared)
+        gate = Gate()
+        Shared.saving = gate.wait
+        self.addCleanup(setattr, Shared, "saving", None)
+        realm, other = ConnectionCounter()(base), ConnectionLimit()(base)
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        late = waiting(other.requestAvatar(b"alice", None, IThing))
+        closing = realm.close(timeout=None)
+        gate.wait.callback(None)
+        failure: Any = self.failureResultOf(late, RealmClosed)
+        assert failure.value.avatarId == b"alice"
+        self.successResultOf(closing)
+
+
+class AdapterTests(SynchronousTestCase):
+    """
+    Avatars whose adaptation fails.
+    """
+
+    def test_raising(self) -> None:
+        """
+        An avatar that raises when it is adapted refuses the login, and is neither counted nor on
+        file.
+        """
+
+        class Odd(Thing):
+            def __conform__(self, interface: object) -> object:
+                if interface is IThing:
+                    return self
+                raise Boom
+
+        for block in (ConnectionCounter(), MindRegistry()):
+            realm: Realm = block(lambda avatarId: Odd())
+            self.assertRaises(Boom, realm.requestAvatar, b"alice", object(), IThing)
+            assert (len(block), realm.audit()) == (0, [])
+
+
+class OddAnswersTests(SynchronousTestCase):
+    """
+    What hooks may answer beside the usual.
+    """
+
+    def test_awaitable(self) -> None:
+        """
+        Anything that can be awaited is.
+        """
+        gate: Deferred[None] = Deferred()
+
+        class Awaitable:
+            def __await__(self) -> Any:
+                yield from gate.__await__()
+                raise Boom
+
+        script = Script({"admit 1": lambda session: Awaitable()})
+        login = waiting(script.login())
+        gate.callback(None)
+        self.failureResultOf(login, Boom)
+
+    def test_exits(self) -> None:
+        """
+        An exception that is no Exception does not keep anything from being undone.
+        """
+
+        def exiting(session: object) -> object:
+            raise SystemExit
+
+        for hook in ("admit 2", "attached 0"):
+            script = Script({hook: exiting})
+            self.assertRaises(SystemExit, script.login)
+            assert script.log[-1] == "release 0"
+        script = Script({"detached 1": exiting})
+        opened(script.login())[2]()
+        assert script.log[-1] == "release 0"
+        assert len(self.flushLoggedErrors(SystemExit)) == 1
