@@ -36,6 +36,15 @@ class ExamplesTests(SynchronousTestCase):
             "the realm is closed; online: nobody",
         ]
 
+    def test_compare(self) -> None:
+        """
+        The table in the docs is what the comparison measures.
+        """
+        table = run("compare.py")
+        assert "\n".join(table) in (EXAMPLES.parent / "why.md").read_text()
+        assert all(row.endswith("| yes |") for row in table[2:])
+        assert sum("**no**" in row for row in table) == 7
+
 
 def run(name: str) -> list[str]:
     """

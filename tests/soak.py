@@ -1,0 +1,376 @@
+"""
+A server and many client processes over real TCP, for as long as you like.
+
+    python tests/soak.py --logins 2000 --kills 200
+
+The clients log in, several times over one connection, are pushed to, drop their references,
+disconnect, vanish, or are killed in the middle of a login.  When all of them are gone the audit has
+to be clean, every count 0, and the memory must not have grown with the number of logins.
+It prints what happened as one line of JSON, ends by itself, and fails if anything is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import time
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, UsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.task import LoopingCall, react
+from twisted.spread import pb
+from zope.interface import implementer
+
+import avatarkit
+
+USERS, LOGINS_PER_CLIENT, CLIENTS_AT_A_TIME, TIME_LIMIT = 12, 25, 6, 300
+
+
+class Player(avatarkit.Avatar):
+    """
+    An avatar that takes its time to be saved.
+    """
+
+    def __init__(self, server: Server, name: bytes) -> None:
+        self.server, self.name = server, name
+        server.alive += 1
+
+    def perspective_greet(self) -> int:
+        """
+        Answer something.
+        """
+        return self.connections
+
+    async def logout(self) -> None:
+        """
+        Be saved.
+        """
+        await self.server.moment()
+        self.server.alive -= 1
+
+
+@implementer(ICredentialsChecker)
+class AnyName:
+    """
+    Lets everybody in.
+    """
+
+    credentialInterfaces = (IUsernameHashedPassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """
+        Believe what the client says.
+        """
+        return credentials.username
+
+
+class Server:
+    """
+    The server, its clients, and what they have done.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor, self.random = reactor, random.Random(1)
+        self.alive = self.made = self.killed = self.cancelled = 0
+        self.online, self.counter = avatarkit.MindRegistry(), avatarkit.ConnectionCounter()
+        self.limit = avatarkit.ConnectionLimit(3)
+        self.cache = avatarkit.AvatarCache(idleTimeout=0.01, maximumIdle=3)
+        self.realm = self.online(self.limit(self.counter(self.cache(self.factory))))
+
+    def moment(self) -> Deferred[None]:
+        """
+        Answer a Deferred that fires a moment from now.
+        """
+        moment: Deferred[None] = Deferred(lambda moment: call.cancel())
+        call = self.reactor.callLater(self.random.random() / 500, moment.callback, None)
+        return moment
+
+    async def factory(self, name: bytes) -> Player:
+        """
+        Make an avatar; kill the client whose name says that it is a victim.
+        """
+        if name.startswith(b"victim-"):
+            self.killed += 1
+            os.kill(int(name.removeprefix(b"victim-")), signal.SIGKILL)
+            try:
+                await Deferred()
+            finally:
+                self.cancelled += 1
+        await self.moment()
+        self.made += 1
+        return Player(self, name)
+
+    async def run(self, logins: int, kills: int) -> dict[str, Any]:
+        """
+        Serve so many logins and kills, and answer what was left when all the clients had gone.
+        """
+        factory: Any = pb.PBServerFactory(Portal(self.realm, [AnyName()]))
+        listening = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        nursery = Nursery(self.reactor, self.random, listening.getHost().port)
+        pushing = LoopingCall(self.push)
+        pushing.start(0.01, now=False)
+        await self.phase(nursery, logins // 4, kills // 4)
+        before = memory()
+        await self.phase(nursery, logins - logins // 4, kills - kills // 4)
+        grown = memory() - before
+        pushing.stop()
+        nursery.stop()
+        await listening.stopListening()
+        await self.cache.close()
+        return {
+            "logins": nursery.logins,
+            "refused": nursery.refused,
+            "kills": self.killed,
+            "cancelled": self.cancelled,
+            "avatars": self.made,
+            "audit": self.realm.audit(),
+            "left": [
+                len(self.realm.sessions),
+                self.counter.total,
+                len(self.online),
+                len(self.limit._slots),
+                len(self.cache),
+                self.alive,
+            ],
+            "blocks per login": round(grown / (nursery.logins * 3 / 4), 2),
+        }
+
+    async def phase(self, nursery: Nursery, logins: int, kills: int) -> None:
+        """
+        Have so many logins and kills, and wait until everybody is gone.
+        """
+        roles = ["client"] * (logins // LOGINS_PER_CLIENT) + ["victim"] * kills
+        self.random.shuffle(roles)
+        limit = DeferredSemaphore(CLIENTS_AT_A_TIME)
+        await gatherResults([limit.run(nursery.spawn, role) for role in roles])
+        while self.realm.sessions:
+            await next(iter(self.realm.sessions)).whenClosed()
+        while len(self.cache) or self.alive:
+            await self.moment()
+
+    def push(self) -> None:
+        """
+        Push to everyone, and look at the books.
+        """
+        self.online.everyone.callRemote("told", "something")
+        wrong = [each for each in self.realm.audit() if "is dead" not in each]
+        assert not wrong, wrong
+
+
+def memory() -> int:
+    """
+    Answer how many blocks of memory are in use.
+    """
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+class Nursery(ProcessProtocol):
+    """
+    A process that forks clients, since starting Python for each would take too long.
+    """
+
+    def __init__(self, reactor: Any, numbers: random.Random, port: int) -> None:
+        self.random = numbers
+        self.buffer = b""
+        self.starting: list[Deferred[None]] = []
+        self.clients: dict[int, Deferred[None]] = {}
+        self.logins = self.refused = 0
+        self.process = reactor.spawnProcess(
+            self,
+            sys.executable,
+            [sys.executable, __file__, "--nursery", str(port)],
+            env=os.environ,
+            childFDs={0: "w", 1: "r", 2: 2},
+        )
+
+    def spawn(self, role: str) -> Deferred[None]:
+        """
+        Start a client, and answer a Deferred that fires when it is gone.
+        """
+        gone: Deferred[None] = Deferred()
+        self.starting.append(gone)
+        self.process.write(f"{role} {self.random.randrange(10**9)}\n".encode())
+        return gone
+
+    def outReceived(self, data: bytes) -> None:
+        """
+        A client has started, or has gone.
+        """
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            what, *numbers = line.split()
+            if what == b"started":
+                self.clients[int(numbers[0])] = self.starting.pop(0)
+            elif what == b"did":
+                self.logins += int(numbers[0])
+                self.refused += int(numbers[1])
+            else:
+                self.clients.pop(int(numbers[0])).callback(None)
+
+    def stop(self) -> None:
+        """
+        End the nursery.
+        """
+        self.process.closeStdin()
+
+
+def nursery(port: int) -> None:
+    """
+    Fork a client for each line of input, and say when it has gone.
+    """
+
+    def reap(signum: int, frame: object) -> None:
+        while True:
+            try:
+                pid, _status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            os.write(1, f"gone {pid}\n".encode())
+
+    signal.signal(signal.SIGCHLD, reap)
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as commands:
+        buffer = b""
+        while data := commands.read(4096):
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                role, seed = line.split()
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+                pid = os.fork()
+                if not pid:
+                    child(role.decode(), int(seed), port)
+                os.write(1, f"started {pid}\n".encode())
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def child(role: str, seed: int, port: int) -> None:
+    """
+    Be a client, in a process of its own, and never come back.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(Client(reactor, seed).run(role, port)))
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))
+    finally:
+        os._exit(1)
+
+
+class Client(pb.Referenceable):
+    """
+    A client that does a bit of everything.
+    """
+
+    def __init__(self, reactor: Any, seed: int) -> None:
+        self.reactor, self.random = reactor, random.Random(seed)
+        self.logins = self.refused = 0
+
+    def remote_told(self, text: str) -> int:
+        """
+        Be told.
+        """
+        return len(text)
+
+    async def run(self, role: str, port: int) -> None:
+        """
+        Log in, again and again, over a few connections.
+        """
+        if role == "victim":
+            factory: Any = self.connect(port)
+            await factory.login(UsernamePassword(b"victim-%d" % os.getpid(), b""), self)
+        while self.logins < LOGINS_PER_CLIENT:
+            factory = self.connect(port)
+            held = []
+            for _ in range(self.random.randrange(1, 8)):
+                held.append(await self.login(factory))
+                if self.random.random() < 0.5:
+                    held.pop(self.random.randrange(len(held)))
+            if self.random.random() < 0.3:
+                factory.login(self.somebody(), self).addErrback(lambda failure: None)
+            if self.random.random() < 0.2:
+                await gatherResults(
+                    [player.callRemote("greet") for player in held if player is not None]
+                )
+            self.leave(factory)
+        os.write(1, f"did {self.logins} {self.refused}\n".encode())
+        os._exit(0)
+
+    def connect(self, port: int) -> Any:
+        """
+        Open a connection.
+        """
+        factory: Any = pb.PBClientFactory()
+        factory.noisy = Factory.noisy = False
+        self.reactor.connectTCP("127.0.0.1", port, factory)
+        return factory
+
+    def somebody(self) -> UsernamePassword:
+        """
+        Answer the name of one of a few users.
+        """
+        return UsernamePassword(b"user-%d" % self.random.randrange(USERS), b"")
+
+    async def login(self, factory: Any) -> Any:
+        """
+        Log in once.
+        """
+        self.logins += 1
+        try:
+            return await factory.login(self.somebody(), self)
+        except pb.RemoteError as error:
+            if error.remoteType != b"avatarkit.errors.TooManyConnections":
+                raise
+            self.refused += 1
+            return None
+
+    def leave(self, factory: Any) -> None:
+        """
+        Disconnect, politely or not.
+        """
+        if self.random.random() < 0.5:
+            factory.disconnect()
+        else:
+            factory._broker.transport.abortConnection()
+
+
+async def soak(reactor: Any, logins: int, kills: int) -> None:
+    """
+    Run, report, and fail if anything is left.
+    """
+    deadline = reactor.callLater(TIME_LIMIT, os._exit, 3)
+    began = time.monotonic()
+    server = Server(reactor)
+    report = await server.run(logins, kills)
+    deadline.cancel()
+    print(json.dumps({**report, "seconds": round(time.monotonic() - began, 1)}))  # noqa: T201
+    assert report["audit"] == []
+    assert report["left"] == [0] * 6
+    assert report["kills"] == report["cancelled"] >= kills
+    assert report["logins"] >= logins
+    assert report["blocks per login"] < 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--logins", type=int, default=2000, help="how many (default %(default)s)")
+    parser.add_argument("--kills", type=int, default=200, help="how many (default %(default)s)")
+    parser.add_argument("--nursery", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.nursery:
+        nursery(options.nursery)
+    else:
+        react(lambda reactor: Deferred.fromCoroutine(soak(reactor, options.logins, options.kills)))

@@ -1,0 +1,37 @@
+"""
+The soak, as long as a test may take.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+
+class SoakTests(SynchronousTestCase):
+    """
+    Many clients of a real server, some of which are killed in the middle of their login.
+    """
+
+    def test_soak(self) -> None:
+        """
+        After 2,000 logins and 200 kills nothing is left, and memory has not grown with them.
+        """
+        result = subprocess.run(  # noqa: S603  # our own program
+            [sys.executable, Path(__file__).with_name("soak.py"), "--logins=2000", "--kills=200"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        report = json.loads(result.stdout)
+        assert report["logins"] >= 2000
+        assert report["kills"] == report["cancelled"] == 200
+        assert report["audit"] == []
+        assert set(report["left"]) == {0}
+        assert report["blocks per login"] < 1
