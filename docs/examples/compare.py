@@ -75,7 +75,8 @@ class Server:
             InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret"),
             AllowAnonymousAccess(),
         ]
-        self.portal: Any = Portal(self.realm, checkers)
+        portal: Any = Portal(self.realm, checkers)
+        self.portal = portal
         self.requests = 0
         login = self.portal.login
 
