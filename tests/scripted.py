@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import Interface, implementer
 
-from avatarkit import Block, IAvatarSource, Realm, Session
+from avatarkit import Block, ConnectionLimit, IAvatarSource, Realm, Session
 
 #: What a hook does, beside writing down that it ran.
 Act = Callable[[Session], object]
@@ -235,3 +235,10 @@ def waiting(answer: Any) -> Deferred[Any]:
     """
     assert isinstance(answer, Deferred)
     return answer
+
+
+def slots(limit: ConnectionLimit) -> dict[object, int]:
+    """
+    Answer how many slots of a limit are taken, by key.
+    """
+    return {key: len(sessions) for key, sessions in limit._holders.items()}

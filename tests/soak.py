@@ -137,7 +137,7 @@ class Server:
                 len(self.realm.sessions),
                 self.counter.total,
                 len(self.online),
-                len(self.limit._slots),
+                len(self.limit._holders),
                 len(self.cache),
                 self.alive,
             ],

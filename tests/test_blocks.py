@@ -25,7 +25,7 @@ from avatarkit import (
     TooManyConnections,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
 
 
 @implementer(IConnectionAware)
@@ -234,7 +234,7 @@ class ConnectionLimitTests(SynchronousTestCase):
         realm = limit(Thing_)
         for logout in [login(realm)[2] for _ in range(2)]:
             logout()
-        assert limit._slots == {}
+        assert slots(limit) == {}
 
     def test_badMaximum(self) -> None:
         """

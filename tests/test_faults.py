@@ -23,7 +23,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom, IThing, ScriptedBlock, Thing
+from scripted import Boom, IThing, ScriptedBlock, Thing, slots
 
 OPENING = ("admit", "factory", "build", "attached 1", "connect", "attached mind")
 CLOSING = ("detached mind", "disconnect", "detached 1", "built logout", "release 1", "logout")
@@ -85,7 +85,7 @@ class Rig:
         The login has gone, and everything with it.
         """
         assert self.realm.audit() == []
-        assert (len(self.realm.sessions), self.limit._slots, dict(self.counter)) == (0, {}, {})
+        assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
         assert (len(self.online), len(self.online.everyone)) == (0, 0)
         assert self.cache._unready == {}
         assert self.log.count("logout") == self.log.count("shared made") - len(self.cache)

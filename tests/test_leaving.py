@@ -29,7 +29,7 @@ from avatarkit import (
 from avatarkit._mind import PBMind
 from avatarkit.testing import FakeMind
 from pb import PBTestCase, reactor
-from scripted import OPENING, Gate, IThing, Script, Thing, opened, undoing, waiting
+from scripted import OPENING, Gate, IThing, Script, Thing, opened, slots, undoing, waiting
 
 
 class Listening(FakeMind):
@@ -202,7 +202,7 @@ class MindTests(SynchronousTestCase):
         clock.advance(5)
         assert self.failureResultOf(login).type.__name__ == "TimeoutError"
         assert gate.wait.called
-        assert limit._slots == {}
+        assert slots(limit) == {}
 
 
 class RealMindTests(PBTestCase):
@@ -236,13 +236,13 @@ class RealMindTests(PBTestCase):
         leaver = self.client()
         leaver.login().addErrback(lambda failure: None)
         await self.loads.get()
-        assert self.limit._slots == {b"alice": 1}
+        assert slots(self.limit) == {b"alice": 1}
         (session,) = self.realm.sessions
         leaver.disconnect()
         await session.whenClosed()
         assert self.cancelled.called
         assert self.realm.audit() == []
-        assert (len(self.realm.sessions), self.limit._slots, dict(self.cache)) == (0, {}, {})
+        assert (len(self.realm.sessions), slots(self.limit), dict(self.cache)) == (0, {}, {})
         login = self.client().login()
         (await self.loads.get()).callback(Avatar())
         await login

@@ -491,14 +491,20 @@ class AuditTests(SynchronousTestCase):
 
     def test_slot(self) -> None:
         """
-        A slot without a session, and a session without a slot.
+        A slot without a session, a session without a slot, and a slot of nobody in particular.
         """
-        self.limit._slots[b"alice"] += 1
+        ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
+        ghost = ghost[2].__self__
+        self.limit._take(ghost, b"alice")
         assert self.found() == (
-            "ConnectionLimit(maximum=9) counts 2 sessions of b'alice', and there are 1"
+            "<Session of b'ghost' as IThing, open> has a slot of ConnectionLimit(9) and should not"
         )
-        del self.limit._slots[b"alice"]
-        assert "counts 0 sessions of b'alice'" in self.found()
+        self.limit._give(ghost)
+        self.limit._give(self.session)
+        assert "has no slot of ConnectionLimit" in self.found()
+        self.limit._take(self.session, b"alice")
+        self.limit._keys[ghost] = b"ghost"
+        assert self.found() == "ConnectionLimit(9) does not know which slot is whose"
 
     def test_count(self) -> None:
         """
@@ -564,9 +570,9 @@ class AuditTests(SynchronousTestCase):
             realm = around(target)
             opened(realm.requestAvatar(b"alice", None, IThing))
             assert realm.audit() == []
-            limit._slots.clear()
+            limit._give(*limit.sessions(b"alice"))
             (sentence,) = realm.audit()
-            assert "counts 0 sessions of b'alice', and there are 1" in sentence
+            assert "has no slot" in sentence
 
     def test_spanning(self) -> None:
         """

@@ -34,7 +34,7 @@ from avatarkit import (
     TooManyConnections,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom
+from scripted import Boom, slots
 
 MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE = 2, 10, 1
 NAMES = st.sampled_from(["alice", "bob", "carol"])
@@ -582,7 +582,7 @@ class SessionsMachine(RuleBasedStateMachine):
         for login in self.logins:
             real = [each if isinstance(each, type) else "in" for each in login.real.outcome]
             assert real == login.outcome, login
-        assert self.limit._slots == Counter(each.name for each in self.logins if each.depth)
+        assert slots(self.limit) == Counter(each.name for each in self.logins if each.depth)
         there = [each for each in self.logins if each.depth == 5]
         assert dict(self.counter) == Counter(each.name for each in there)
         assert self.counter.total == len(there)
@@ -625,7 +625,7 @@ class SessionsMachine(RuleBasedStateMachine):
         globalLogPublisher.removeObserver(observer)
         assert closing.called
         assert self.realm.audit() == []
-        assert (len(self.realm.sessions), self.limit._slots, dict(self.counter)) == (0, {}, {})
+        assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
         assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
         assert self.cache._unready == {}
         assert self.clock.getDelayedCalls() == []

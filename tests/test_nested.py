@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
 
 
 class Kick(Block):
@@ -106,9 +106,9 @@ class UndoTests(SynchronousTestCase):
         assert inner.mind is None
         login.cancel()
         self.failureResultOf(login, CancelledError)
-        assert limit._slots == {ANONYMOUS: 1}
+        assert slots(limit) == {ANONYMOUS: 1}
         undo.wait.callback(None)
-        assert limit._slots == {}
+        assert slots(limit) == {}
 
     def test_released(self) -> None:
         """

@@ -19,6 +19,7 @@ from avatarkit import (
     TooManyConnections,
 )
 from pb import PBTestCase, refusal
+from scripted import slots
 
 
 class Player(Avatar):
@@ -89,7 +90,7 @@ class StackTests(PBTestCase):
         for _ in range(2):
             (failure,) = await answers.get()
             assert failure.check(TooManyConnections)
-        assert (len(self.realm.sessions), self.limit._slots) == (2, {b"alice": 2})
+        assert (len(self.realm.sessions), slots(self.limit)) == (2, {b"alice": 2})
         loading.callback(Player(b"alice"))
         avatars = [(await answers.get())[0] for _ in range(2)]
         assert await avatars[0].callRemote("connections") == 2
@@ -108,7 +109,7 @@ class StackTests(PBTestCase):
         assert failure.check(KeyError)
         assert len(self.flushLoggedErrors(KeyError)) == 1
         assert (dict(self.counter), dict(self.cache), len(self.online)) == ({}, {}, 0)
-        assert self.limit._slots == {}
+        assert slots(self.limit) == {}
 
     async def test_loggingInTwiceOverOneConnection(self) -> None:
         """

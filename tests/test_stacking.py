@@ -30,7 +30,7 @@ from avatarkit import (
     Session,
     UnsupportedInterface,
 )
-from scripted import Boom, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, IThing, Script, Thing, opened, raises, slots, waiting
 
 
 class Player(Thing):
@@ -275,9 +275,7 @@ class TargetTests(SynchronousTestCase):
         The repr of a realm names its parts from the outside in.
         """
         realm = ConnectionLimit(3)(AvatarCache()(OldRealm()))
-        assert repr(realm).startswith(
-            "<Realm: ConnectionLimit(maximum=3) over AvatarCache(<Realm: "
-        )
+        assert repr(realm).startswith("<Realm: ConnectionLimit(3) over AvatarCache(<Realm: ")
         assert "OldRealm" in repr(realm)
         assert repr(AvatarCache()) == "AvatarCache()"
 
@@ -325,7 +323,7 @@ class RequestAvatarTests(SynchronousTestCase):
             assert error.interfaces == (IOther, IRealm)
             assert "b'alice'" in str(error)
             assert "IOther or IRealm" in str(error)
-        assert (counter.total, limit._slots) == (0, {})
+        assert (counter.total, slots(limit)) == (0, {})
         self.assertRaises(UnsupportedInterface, cache(Player).requestAvatar, b"alice", None, IOther)
         assert dict(cache) == {}
 

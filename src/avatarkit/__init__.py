@@ -5,9 +5,10 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 from ._avatars import Avatar, ConnectionAware, MindAware
 from ._cache import AvatarCache
 from ._counter import ConnectionCounter
-from ._limit import ConnectionLimit
+from ._limit import ConnectionLimit, everyone
 from ._minds import MindGroup, MindRegistry
 from ._perconnection import PerConnection
+from ._policies import displaceOldest, displaceUnresponsive, refuse
 from ._realm import Block, Realm
 from ._session import Session
 from .errors import (
@@ -17,7 +18,14 @@ from .errors import (
     TooManyConnections,
     UnsupportedInterface,
 )
-from .interfaces import IAvatarSource, IBlock, IConnectionAware, IMind, IMindAware
+from .interfaces import (
+    IAvatarSource,
+    IBlock,
+    IConnectionAware,
+    IDisconnectableMind,
+    IMind,
+    IMindAware,
+)
 
 __all__ = [
     "Avatar",
@@ -29,6 +37,7 @@ __all__ = [
     "IAvatarSource",
     "IBlock",
     "IConnectionAware",
+    "IDisconnectableMind",
     "IMind",
     "IMindAware",
     "LoginAbandoned",
@@ -42,4 +51,8 @@ __all__ = [
     "Session",
     "TooManyConnections",
     "UnsupportedInterface",
+    "displaceOldest",
+    "displaceUnresponsive",
+    "everyone",
+    "refuse",
 ]

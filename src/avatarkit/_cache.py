@@ -31,7 +31,8 @@ from zope.interface import implementer
 
 from ._audit import Audited, miscounts
 from ._awaiting import LATER, settle
-from ._clock import checkSeconds, clockOr
+from ._checks import checkCount, checkSeconds
+from ._clock import clockOr
 from ._realm import Realm, Stackable, Target
 from ._session import Session
 from ._sources import InnerSessions, innerSession
@@ -81,12 +82,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
 
     @maximumIdle.validator
     def _wholeNumber(self, attribute: object, maximum: object) -> None:
-        if maximum is None:
-            return
-        if not isinstance(maximum, int) or isinstance(maximum, bool):
-            raise TypeError(f"a maximumIdle is a whole number, or None, not {maximum!r}")
-        if maximum < 0:
-            raise ValueError(f"a maximumIdle is at least 0, not {maximum!r}")
+        if maximum is not None:
+            checkCount("a maximumIdle", maximum)
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__

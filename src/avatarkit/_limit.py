@@ -1,72 +1,338 @@
 """
-How many sessions each avatar ID may have.
+How many sessions there may be, and who has to go.
 
-The slot is taken in C{admit}, before anything is waited for, so that no number of simultaneous slow
-logins can pass the limit; and given back in C{release}, whatever way the session ends.
+A login takes its slot in C{admit}, in one step with looking whether there is one, so that no number
+of simultaneous slow logins can pass the limit; the slot is given back in C{release}, whatever way
+the session ends.
+
+When there is no slot a policy says who has to go.  It may take its time, and so may those who go.
+For each key there is one lock, and only who holds it displaces anybody: those who come while it is
+held wait, and look again when it is theirs, so that a slot that was made for one is not taken by
+another.  The lock is not held while a policy waits, so that those who come meanwhile can share
+what it is waiting for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from ._audit import Audited, miscounts
+from ._audit import Audited
+from ._awaiting import awaited
+from ._checks import checkCount
+from ._clock import clockOr
+from ._policies import Holders, Policy, policy, refuse
 from ._realm import Block, isTarget
 from ._session import Session
-from .errors import TooManyConnections
+from .errors import LoginRefused, TooManyConnections
 
-__all__ = ["ConnectionLimit"]
+__all__ = ["ConnectionLimit", "everyone"]
+
+#: What is limited: a callable of the session that answers something hashable.
+Key: TypeAlias = Callable[[Session], Hashable]
+
+#: How many seconds those who have to go may take to do so.
+DEADLINE = 5
 
 
-@attrs.define(eq=False)
+def everyone(session: Session) -> Hashable:
+    """
+    The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.
+    """
+    return "everyone"
+
+
+_UNSAID: Any = object()
+
+
+def avatarIdOf(session: Session) -> Hashable:
+    """
+    The key of a limit for each avatar ID.
+    """
+    return session.avatarId
+
+
+@attrs.define(eq=False, repr=False)
 class ConnectionLimit(Audited, Block):
     """
-    Refuses a login when its avatar ID has as many sessions as it may have, logins in progress
-    included.
+    Bounds how many sessions there may be, logins in progress included: of each avatar ID, unless
+    said otherwise.
 
-    @ivar maximum: how many that is, at least 1; 1 unless said otherwise, as in the how-to.
-        Anonymous logins are one avatar ID here: they share the maximum.
+    @ivar maximum: how many there may be, at least 1; 1 unless said otherwise, as in the how-to.
+    @ivar quota: instead of C{maximum}, a callable of the session that answers how many there may be
+        for it, C{None} for any number; or a Deferred or coroutine of that.
+    @ivar key: a callable of the session that answers what is limited, something hashable: the
+        avatar ID unless said otherwise (anonymous logins have one avatar ID, and so one limit);
+        L{everyone} for the whole server.
+    @ivar whenFull: who has to go when there is no room, see L{avatarkit.refuse},
+        L{avatarkit.displaceOldest} and L{avatarkit.displaceUnresponsive}, or write your own: a
+        callable of the session and the sessions that are there, oldest first, that answers those of
+        them that have to go, or a Deferred or coroutine of that.
     """
 
-    maximum: int = attrs.field(default=1)
-    _slots: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
+    maximum: int | None = attrs.field(default=_UNSAID)
+    quota: Callable[[Session], Any] | None = attrs.field(default=None, kw_only=True)
+    key: Key = attrs.field(default=avatarIdOf, kw_only=True)
+    whenFull: Policy = attrs.field(default=refuse, kw_only=True, converter=policy)
+    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True)
+    _refusals: int = attrs.field(default=0, init=False)
+    _displacements: int = attrs.field(default=0, init=False)
+    _holders: dict[Hashable, dict[Session, None]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
+    _keys: dict[Session, Hashable] = attrs.field(factory=dict, init=False)
+    _revoked: set[Session] = attrs.field(factory=set, init=False)
+    _locks: dict[Hashable, DeferredLock] = attrs.field(factory=dict, init=False)
+
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        said = self.maximum is not _UNSAID
+        if said and self.quota is not None:
+            raise TypeError("a limit has a maximum or a quota, not both")
+        if not said:
+            object.__setattr__(self, "maximum", 1 if self.quota is None else None)
 
     @maximum.validator
-    def _wholeNumber(self, attribute: object, maximum: object) -> None:
+    def _checkMaximum(self, attribute: object, maximum: object) -> None:
         if isTarget(maximum):
             raise TypeError(
                 f"ConnectionLimit takes a number, not {maximum!r}: "
                 "write @ConnectionLimit(...) above a target, with the call"
             )
-        if not isinstance(maximum, int) or isinstance(maximum, bool):
-            raise TypeError(f"a maximum is a whole number, not {maximum!r}")
-        if maximum < 1:
-            raise ValueError(f"a maximum is at least 1, not {maximum!r}")
+        if maximum is not _UNSAID:
+            checkCount("a maximum", maximum, least=1)
 
-    def admit(self, session: Session) -> None:
-        """
-        Take a slot.
+    def __repr__(self) -> str:
+        parts = {
+            "": self.maximum,
+            "quota=": self.quota,
+            "key=": None if self.key is avatarIdOf else self.key,
+            "whenFull=": None if self.whenFull is refuse else self.whenFull,
+        }
+        said = (f"{name}{part!r}" for name, part in parts.items() if part is not None)
+        return f"ConnectionLimit({', '.join(said)})"
 
-        @raise TooManyConnections: if there is none left.
+    @quota.validator
+    @key.validator
+    def _checkCallable(self, attribute: Any, value: object) -> None:
+        if not callable(value) and not (value is None and attribute.name == "quota"):
+            raise TypeError(f"{attribute.name} is a callable of a session, not {value!r}")
+
+    @property
+    def refusals(self) -> int:
         """
-        taken = self._slots.get(session.avatarId, 0)
-        if taken >= self.maximum:
-            raise TooManyConnections(avatarId=session.avatarId, maximum=self.maximum)
-        self._slots[session.avatarId] = taken + 1
+        How many logins have been refused.
+        """
+        return self._refusals
+
+    @property
+    def displacements(self) -> int:
+        """
+        How many sessions had to go.
+        """
+        return self._displacements
+
+    def sessions(self, key: Hashable) -> tuple[Session, ...]:
+        """
+        Answer the sessions that hold the slots of a key (an avatar ID, unless the limit has a
+        C{key} of its own), oldest first.
+        """
+        return tuple(self._holders.get(key, ()))
+
+    def admit(self, session: Session) -> object:
+        """
+        Take a slot, if need be that of a session which has to go.
+
+        @raise TooManyConnections: if there is none.
+        @raise LoginRefused: if the limit's own key or quota is broken, which is logged.
+        """
+        try:
+            key = self.key(session)
+            hash(key)
+            quota = self.maximum if self.quota is None else self.quota(session)
+            waiting = awaited(quota)
+            if waiting is None:
+                return self._enter(session, key, _checkQuota(quota))
+        except LoginRefused:
+            raise
+        except Exception:
+            raise self._broken(session) from None
+        return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
 
     def release(self, session: Session) -> None:
         """
         Give the slot back.
         """
-        taken = self._slots[session.avatarId] - 1
-        if taken:
-            self._slots[session.avatarId] = taken
+        if session in self._revoked:
+            self._revoked.remove(session)
         else:
-            del self._slots[session.avatarId]
+            self._give(session)
 
     def audit(self) -> Iterator[str]:
         """
-        Say whose slots are counted wrong.
+        Say which sessions have a slot that should not, and which do not that should.
         """
-        return miscounts(self, self._slots, self.passed(self.release))
+        there = {*self.passed(self.release)}
+        kept = {session for holders in self._holders.values() for session in holders}
+        for session in there - kept - self._revoked:
+            yield f"{session!r} has no slot of {self!r}"
+        for session in kept - there:
+            yield f"{session!r} has a slot of {self!r} and should not"
+        if kept != set(self._keys):
+            yield f"{self!r} does not know which slot is whose"
+
+    async def _enterLater(self, session: Session, key: Hashable, quota: Deferred[Any]) -> None:
+        try:
+            maximum = _checkQuota(await quota)
+        except CancelledError:
+            raise
+        except Exception:
+            raise self._broken(session) from None
+        waiting = self._enter(session, key, maximum)
+        if waiting is not None:
+            await waiting
+
+    def _enter(
+        self, session: Session, key: Hashable, maximum: int | None
+    ) -> Coroutine[Any, Any, None] | None:
+        """
+        Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
+        """
+        if maximum is None or (key not in self._locks and self._hasRoom(key, maximum)):
+            self._take(session, key)
+            return None
+        if self.whenFull is refuse:
+            raise self._refused(session, key, maximum)
+        return self._contest(session, key, maximum)
+
+    async def _contest(self, session: Session, key: Hashable, maximum: int) -> None:
+        goers: Any = None
+        while True:
+            async with self._lock(key):
+                while not self._hasRoom(key, maximum):
+                    if goers is None:
+                        goers = self._decide(session, key, maximum)
+                    if isinstance(goers, Deferred):
+                        break
+                    await self._displace(session, key, maximum, goers)
+                    goers = None
+                else:
+                    self._take(session, key)
+                    return
+            goers = await goers
+
+    def _decide(self, session: Session, key: Hashable, maximum: int) -> Any:
+        """
+        Answer who has to go, or a Deferred of that.
+        """
+        holders = Holders(self.sessions(key))
+        holders.key = key
+        try:
+            answer = self.whenFull(session, holders)
+            waiting = awaited(answer)
+            if waiting is None:
+                return _checkGoers(answer, holders)
+        except Exception:
+            raise self._policyFailed(session, key, maximum) from None
+        return Deferred.fromCoroutine(self._decideLater(session, holders, maximum, waiting))
+
+    async def _decideLater(
+        self, session: Session, holders: Holders, maximum: int, waiting: Deferred[Any]
+    ) -> list[Session]:
+        try:
+            return _checkGoers(await waiting, holders)
+        except CancelledError:
+            raise
+        except Exception:
+            raise self._policyFailed(session, holders.key, maximum) from None
+
+    async def _displace(
+        self, session: Session, key: Hashable, maximum: int, goers: list[Session]
+    ) -> None:
+        """
+        Have those who have to go do so, within the deadline, and refuse the login if nobody has to.
+        """
+        if not goers:
+            raise self._refused(session, key, maximum)
+        there = [goer for goer in goers if goer in self._keys]
+        clock = clockOr(self._reactor)
+        for goer in there:
+            self._displacements += 1
+            self._log.info(
+                "a session of {avatarId!r} has to go: {key!r} may have {maximum}",
+                avatarId=goer.avatarId,
+                key=key,
+                maximum=maximum,
+            )
+        closing = DeferredList([each.disconnect(timeout=DEADLINE, reactor=clock) for each in there])
+        if not closing.called:
+            await closing.addTimeout(DEADLINE, clock)
+        for goer in there:
+            if goer in self._keys:  # its closing hangs, and must not keep others out
+                self._give(goer)
+                self._revoked.add(goer)
+
+    def _hasRoom(self, key: Hashable, maximum: int) -> bool:
+        return len(self._holders.get(key, ())) < maximum
+
+    def _take(self, session: Session, key: Hashable) -> None:
+        self._holders.setdefault(key, {})[session] = None
+        self._keys[session] = key
+
+    def _give(self, session: Session) -> None:
+        key = self._keys.pop(session)
+        holders = self._holders[key]
+        del holders[session]
+        if not holders:
+            del self._holders[key]
+
+    @asynccontextmanager
+    async def _lock(self, key: Hashable) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(key, DeferredLock())
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            if not lock.locked and self._locks.get(key) is lock:
+                del self._locks[key]
+
+    def _refused(self, session: Session, key: Hashable, maximum: int) -> TooManyConnections:
+        self._refusals += 1
+        self._log.info(
+            "a login of {avatarId!r} is refused: {key!r} may have {maximum}",
+            avatarId=session.avatarId,
+            key=key,
+            maximum=maximum,
+        )
+        return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
+
+    def _policyFailed(self, session: Session, key: Hashable, maximum: int) -> TooManyConnections:
+        self._log.failure("whenFull of {limit} failed", limit=repr(self))
+        return self._refused(session, key, maximum)
+
+    def _broken(self, session: Session) -> LoginRefused:
+        self._refusals += 1
+        self._log.failure("the key or the quota of {limit} failed", limit=repr(self))
+        return LoginRefused(avatarId=session.avatarId)
+
+
+def _checkQuota(quota: Any) -> int | None:
+    if quota is not None:
+        checkCount("a quota", quota)
+    return quota  # type: ignore[no-any-return]  # just looked
+
+
+def _checkGoers(answer: Any, holders: Holders) -> list[Session]:
+    goers = list(answer)
+    for goer in goers:
+        if goer not in holders:
+            raise ValueError(f"{goer!r} holds no slot of {holders.key!r}")
+    return goers

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.components import registerAdapter
 from twisted.spread.pb import RemoteReference
 from zope.interface import implementer
 
-from .interfaces import IMind
+from ._clock import clockOr
+from .interfaces import IDisconnectableMind, IMind
 
-__all__ = ["PBMind", "mindOf"]
+__all__ = ["PBMind", "closeConnection", "mindOf"]
 
 
 def mindOf(mind: object) -> Any:
@@ -24,7 +26,28 @@ def mindOf(mind: object) -> Any:
     return None if mind is None else IMind(mind, None)
 
 
-@implementer(IMind)
+def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) -> None:
+    """
+    Close a client's connection, if that can be done and has not been: a peer that has stopped
+    reading never lets go of one that is closed politely, so after a time it is aborted.
+    """
+    closing = None if mind is None else IDisconnectableMind(mind, None)
+    if closing is None or closing.disconnected:
+        return
+
+    def gone(mind: object) -> None:
+        deadline.cancel()
+
+    def late() -> None:
+        closing.dontNotifyOnDisconnect(gone)
+        closing.abortConnection()
+
+    deadline = clockOr(reactor).callLater(timeout, late)
+    closing.notifyOnDisconnect(gone)
+    closing.loseConnection()
+
+
+@implementer(IDisconnectableMind)
 @attrs.frozen(eq=False)
 class PBMind:
     """
@@ -58,5 +81,17 @@ class PBMind:
         """
         self.reference.dontNotifyOnDisconnect(callback)
 
+    def loseConnection(self) -> None:
+        """
+        Close the connection politely.
+        """
+        self.reference.broker.transport.loseConnection()
 
-registerAdapter(PBMind, RemoteReference, IMind)
+    def abortConnection(self) -> None:
+        """
+        Close it now.
+        """
+        self.reference.broker.transport.abortConnection()
+
+
+registerAdapter(PBMind, RemoteReference, IDisconnectableMind)

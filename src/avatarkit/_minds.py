@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 
 from ._audit import Audited
 from ._awaiting import orUndo
@@ -69,6 +70,23 @@ class MindGroup(Collection[Any]):
 
         calls = [maybeDeferred(call, mind) for mind in tuple(self)]
         return DeferredList(calls, consumeErrors=True)
+
+    def disconnect(
+        self, *, timeout: float = 5, reactor: IReactorTime | None = None
+    ) -> Deferred[None]:
+        """
+        Log out every session that is in the group now, and close the connections of their clients,
+        see L{Session.disconnect<avatarkit.Session.disconnect>}; for a group of a
+        L{MindRegistry}.
+
+        @return: a Deferred that fires with C{None} when all of them are closed.
+        @raise TypeError: if the group is of minds whose sessions it does not know.
+        """
+        sessions = getattr(self._minds, "sessions", None)
+        if sessions is None:
+            raise TypeError(f"{self!r} knows no sessions: ask a MindRegistry for a group")
+        closing = [each.disconnect(timeout=timeout, reactor=reactor) for each in tuple(sessions)]
+        return DeferredList(closing).addCallback(lambda results: None)
 
 
 @attrs.define(eq=False)
@@ -175,6 +193,17 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         return MindGroup(self._all)
 
+    def disconnect(
+        self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
+    ) -> Deferred[None]:
+        """
+        Log out every session of an avatar ID, those without a mind too, and close the connections
+        of their clients, see L{Session.disconnect<avatarkit.Session.disconnect>}.
+
+        @return: a Deferred that fires with C{None} when all of them are closed.
+        """
+        return self[avatarId].disconnect(timeout=timeout, reactor=reactor)
+
     def sessions(self, avatarId: Hashable) -> tuple[Session, ...]:
         """
         Answer the sessions of an avatar ID at this moment, oldest first.
@@ -238,6 +267,13 @@ class _Addressed:
 
     _online: dict[Hashable, _Present]
     _avatarId: Hashable
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """
+        The sessions of those.
+        """
+        return getattr(self._now(), "sessions", ())
 
     def _now(self) -> _Minds:
         return self._online.get(self._avatarId, ())

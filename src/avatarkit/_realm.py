@@ -25,7 +25,8 @@ from zope.interface import Interface, implementer
 
 from ._audit import Audited
 from ._awaiting import then
-from ._clock import checkSeconds, clockOr
+from ._checks import checkSeconds
+from ._clock import clockOr
 from ._mind import mindOf
 from ._session import Answer, Hook, Session
 from ._sources import AvatarFactory, bottomSource

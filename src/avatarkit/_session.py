@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from ._awaiting import LATER, awaited, settle
-from ._mind import mindOf
+from ._checks import checkSeconds
+from ._mind import closeConnection, mindOf
 from .errors import LoginAbandoned, UnsupportedInterface
 
 if TYPE_CHECKING:
@@ -148,6 +150,25 @@ class Session:
             self._turn(self._abandoned() if reason is None else Failure(reason))
             if self._waiting is not None:
                 self._waiting.cancel()
+
+    def disconnect(
+        self, *, timeout: float = 5, reactor: IReactorTime | None = None
+    ) -> Deferred[None]:
+        """
+        End the session, and close the client's connection: politely, and if it is still there
+        after some time, for good.
+
+        A client whose connection cannot be closed is logged out all the same.
+
+        @param timeout: how many seconds the client has to take what has been sent to it.
+        @param reactor: what measures the time, the global reactor if not given.
+        @return: a Deferred that fires with C{None} when the session is closed.
+        """
+        checkSeconds("a timeout", timeout)
+        closed = self.whenClosed()
+        self.logout()
+        closeConnection(self.mind, timeout, reactor)
+        return closed
 
     def whenClosed(self) -> Deferred[None]:
         """

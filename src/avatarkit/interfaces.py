@@ -20,7 +20,14 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from ._session import Session
 
-__all__ = ["IAvatarSource", "IBlock", "IConnectionAware", "IMind", "IMindAware"]
+__all__ = [
+    "IAvatarSource",
+    "IBlock",
+    "IConnectionAware",
+    "IDisconnectableMind",
+    "IMind",
+    "IMindAware",
+]
 
 
 class IBlock(Interface):
@@ -156,4 +163,21 @@ class IMind(Interface):
     def dontNotifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
         Take back a callback that L{notifyOnDisconnect} was given; not used when the client is gone.
+        """
+
+
+class IDisconnectableMind(IMind):
+    """
+    A mind whose connection can be closed from here.
+    """
+
+    def loseConnection() -> None:
+        """
+        Close the connection when what has been sent is written, as
+        L{twisted.internet.interfaces.ITransport} has it.
+        """
+
+    def abortConnection() -> None:
+        """
+        Close the connection now, as L{twisted.internet.interfaces.ITCPTransport} has it.
         """

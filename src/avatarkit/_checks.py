@@ -1,0 +1,35 @@
+"""
+Numbers that users give: what is no such number is refused when it is given.
+"""
+
+from __future__ import annotations
+
+__all__ = ["checkCount", "checkSeconds"]
+
+
+def checkCount(what: str, number: object, *, least: int = 0) -> None:
+    """
+    Refuse what is not a whole number.
+
+    @raise TypeError: if it is no whole number.
+    @raise ValueError: if it is less than the least that it may be.
+    """
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{what} is a whole number, not {number!r}")
+    if number < least:
+        raise ValueError(f"{what} is at least {least}, not {number!r}")
+
+
+def checkSeconds(what: str, seconds: object) -> None:
+    """
+    Refuse what is neither C{None} nor a number of seconds.
+
+    @raise TypeError: if it is no number.
+    @raise ValueError: if it is negative, or not a number at all.
+    """
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{what} is a number of seconds, or None, not {seconds!r}")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{what} is a finite number of seconds, at least 0, not {seconds!r}")
