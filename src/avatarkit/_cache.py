@@ -78,7 +78,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
 
     @idleTimeout.validator
     def _seconds(self, attribute: object, seconds: object) -> None:
-        checkSeconds("an idleTimeout", seconds)
+        checkSeconds("an idleTimeout", seconds, orNone=True)
 
     @maximumIdle.validator
     def _wholeNumber(self, attribute: object, maximum: object) -> None:

@@ -20,16 +20,17 @@ def checkCount(what: str, number: object, *, least: int = 0) -> None:
         raise ValueError(f"{what} is at least {least}, not {number!r}")
 
 
-def checkSeconds(what: str, seconds: object) -> None:
+def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
     """
-    Refuse what is neither C{None} nor a number of seconds.
+    Refuse what is no number of seconds.
 
+    @param orNone: whether C{None} is allowed as well.
     @raise TypeError: if it is no number.
-    @raise ValueError: if it is negative, or not a number at all.
+    @raise ValueError: if it is negative, or not finite.
     """
-    if seconds is None:
+    if seconds is None and orNone:
         return
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise TypeError(f"{what} is a number of seconds, or None, not {seconds!r}")
+        raise TypeError(f"{what} is a number of seconds, not {seconds!r}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{what} is a finite number of seconds, at least 0, not {seconds!r}")

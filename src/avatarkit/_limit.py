@@ -213,20 +213,40 @@ class ConnectionLimit(Audited, Block):
         return self._contest(session, key, maximum)
 
     async def _contest(self, session: Session, key: Hashable, maximum: int) -> None:
+        """
+        Take a slot, when somebody has gone for it.
+        """
         goers: Any = None
         while True:
             async with self._lock(key):
-                while not self._hasRoom(key, maximum):
-                    if goers is None:
-                        goers = self._decide(session, key, maximum)
-                    if isinstance(goers, Deferred):
-                        break
-                    await self._displace(session, key, maximum, goers)
-                    goers = None
-                else:
+                goers = await self._makeRoom(session, key, maximum, goers)
+                if goers is None:
                     self._take(session, key)
                     return
             goers = await goers
+
+    async def _makeRoom(
+        self, session: Session, key: Hashable, maximum: int, goers: list[Session] | None
+    ) -> Deferred[list[Session]] | None:
+        """
+        Have those go who have to, until there is room.
+
+        @param goers: who that is, if the policy has said so.
+        @return: a Deferred of who has to go, if the policy has to be waited for.
+        """
+        while not self._hasRoom(key, maximum):
+            leaving = [each for each in self.sessions(key) if each.ended]
+            if len(self._holders.get(key, ())) - len(leaving) < maximum:
+                await self._untilGone(leaving)
+                continue
+            answer = self._decide(session, key, maximum) if goers is None else goers
+            if isinstance(answer, Deferred):
+                return answer
+            if not answer:
+                raise self._refused(session, key, maximum)
+            self._displace(key, maximum, answer)
+            goers = None
+        return None
 
     def _decide(self, session: Session, key: Hashable, maximum: int) -> Any:
         """
@@ -253,17 +273,13 @@ class ConnectionLimit(Audited, Block):
         except Exception:
             raise self._policyFailed(session, holders.key, maximum) from None
 
-    async def _displace(
-        self, session: Session, key: Hashable, maximum: int, goers: list[Session]
-    ) -> None:
+    def _displace(self, key: Hashable, maximum: int, goers: list[Session]) -> None:
         """
-        Have those who have to go do so, within the deadline, and refuse the login if nobody has to.
+        Have those go who have to and have not gone by themselves.
         """
-        if not goers:
-            raise self._refused(session, key, maximum)
-        there = [goer for goer in goers if goer in self._keys]
-        clock = clockOr(self._reactor)
-        for goer in there:
+        for goer in goers:
+            if goer.ended:
+                continue
             self._displacements += 1
             self._log.info(
                 "a session of {avatarId!r} has to go: {key!r} may have {maximum}",
@@ -271,13 +287,18 @@ class ConnectionLimit(Audited, Block):
                 key=key,
                 maximum=maximum,
             )
-        closing = DeferredList([each.disconnect(timeout=DEADLINE, reactor=clock) for each in there])
-        if not closing.called:
-            await closing.addTimeout(DEADLINE, clock)
-        for goer in there:
-            if goer in self._keys:  # its closing hangs, and must not keep others out
-                self._give(goer)
-                self._revoked.add(goer)
+            goer.disconnect(timeout=DEADLINE, reactor=self._reactor)
+
+    async def _untilGone(self, leaving: list[Session]) -> None:
+        """
+        Wait until sessions are closed, but not for ever: one whose closing hangs loses its slot.
+        """
+        closing = DeferredList([each.whenClosed() for each in leaving], consumeErrors=True)
+        await closing.addTimeout(DEADLINE, clockOr(self._reactor))
+        for each in leaving:
+            if each in self._keys:
+                self._give(each)
+                self._revoked.add(each)
 
     def _hasRoom(self, key: Hashable, maximum: int) -> bool:
         return len(self._holders.get(key, ())) < maximum

@@ -86,7 +86,7 @@ class MindGroup(Collection[Any]):
         if sessions is None:
             raise TypeError(f"{self!r} knows no sessions: ask a MindRegistry for a group")
         closing = [each.disconnect(timeout=timeout, reactor=reactor) for each in tuple(sessions)]
-        return DeferredList(closing).addCallback(lambda results: None)
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
 
 
 @attrs.define(eq=False)

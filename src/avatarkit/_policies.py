@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import attrs
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
@@ -150,8 +150,8 @@ class _Unresponsive:
         """
         Ask all of them, and answer those that gave no sign of life.
         """
-        answers = await gatherResults([self._ask(holder) for holder in holders])
-        return [holder for holder, alive in zip(holders, answers, strict=True) if not alive]
+        answers = [self._ask(holder) for holder in holders]
+        return [holder for holder, alive in zip(holders, answers, strict=True) if not await alive]
 
     def _ask(self, holder: Session) -> Deferred[bool]:
         answer: Deferred[bool] = Deferred()

@@ -232,7 +232,7 @@ class Realm:
         @param reactor: what measures the time, the global reactor if not given.
         @return: a Deferred that fires with C{None} when all of that is done, or at the timeout.
         """
-        checkSeconds("a timeout", timeout)
+        checkSeconds("a timeout", timeout, orNone=True)
         closing = self.drain()
         for session in tuple(self.sessions):
             session.end(RealmClosed(avatarId=session.avatarId))
@@ -265,7 +265,7 @@ class Realm:
         waits: list[Deferred[Any]] = [session.whenClosed() for session in self.sessions]
         for source in self.sources:
             waits.append(maybeDeferred(source.close).addErrback(self._notClosed, source))
-        return DeferredList(waits).addCallback(lambda results: None)
+        return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
 
     def realms(self) -> Iterator[Realm]:
         """
@@ -311,7 +311,7 @@ class Realm:
         @param timeout: see L{close}.
         @param reactor: see L{close}.
         """
-        checkSeconds("a timeout", timeout)
+        checkSeconds("a timeout", timeout, orNone=True)
         return _RealmService(self, timeout, reactor)
 
     def _logUnfinished(self, timeout: float) -> None:
