@@ -26,7 +26,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom, Gate, IThing, Script, Thing, opened, waiting
+from scripted import Boom, Gate, IThing, Script, ScriptedSource, Thing, opened, waiting
 
 
 class Player(Thing):
@@ -342,11 +342,12 @@ class DeadlineTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def unfinished(self) -> list[tuple[str, object]]:
+    def unfinished(self) -> list[Any]:
         """
         Answer what was logged as unfinished.
         """
-        return [(each["hook"], each["avatarId"]) for each in self.events if "timeout" in each]
+        late = [each for each in self.events if "timeout" in each]
+        return [(each.get("hook", each.get("source")), each.get("avatarId")) for each in late]
 
     def test_hangingUndo(self) -> None:
         """
@@ -413,10 +414,47 @@ class DeadlineTests(SynchronousTestCase):
         }
         self.clock.advance(30)
         self.successResultOf(closing)
-        assert sorted(self.unfinished()) == [
+        *hooks, cache = self.unfinished()
+        assert sorted(hooks) == [
             ("Factory.release", b"bob"),
             ("ScriptedBlock.detached", b"alice"),
         ]
+        assert str(cache[0]).startswith("AvatarCache(")
+
+    def test_hangingFactory(self) -> None:
+        """
+        A factory that goes on though it was cancelled is logged by its source's name, and a source
+        that does not close by its own.
+        """
+        gate = Gate()
+
+        async def factory(name: object) -> object:
+            try:
+                await Deferred()
+            except Exception:
+                await gate.wait
+            return Thing()
+
+        realm = Realm(factory)
+        waiting(realm.requestAvatar(b"alice", None, IThing)).addErrback(lambda failure: None)
+        closing = realm.close(timeout=7, reactor=self.clock)
+        self.clock.advance(7)
+        self.successResultOf(closing)
+        assert self.unfinished() == [("Factory.acquire", b"alice")]
+        gate.wait.callback(None)
+
+        class Hanging(ScriptedSource):
+            def close(self) -> Any:
+                return Deferred()
+
+            def __repr__(self) -> str:
+                return "the hanging source"
+
+        del self.events[:]
+        closing = Realm(Hanging(Script())).close(timeout=1, reactor=self.clock)
+        self.clock.advance(1)
+        self.successResultOf(closing)
+        assert self.unfinished() == [("the hanging source", None)]
 
     def test_inTime(self) -> None:
         """
@@ -540,9 +578,10 @@ class AuditTests(SynchronousTestCase):
         """
         A cached avatar with a wrong number of users, or wrongly idle.
         """
-        self.cache._ready[b"alice"].users = 2
-        assert "counts 2 sessions of b'alice', and there are 1" in self.found()
-        self.cache._ready[b"alice"].users = 1
+        ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
+        self.cache._ready[b"alice"].users[ghost[2].__self__] = None
+        assert self.found().startswith("<Session of b'ghost' as IThing, open> uses an avatar of")
+        del self.cache._ready[b"alice"].users[ghost[2].__self__]
         self.cache._idle[self.cache._ready[b"alice"]] = None
         assert "is wrongly idle" in self.found()
         self.cache._idle.clear()

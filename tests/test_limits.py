@@ -119,6 +119,23 @@ class QuotaTests(LimitTestCase):
         self.successResultOf(logins[1])
         self.failureResultOf(logins[0], TooManyConnections)
 
+    def test_waitingTwice(self) -> None:
+        """
+        A quota may wait, and then the policy.
+        """
+        quotas, policy = [Gate(), Gate()], Gate()
+        asked = iter(quotas)
+        self.limited(
+            quota=lambda session: next(asked).wait, whenFull=lambda session, holders: policy.wait
+        )
+        first, second = self.challenge(), self.challenge()
+        for quota in quotas:
+            quota.wait.callback(1)
+        session = self.successResultOf(first)[2].__self__
+        self.assertNoResult(second)
+        policy.wait.callback([session])
+        self.successResultOf(second)
+
     def test_broken(self) -> None:
         """
         A quota that fails or answers nonsense, now or later, and a key that fails or cannot be
@@ -591,6 +608,20 @@ class OwnPolicyTests(LimitTestCase):
         assert session.ended
         assert limit.displacements == 2
 
+    def test_composed(self) -> None:
+        """
+        A policy can leave it to others.
+        """
+        newest = displaceOldest(reactor=self.clock)
+
+        def policy(session: Session, holders: Any) -> Any:
+            return (newest if session.mind == "vip" else refuse)(session, holders)
+
+        self.limited(1, whenFull=policy)
+        self.login()
+        self.assertRaises(TooManyConnections, self.login)
+        self.login(mind="vip")
+
     def test_tooFew(self) -> None:
         """
         A policy that lets too few go is asked again, until there is room.
@@ -602,6 +633,30 @@ class OwnPolicyTests(LimitTestCase):
         session = self.login()
         assert limit.sessions(b"alice") == (session,)
         assert limit.displacements == 3
+
+    def test_tooFewAndHanging(self) -> None:
+        """
+        Those that are on their way out are not what a policy is asked about.
+        """
+        limit = self.limited(2, whenFull=lambda session, holders: holders[:1])
+        gate = Gate()
+        self.script.acts["detached 1"] = gate.deferred
+        first, second = self.login(), self.login()
+        limit.maximum = 1
+        first.logout()
+        third = self.challenge()
+        assert second.ended
+        assert limit.displacements == 1
+        gate.wait.callback(None)
+        session = self.successResultOf(third)[2].__self__
+        assert limit.sessions(b"alice") == (session,)
+
+    def test_noRoomAtAll(self) -> None:
+        """
+        A quota of none is refused, if the policy says so, though nobody is there.
+        """
+        self.limited(quota=lambda session: 0, whenFull=displaceOldest)
+        self.assertRaises(TooManyConnections, self.login)
 
     def test_broken(self) -> None:
         """

@@ -44,13 +44,13 @@ class Audited(ABC):
             place = realm.placeOf(undo)
             yield from (session for session in realm.sessions if session.passed(place))
 
-    def waitingAt(self, undo: Callable[[Session], object]) -> Iterator[Session]:
+    def entering(self, undo: Callable[[Session], object]) -> Iterator[Session]:
         """
-        Answer the sessions that wait for what a hook of this would undo.
+        Answer the sessions that are in what a hook of this would undo.
         """
         for realm in self._realms:
             place = realm.placeOf(undo)
-            yield from (session for session in realm.sessions if session.waitsAt(place))
+            yield from (session for session in realm.sessions if session.isAt(place))
 
     @abstractmethod
     def audit(self) -> Iterable[str]:

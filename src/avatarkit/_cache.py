@@ -29,9 +29,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ._audit import Audited, miscounts
+from ._audit import Audited
 from ._awaiting import LATER, settle
-from ._checks import checkCount, checkSeconds
+from ._checks import checkCount, checkReactor, checkSeconds
 from ._clock import clockOr
 from ._realm import Realm, Stackable, Target
 from ._session import Session
@@ -84,6 +84,10 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     def _wholeNumber(self, attribute: object, maximum: object) -> None:
         if maximum is not None:
             checkCount("a maximumIdle", maximum)
+
+    @_reactor.validator
+    def _time(self, attribute: object, reactor: object) -> None:
+        checkReactor(reactor)
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -176,21 +180,25 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
         @return: a Deferred that fires with C{None} when all of them are gone.
         """
         self._closing = True
-        return Deferred.fromCoroutine(self._close())
+        return succeed(None) if self._wrapped is None else Deferred.fromCoroutine(self._close())
 
     def audit(self) -> Iterator[str]:
         """
-        Say which avatars have a wrong number of users.
+        Say which avatars have users that they should not have, or lack some that they should, or
+        are wrongly idle.
         """
-        lives = {**self._ready, **self._unready}
-        users = {avatarId: life.users for avatarId, life in lives.items()}
-        sessions = [each for each in self.passed(self.release) if each.avatarId != ANONYMOUS]
-        yield from miscounts(self, users, sessions)
-        waiting = {each for life in self._unready.values() for each in life.waiting.values()}
-        for session in waiting.symmetric_difference(
-            each for each in self.waitingAt(self.release) if each.avatarId != ANONYMOUS
+        lives = [*self._ready.values(), *self._unready.values()]
+        for kept, there, what in (
+            ({each for life in lives for each in life.users}, self.passed(self.release), "uses"),
+            (
+                {each for life in lives for each in life.waiting.values()},
+                self.entering(self.release),
+                "waits for",
+            ),
         ):
-            yield f"{session!r} waits for an avatar of {self!r}, or does not, against its word"
+            named = {each for each in there if each.avatarId != ANONYMOUS}
+            for session in kept.symmetric_difference(named):
+                yield f"{session!r} {what} an avatar of {self!r}, or does not, against its word"
         for life in self._ready.values():
             if (life in self._idle) is bool(life.users):
                 yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
@@ -198,8 +206,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     async def _close(self) -> None:
         lives = [*self._ready.values(), *self._unready.values()]
         ends = [life.whenGone() for life in lives]
-        for life in tuple(self._idle):
-            life.retire()
+        while self._idle:
+            next(iter(self._idle)).retire()
         for end in ends:
             await end
         await self._anonymous.close()
@@ -208,12 +216,6 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
     def _anonymous(self) -> InnerSessions:
         assert self._wrapped is not None
         return self._wrapped
-
-    def usersOf(self, life: _Life) -> list[Session]:
-        """
-        Answer the sessions that use an avatar.
-        """
-        return [each for each in self.passed(self.release) if each.avatarId == life.avatarId]
 
     def _lives(self, avatarId: Hashable) -> _Life:
         return self._ready.get(avatarId) or self._unready[avatarId]
@@ -254,7 +256,8 @@ class _Life:
     What becomes of the avatar of one ID.
 
     @ivar inner: the session that the avatar is of; C{None} while it is retiring.
-    @ivar users: how many sessions use the avatar.
+    @ivar users: the sessions that use the avatar.
+    @ivar handing: whether it is just being handed to those who waited for it.
     @ivar waiting: the logins that wait for it, first come first.
     @ivar proven: whether a login succeeded with it.
     @ivar timer: the call that will retire it, while it is idle.
@@ -264,7 +267,8 @@ class _Life:
     avatarId: Hashable
     state: _State = _State.GONE
     inner: Session | None = None
-    users: int = 0
+    users: dict[Session, None] = attrs.field(factory=dict)
+    handing: bool = False
     waiting: dict[Deferred[Any], Session] = attrs.field(factory=dict)
     proven: bool = False
     timer: Any = None
@@ -283,9 +287,9 @@ class _Life:
         Have one more session use the avatar, which is ready, and answer it.
         """
         assert self.inner is not None
-        if not self.users:
+        if not (self.users or self.handing):
             self.cache.wake(self)
-        self.users += 1
+        self.users[session] = None
         if self.inner.interface in session.interfaces:  # a foreign realm below has chosen it
             session.interface = self.inner.interface
         return self.inner.avatar
@@ -295,7 +299,8 @@ class _Life:
         Have one session less use the avatar.
         """
         self.proven = self.proven or session.loggedIn
-        self._release()
+        del self.users[session]
+        self._settle()
 
     def join(self, session: Session) -> Deferred[Any]:
         """
@@ -332,12 +337,10 @@ class _Life:
         inner = self.inner = innerSession(self.cache.below, first, mind=None)
 
         def arrived(result: object) -> None:
-            if inner is self.inner:  # otherwise it was given up meanwhile
+            if inner is self.inner and result is not LATER:  # otherwise it was given up meanwhile
                 self._loaded(result)
 
-        result = settle(maybeDeferred(inner.open), arrived)
-        if result is not LATER:
-            arrived(result)
+        arrived(settle(maybeDeferred(inner.open), arrived))
 
     def _loaded(self, result: object) -> None:
         if isinstance(result, Failure):
@@ -347,21 +350,30 @@ class _Life:
         self.inner.above = self._condemn
         self.state = _State.READY
         self.cache._ready[self.avatarId] = self.cache._unready.pop(self.avatarId)
-        self.users = 1  # this method, so that the avatar stays while it is handed round
-        waiting, self.waiting = self.waiting, {}
-        for waiter, session in waiting.items():
-            if not waiter.called:  # not cancelled by one that was told before it
-                waiter.callback(self.use(session))
-        self._release()
+        self.handing = True
+        while self.waiting and self.state is _State.READY:  # those who are told may change both
+            waiter, session = self._next()
+            waiter.callback(self.use(session))
+        self.handing = False
+        self._settle()
+
+    def _next(self) -> tuple[Deferred[Any], Session]:
+        """
+        Answer the one that has waited longest.
+        """
+        waiter = next(iter(self.waiting))
+        return waiter, self.waiting.pop(waiter)
 
     def _abandon(self, waiter: Deferred[Any]) -> None:
         self.waiting.pop(waiter, None)
         if not self.waiting and self.state is _State.LOADING:
             self._end()
 
-    def _release(self) -> None:
-        self.users -= 1
-        if self.users:
+    def _settle(self) -> None:
+        """
+        See what becomes of the avatar if nobody uses it.
+        """
+        if self.users or self.handing:
             return
         if self.state is _State.READY:
             self.cache.rest(self)
@@ -372,13 +384,13 @@ class _Life:
         """
         Something below has ended the avatar: whoever uses it has to go first.
         """
-        if not self.users:
+        if self in self.cache._idle:
             self.retire()
-            return
-        self.state = _State.RETIRING
-        self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
-        for session in self.cache.usersOf(self):
-            session.logout()
+        elif self.state is _State.READY:
+            self.state = _State.RETIRING
+            self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
+            for session in tuple(self.users):
+                session.logout()
 
     def _end(self) -> Deferred[None]:
         inner, self.inner = self.inner, None
@@ -405,10 +417,9 @@ class _Life:
         ends, self._ends = self._ends, []
         for end in ends:
             end.callback(None)
-        waiting, self.waiting = self.waiting, {}
-        for waiter in waiting:
-            if not waiter.called:  # not cancelled by one that was told before it
-                waiter.errback(_another(reason))
+        while self.waiting:
+            waiter, _session = self._next()
+            waiter.errback(_another(reason))
 
 
 def _another(failure: Failure) -> Failure:

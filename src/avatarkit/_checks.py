@@ -1,10 +1,12 @@
 """
-Numbers that users give: what is no such number is refused when it is given.
+Numbers and clocks that users give: what is none is refused when it is given.
 """
 
 from __future__ import annotations
 
-__all__ = ["checkCount", "checkSeconds"]
+from twisted.internet.interfaces import IReactorTime
+
+__all__ = ["checkCount", "checkReactor", "checkSeconds"]
 
 
 def checkCount(what: str, number: object, *, least: int = 0) -> None:
@@ -34,3 +36,13 @@ def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
         raise TypeError(f"{what} is a number of seconds, not {seconds!r}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{what} is a finite number of seconds, at least 0, not {seconds!r}")
+
+
+def checkReactor(reactor: object) -> None:
+    """
+    Refuse what cannot tell the time; C{None} stands for the global reactor.
+
+    @raise TypeError: if it is no L{IReactorTime}.
+    """
+    if reactor is not None and not IReactorTime.providedBy(reactor):
+        raise TypeError(f"a reactor provides IReactorTime, and {reactor!r} does not")

@@ -77,7 +77,7 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         """
         Say whose sessions are counted wrong.
         """
-        sessions = [*self.passed(self.detached), *self.waitingAt(self.detached)]
+        sessions = [*self.passed(self.detached), *self.entering(self.detached)]
         yield from miscounts(self, self._counts, sessions)
         if self._total != len(sessions):
             yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"

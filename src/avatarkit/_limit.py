@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from ._audit import Audited
 from ._awaiting import awaited
-from ._checks import checkCount
+from ._checks import checkCount, checkReactor
 from ._clock import clockOr
 from ._policies import Holders, Policy, policy, refuse
 from ._realm import Block, isTarget
@@ -96,6 +96,7 @@ class ConnectionLimit(Audited, Block):
         said = self.maximum is not _UNSAID
         if said and self.quota is not None:
             raise TypeError("a limit has a maximum or a quota, not both")
+        checkReactor(self._reactor)
         if not said:
             object.__setattr__(self, "maximum", 1 if self.quota is None else None)
 
@@ -235,11 +236,12 @@ class ConnectionLimit(Audited, Block):
         @return: a Deferred of who has to go, if the policy has to be waited for.
         """
         while not self._hasRoom(key, maximum):
-            leaving = [each for each in self.sessions(key) if each.ended]
-            if len(self._holders.get(key, ())) - len(leaving) < maximum:
-                await self._untilGone(leaving)
+            staying = Holders(each for each in self.sessions(key) if not each.ended)
+            if len(staying) < maximum:
+                await self._untilGone([each for each in self.sessions(key) if each.ended])
                 continue
-            answer = self._decide(session, key, maximum) if goers is None else goers
+            staying.key = key
+            answer = self._decide(session, staying, maximum) if goers is None else goers
             if isinstance(answer, Deferred):
                 return answer
             if not answer:
@@ -248,19 +250,17 @@ class ConnectionLimit(Audited, Block):
             goers = None
         return None
 
-    def _decide(self, session: Session, key: Hashable, maximum: int) -> Any:
+    def _decide(self, session: Session, holders: Holders, maximum: int) -> Any:
         """
         Answer who has to go, or a Deferred of that.
         """
-        holders = Holders(self.sessions(key))
-        holders.key = key
         try:
             answer = self.whenFull(session, holders)
             waiting = awaited(answer)
             if waiting is None:
                 return _checkGoers(answer, holders)
         except Exception:
-            raise self._policyFailed(session, key, maximum) from None
+            raise self._policyFailed(session, holders.key, maximum) from None
         return Deferred.fromCoroutine(self._decideLater(session, holders, maximum, waiting))
 
     async def _decideLater(

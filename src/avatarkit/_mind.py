@@ -5,6 +5,7 @@ What a realm can do with a mind, whatever kind of mind it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -48,13 +49,17 @@ def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) 
 
 
 @implementer(IDisconnectableMind)
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class PBMind:
     """
     A L{RemoteReference}, which does not say itself whether it is dead.
+
+    It is the broker that is asked to notify, and not the reference, for which a callback that
+    raises suppresses those that come after it.
     """
 
     reference: Any
+    _notifiers: dict[Any, Callable[[], object]] = attrs.field(factory=dict, init=False)
 
     @property
     def disconnected(self) -> bool:
@@ -73,13 +78,14 @@ class PBMind:
         """
         Have a callback called.
         """
-        self.reference.notifyOnDisconnect(callback)
+        self._notifiers[callback] = partial(callback, self.reference)
+        self.reference.broker.notifyOnDisconnect(self._notifiers[callback])
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
         Take it back.
         """
-        self.reference.dontNotifyOnDisconnect(callback)
+        self.reference.broker.dontNotifyOnDisconnect(self._notifiers.pop(callback))
 
     def loseConnection(self) -> None:
         """

@@ -232,7 +232,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         Say which sessions are filed that should not be, and which are not that should.
         """
-        there = {*self.passed(self.detached), *self.waitingAt(self.detached)}
+        there = {*self.passed(self.detached), *self.entering(self.detached)}
         filed = {each for present in self._online.values() for each in present.sessions}
         for session in there - filed:
             yield f"{session!r} is not on the file of {self!r}"

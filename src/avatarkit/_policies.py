@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
-from ._checks import checkCount, checkSeconds
+from ._checks import checkCount, checkReactor, checkSeconds
 from ._clock import clockOr
 from ._session import Session
 
@@ -69,6 +69,7 @@ def displaceOldest(
     """
     checkCount("flapping", flapping)
     checkSeconds("per", per)
+    checkReactor(reactor)
     return _Oldest(flapping, per, reactor)
 
 
@@ -89,6 +90,7 @@ def displaceUnresponsive(
     @param reactor: what measures the time, the global reactor if not given.
     """
     checkSeconds("a timeout", timeout)
+    checkReactor(reactor)
     return _Unresponsive(message, timeout, reactor)
 
 
@@ -128,7 +130,7 @@ class _Oldest:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
-        if self._counts[holders.key] >= self.flapping:
+        if not holders or self._counts[holders.key] >= self.flapping:
             return ()
         self._log.append((now, holders.key))
         self._counts[holders.key] += 1

@@ -25,10 +25,10 @@ from zope.interface import Interface, implementer
 
 from ._audit import Audited
 from ._awaiting import then
-from ._checks import checkSeconds
+from ._checks import checkReactor, checkSeconds
 from ._clock import clockOr
 from ._mind import mindOf
-from ._session import Answer, Hook, Session
+from ._session import Answer, Hook, Session, nameOf
 from ._sources import AvatarFactory, bottomSource
 from .errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from .interfaces import IAvatarSource, IBlock
@@ -148,6 +148,7 @@ class Realm:
     plan: tuple[Hook, ...]
     sessions: set[Session]
     _refusing: bool
+    _unclosed: list[Any]
 
     _log = Logger()
 
@@ -175,6 +176,7 @@ class Realm:
         )
         self.sessions = set()
         self._refusing = False
+        self._unclosed = []
         for part in (*self.blocks, *self.sources):
             if isinstance(part, Audited):
                 part.stacked(self)
@@ -233,6 +235,7 @@ class Realm:
         @return: a Deferred that fires with C{None} when all of that is done, or at the timeout.
         """
         checkSeconds("a timeout", timeout, orNone=True)
+        checkReactor(reactor)
         closing = self.drain()
         for session in tuple(self.sessions):
             session.end(RealmClosed(avatarId=session.avatarId))
@@ -264,7 +267,9 @@ class Realm:
         self._refusing = True
         waits: list[Deferred[Any]] = [session.whenClosed() for session in self.sessions]
         for source in self.sources:
-            waits.append(maybeDeferred(source.close).addErrback(self._notClosed, source))
+            self._unclosed.append(source)
+            closing = maybeDeferred(source.close).addErrback(self._notClosed, source)
+            waits.append(closing.addCallback(self._closed, source))
         return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
 
     def realms(self) -> Iterator[Realm]:
@@ -274,7 +279,7 @@ class Realm:
         yield self
         for source in self.sources:
             below = getattr(source, "below", None)
-            if below is not None:
+            if isinstance(below, Realm):
                 yield from below.realms()
 
     def placeOf(self, undo: Callable[[Session], object]) -> int:
@@ -287,7 +292,7 @@ class Realm:
         """
         Say what is inconsistent in this realm and those below it: a session whose mind is dead, a
         slot, count or group entry without a session, or the other way round, a cached avatar with
-        a wrong number of users.
+        a wrong number of users.  What a hook sees while it runs may be half done.
 
         @return: a sentence for each; nothing, if all is well.
         """
@@ -295,7 +300,8 @@ class Realm:
         for realm in self.realms():
             for session in realm.sessions:
                 mind = mindOf(session.mind)
-                if mind is not None and mind.disconnected and not session.ended:
+                alone = session.above is None and not session.ended
+                if alone and mind is not None and mind.disconnected:
                     found.append(f"the mind of {session!r} is dead")
             for part in (*realm.blocks, *realm.sources):
                 if isinstance(part, Audited):
@@ -312,6 +318,7 @@ class Realm:
         @param reactor: see L{close}.
         """
         checkSeconds("a timeout", timeout, orNone=True)
+        checkReactor(reactor)
         return _RealmService(self, timeout, reactor)
 
     def _logUnfinished(self, timeout: float) -> None:
@@ -323,6 +330,14 @@ class Realm:
                     avatarId=session.avatarId,
                     timeout=timeout,
                 )
+
+        for source in self._unclosed:
+            self._log.error(
+                "{source} was not closed in {timeout} seconds", source=repr(source), timeout=timeout
+            )
+
+    def _closed(self, result: object, source: object) -> None:
+        self._unclosed.remove(source)
 
     def _notClosed(self, failure: Failure, source: object) -> None:
         self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
@@ -380,6 +395,7 @@ def _acquire(source: Any) -> Callable[[Session], object]:
     def acquire(session: Session) -> object:
         return then(source.acquire(session), lambda avatar: setattr(session, "avatar", avatar))
 
+    acquire.__qualname__ = nameOf(source.acquire)
     return acquire
 
 

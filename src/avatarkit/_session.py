@@ -60,7 +60,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-def nameOf(hook: Callable[[Session], object]) -> str:
+def nameOf(hook: Callable[..., object]) -> str:
     """
     Answer what a hook is called in the log.
     """
@@ -125,7 +125,10 @@ class Session:
             return self._fail(self._takeReason())
         login = self._login = Deferred(self._cancelled)
         if self._state is State.OPENING:
-            self._watch()
+            try:
+                self._watch()
+            except Exception:  # somebody's adapter
+                self._abandon(Failure())
         return login
 
     def logout(self) -> None:
@@ -140,16 +143,13 @@ class Session:
         """
         End the session as L{logout} does, and say what a login that is still going on fails with.
         """
-        above, self.above = self.above, None
-        if above is not None:
-            above()
+        if self.above is not None:
+            self.above()
         elif self._state is State.OPEN:
             self._state = State.CLOSING
             self._descend()
         elif self._state is State.OPENING:
-            self._turn(self._abandoned() if reason is None else Failure(reason))
-            if self._waiting is not None:
-                self._waiting.cancel()
+            self._abandon(self._abandoned() if reason is None else Failure(reason))
 
     def disconnect(
         self, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -220,16 +220,17 @@ class Session:
         """
         return self._depth > place
 
-    def waitsAt(self, place: int) -> bool:
+    def isAt(self, place: int) -> bool:
         """
-        Answer whether the session waits, on its way up, for the hook at a place of the plan.
+        Answer whether the session is, on its way up, in the hook at a place of the plan.
         """
-        return self._depth == place and self._waiting is not None
+        inside = self._state is State.OPENING or self._waiting is not None
+        return inside and self._depth == place
 
     @property
     def stage(self) -> str:
         """
-        The name of the hook that a session that has ended still waits for.
+        The name of the hook that a session waits for.
         """
         do, undo = self.realm.plan[self._depth]
         return nameOf(undo if self._waiting is None else do)
@@ -267,7 +268,7 @@ class Session:
         if (
             self._state is not State.OPENING
         ):  # the hook ended its own session, and waits all the same
-            waiting.cancel()
+            self._cancel(waiting)
         return False
 
     def _resume(self, result: object) -> None:
@@ -290,6 +291,26 @@ class Session:
         if self._reason is None:
             self._reason = reason
 
+    def _abandon(self, reason: Failure) -> None:
+        """
+        Go no further up, nor wait for what is waited for.
+        """
+        self._turn(reason)
+        if self._waiting is not None:
+            self._cancel(self._waiting)
+
+    def _cancel(self, waiting: Deferred[Any]) -> None:
+        try:
+            waiting.cancel()
+        except Exception:
+            self._log.failure(
+                "{hook} of a session of {avatarId!r} could not be cancelled",
+                hook=self.stage,
+                avatarId=self.avatarId,
+            )
+            if not waiting.called:
+                waiting.errback(CancelledError())
+
     def _abandoned(self) -> Failure:
         return Failure(LoginAbandoned(avatarId=self.avatarId))
 
@@ -303,13 +324,16 @@ class Session:
         if mind.disconnected:
             self.logout()
         else:
-            self._watched = mind
             mind.notifyOnDisconnect(self._mindGone)
+            self._watched = mind
 
     def _unwatch(self) -> None:
         mind, self._watched = self._watched, None
-        if mind is not None and not mind.disconnected:
-            mind.dontNotifyOnDisconnect(self._mindGone)
+        try:
+            if mind is not None and not mind.disconnected:
+                mind.dontNotifyOnDisconnect(self._mindGone)
+        except Exception:  # somebody's adapter
+            self._log.failure("a mind of {avatarId!r} is still watched", avatarId=self.avatarId)
 
     def _mindGone(self, mind: object) -> None:
         self.logout()

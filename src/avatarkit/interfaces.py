@@ -8,6 +8,8 @@ A method that is said to be I{awaited} may answer a L{Deferred<twisted.internet.
 a coroutine, and what comes next waits for it; anything else that it answers is ignored, unless
 its documentation says otherwise.
 It fails by raising, or by the failure of what it answered.
+What is waited for when a login ends is cancelled: a Deferred that holds something has to let go of
+it in its canceller, and a coroutine when C{CancelledError} is raised in it.
 """
 
 from __future__ import annotations
@@ -162,7 +164,8 @@ class IMind(Interface):
 
     def dontNotifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
-        Take back a callback that L{notifyOnDisconnect} was given; not used when the client is gone.
+        Take back a callback that L{notifyOnDisconnect} of this object was given; not used when the
+        client is gone.
         """
 
 

@@ -1,0 +1,400 @@
+"""
+Users' code that calls back, raises where it should not, or does things twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.components import registerAdapter
+from twisted.spread.pb import IPerspective
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import (
+    Avatar,
+    AvatarCache,
+    Block,
+    ConnectionCounter,
+    ConnectionLimit,
+    IMind,
+    LoginAbandoned,
+    MindRegistry,
+    PerConnection,
+    Realm,
+    Session,
+    displaceOldest,
+    displaceUnresponsive,
+)
+from avatarkit.testing import FakeMind
+from pb import PBTestCase
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
+
+
+class Kick(Block):
+    """
+    A block that remembers the sessions that it saw.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[Session] = []
+
+    def attached(self, session: Session) -> None:
+        """
+        Remember.
+        """
+        self.seen.append(session)
+
+
+def stuck(canceller: Any, name: object) -> Deferred[Any]:
+    """
+    Be a factory that never answers.
+    """
+    return Deferred(canceller)
+
+
+class MindTests(SynchronousTestCase):
+    """
+    What may go wrong with a mind.
+    """
+
+    def stuck(self, mind: object) -> tuple[Realm, ConnectionLimit, Deferred[Any]]:
+        """
+        Have a login wait.
+        """
+        limit = ConnectionLimit()
+        realm = limit(AvatarCache()(lambda name: Deferred()))
+        return realm, limit, waiting(realm.requestAvatar(b"alice", mind, IThing))
+
+    def test_brokenAdapters(self) -> None:
+        """
+        An adapter that cannot say when the client is gone refuses the login; one that cannot be
+        taken off is logged.
+        """
+
+        class Odd(FakeMind):
+            def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
+                raise Boom
+
+        limit = ConnectionLimit()
+        realm = limit(lambda name: Deferred())
+        login = waiting(realm.requestAvatar(b"alice", Odd(), IThing))
+        self.failureResultOf(login, Boom)
+        assert (slots(limit), realm.audit()) == ({}, [])
+
+        class Sticky(FakeMind):
+            def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
+                raise Boom
+
+        realm, limit, login = self.stuck(Sticky())
+        (session,) = realm.sessions
+        session.logout()
+        self.failureResultOf(login, LoginAbandoned)
+        assert slots(limit) == {}
+        assert len(self.flushLoggedErrors(Boom)) == 1
+
+    def test_severalLogins(self) -> None:
+        """
+        Several logins that wait over one connection all end with it, whatever their callbacks do to
+        each other.
+        """
+        mind = FakeMind()
+        realm = ConnectionLimit(9)(lambda name: Deferred())
+        logins = [waiting(realm.requestAvatar(b"alice", mind, IThing)) for _ in range(3)]
+        logins[0].addErrback(lambda failure: logins[1].cancel())
+        mind.disconnect()
+        self.successResultOf(logins[0])
+        self.failureResultOf(logins[1], CancelledError)
+        self.failureResultOf(logins[2], LoginAbandoned)
+        assert len(realm.sessions) == 0
+
+    def test_brokenCanceller(self) -> None:
+        """
+        What waits and cannot be cancelled without raising is given up, and the error logged; the
+        realm closes all the same, and the others with it.
+        """
+
+        def broken(waiting: Deferred[Any]) -> None:
+            raise Boom
+
+        def brokenLater(waiting: Deferred[Any]) -> None:
+            waiting.errback(KeyError())
+            raise Boom
+
+        ends = ("disconnect", "logout", "close", "cancel")
+        for end, canceller in product(ends, (broken, brokenLater)):
+            mind, limit = FakeMind(), ConnectionLimit(2)
+            realm = limit(partial(stuck, canceller))
+            first = waiting(realm.requestAvatar(b"alice", mind, IThing))
+            second = waiting(realm.requestAvatar(b"alice", mind, IThing))
+            if end == "disconnect":
+                mind.disconnect()
+            elif end == "close":
+                self.successResultOf(realm.close())
+            else:
+                for session in tuple(realm.sessions):
+                    login: Any = session._login
+                    session.logout() if end == "logout" else login.cancel()
+            for login in (first, second):
+                self.failureResultOf(login)
+            assert (slots(limit), realm.audit(), len(realm.sessions)) == ({}, [], 0)
+            assert len(self.flushLoggedErrors(Boom)) == 2
+
+
+class RealMindTests(PBTestCase):
+    """
+    The same over real connections.
+    """
+
+    async def test_raisingCallback(self) -> None:
+        """
+        A disconnect callback of somebody else that raises does not keep a login that waits from
+        ending.
+        """
+        asked: Deferred[Session] = Deferred()
+
+        class Rude(Block):
+            def admit(self, session: Session) -> Any:
+                session.mind.notifyOnDisconnect(raises)
+                asked.callback(session)
+                return Deferred()
+
+        limit = ConnectionLimit()
+        self.serve(limit(Rude()(lambda name: Avatar())))
+        client = self.client()
+        client.login().addErrback(lambda failure: None)
+        session = await asked
+        client.disconnect()
+        await session.whenClosed()
+        assert slots(limit) == {}
+        assert len(self.flushLoggedErrors(Boom)) == 1
+
+
+class Saved(Thing):
+    """
+    An avatar that does something when it is saved.
+    """
+
+    act: Callable[[], object]
+
+    def __init__(self, saved: list[bytes], name: bytes) -> None:
+        self.name, self.saved = name, saved
+
+    def logout(self) -> None:
+        """
+        Do it.
+        """
+        self.saved.append(self.name)
+        Saved.act()
+
+
+class Below(Thing):
+    """
+    An avatar that writes down its end.
+    """
+
+    def __init__(self, order: list[str], name: bytes) -> None:
+        self.order = order
+
+    def logout(self) -> None:
+        """
+        Write it down.
+        """
+        self.order.append("below")
+
+
+class BelowTests(SynchronousTestCase):
+    """
+    Sessions below, ended at awkward times.
+    """
+
+    def test_endedWhileHandedRound(self) -> None:
+        """
+        When the first of those that waited for an avatar has it ended, the others get a new one.
+        """
+        kick, cache = Kick(), AvatarCache()
+        loads: list[Deferred[Any]] = []
+
+        def factory(name: object) -> Deferred[Any]:
+            loads.append(Deferred())
+            return loads[-1]
+
+        script = Script()
+        realm = script.realm.blocks[0](cache(kick(factory)))
+        logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(3)]
+
+        def end(session: Session) -> None:
+            script.acts.clear()
+            kick.seen[0].logout()
+            assert realm.audit() == []
+
+        script.acts["attached 0"] = end
+        loads[0].callback(Thing())
+        self.failureResultOf(logins[0], LoginAbandoned)
+        assert realm.audit() == []
+        new = Thing()
+        loads[1].callback(new)
+        for login in logins[1:]:
+            assert self.successResultOf(login)[1] is new
+        assert realm.audit() == []
+
+    def test_endedTwice(self) -> None:
+        """
+        Ending a session below again and again does not end it before those above it.
+        """
+        for around in (PerConnection(lambda session: Thing()), AvatarCache()):
+            kick, gate, order = Kick(), Gate(), list[str]()
+
+            script = Script({"detached 0": gate.deferred})
+            target: Realm = kick(partial(Below, order))
+            realm = script.realm.blocks[0](around(target))
+            opened(realm.requestAvatar(b"alice", None, IThing))
+            for _ in range(3):
+                kick.seen[0].logout()
+            assert order == []
+            gate.wait.callback(None)
+            assert order == ["below"]
+            assert realm.audit() == []
+
+    def test_closingTogether(self) -> None:
+        """
+        Avatars that retire each other, or close the realm, while it closes do not upset it.
+        """
+        names = [b"a", b"b", b"c"]
+        for act in (
+            lambda realm, cache: [cache.retire(name) for name in names],
+            lambda realm, cache: realm.close(),
+            lambda realm, cache: cache.close(),
+        ):
+            cache, saved = AvatarCache(), list[bytes]()
+            realm = ConnectionCounter()(cache(partial(Saved, saved)))
+            Saved.act = partial(act, realm, cache)
+            for name in names:
+                opened(realm.requestAvatar(name, None, IThing))[2]()
+            self.successResultOf(realm.close())
+            assert sorted(saved) == names
+
+    def test_deadMindAbove(self) -> None:
+        """
+        A session below, whose client is gone and whose session above is ending, is in order.
+        """
+        gate, mind = Gate(), FakeMind()
+        script = Script({"detached 0": gate.deferred})
+        realm = script.realm.blocks[0](PerConnection(lambda session: Thing())(lambda name: Thing()))
+        logout = opened(realm.requestAvatar(b"alice", mind, IThing))[2]
+        mind.disconnect()
+        logout()
+        assert realm.audit() == []
+        gate.wait.callback(None)
+
+    def test_auditInside(self) -> None:
+        """
+        The books agree also when a hook looks at them.
+        """
+        found: list[str] = []
+
+        class Auditing(Avatar):
+            def connect(self) -> None:
+                found.extend(realm.audit())
+
+            def attached(self, mind: object) -> None:
+                found.extend(realm.audit())
+
+            def detached(self, mind: object) -> None:
+                found.extend(realm.audit())
+
+            def disconnect(self) -> None:
+                found.extend(realm.audit())
+
+        gate = Gate()
+        realm = MindRegistry()(
+            ConnectionLimit(3)(ConnectionCounter()(AvatarCache()(lambda name: gate.wait)))
+        )
+        logins = [
+            waiting(realm.requestAvatar(b"alice", FakeMind(), IPerspective)) for _ in range(3)
+        ]
+        gate.wait.callback(Auditing())
+        for login in logins:
+            self.successResultOf(login)[2]()
+        assert found == []
+
+
+class OddTests(SynchronousTestCase):
+    """
+    Small things.
+    """
+
+    def test_belowOfTheirOwn(self) -> None:
+        """
+        A source that has an attribute of a name that ours have is left alone.
+        """
+        script = Script()
+        script.realm.sources[0].below = "stairs"
+        opened(script.login())
+        assert script.realm.audit() == []
+
+    def test_closeWithoutTarget(self) -> None:
+        """
+        A cache that was never stacked is closed at once.
+        """
+        self.successResultOf(AvatarCache().close())
+
+    def test_clocks(self) -> None:
+        """
+        What cannot tell the time is refused.
+        """
+        bad: Any = 5
+        for make in (AvatarCache, ConnectionLimit, displaceOldest, displaceUnresponsive):
+            make(reactor=Clock())
+            error = self.assertRaises(TypeError, make, reactor=bad)
+            assert "IReactorTime" in str(error)
+        realm = Script().realm
+        self.assertRaises(TypeError, realm.close, reactor=bad)
+        self.assertRaises(TypeError, realm.service, reactor=bad)
+
+    def test_noCycles(self) -> None:
+        """
+        A cached avatar that could not be made leaves nothing for the garbage collector to find.
+        """
+
+        def factory(name: object) -> object:
+            raise Boom
+
+        realm = AvatarCache()(factory)
+
+        def count() -> int:
+            return sum(isinstance(each, (Session, Boom)) for each in gc.get_objects())
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = count()
+        for _ in range(10):
+            with contextlib.suppress(Boom):
+                realm.requestAvatar(b"alice", None, IThing)
+        assert count() == before
+
+    def test_adapters(self) -> None:
+        """
+        An adapter to IMind of somebody's own is asked whether the client is gone.
+        """
+
+        class Phone:
+            gone = True
+
+        class Line(FakeMind):
+            pass
+
+        def dial(phone: Phone) -> FakeMind:
+            line = Line()
+            line.disconnected = phone.gone
+            return line
+
+        registerAdapter(dial, Phone, IMind)
+        self.assertRaises(LoginAbandoned, Script().realm.requestAvatar, b"alice", Phone(), IThing)
