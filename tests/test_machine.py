@@ -14,8 +14,14 @@ from typing import Any
 import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from twisted.internet.defer import CancelledError, Deferred, fail
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
@@ -32,6 +38,9 @@ from avatarkit import (
     RealmClosed,
     Session,
     TooManyConnections,
+    displaceOldest,
+    displaceUnresponsive,
+    refuse,
 )
 from avatarkit.testing import FakeMind
 from scripted import Boom, slots
@@ -46,7 +55,7 @@ SAVES = st.sampled_from(["pass", "pass", "wait", "raise"])
 @attrs.define(eq=False)
 class Life:
     """
-    The model of an avatar: loading, ready or retiring.
+    The model of an avatar: loading, ready, retiring, or condemned, which is ended but still used.
     """
 
     state: str
@@ -96,14 +105,14 @@ class Scripted(Block):
     A block that raises or waits on command.
     """
 
-    def __init__(self, machine: SessionsMachine) -> None:
+    def __init__(self, machine: SessionsMachine | PoliciesMachine) -> None:
         self.machine = machine
 
     def act(self, session: Session, hook: str) -> object:
         """
         Do what the login says that this hook does.
         """
-        login = self.machine.sessions.setdefault(session, self.machine.entering)
+        login = self.machine.loginOf(session)
         act = login.acts[hook]
         if act == "raise":
             raise Boom
@@ -135,6 +144,21 @@ class Scripted(Block):
         Act.
         """
         return self.act(session, "detached")
+
+
+class Below(Block):
+    """
+    A block below the cache, which ends what it sees on command.
+    """
+
+    def __init__(self, machine: SessionsMachine) -> None:
+        self.machine = machine
+
+    def attached(self, session: Session) -> None:
+        """
+        See.
+        """
+        self.machine.below[str(session.avatarId)] = session
 
 
 class Player(Avatar):
@@ -180,7 +204,9 @@ class SessionsMachine(RuleBasedStateMachine):
         self.cache = AvatarCache(
             idleTimeout=IDLE_TIMEOUT, maximumIdle=MAXIMUM_IDLE, reactor=self.clock
         )
-        self.realm = self.online(self.limit(self.counter(Scripted(self)(self.cache(self.factory)))))
+        self.below: dict[str, Session] = {}
+        cached = self.cache(Below(self)(self.factory))
+        self.realm = self.online(self.limit(self.counter(Scripted(self)(cached))))
         self.sessions: dict[Session, Login] = {}
         self.players: list[Player] = []
         self.loading: dict[str, Deferred[Any]] = {}
@@ -201,6 +227,12 @@ class SessionsMachine(RuleBasedStateMachine):
         """
         if "log_failure" in event:
             self.errors.append(event)
+
+    def loginOf(self, session: Session) -> Login:
+        """
+        Answer the login that a session is of: the one that is being made, if it is new.
+        """
+        return self.sessions.setdefault(session, self.entering)
 
     def factory(self, name: str) -> object:
         """
@@ -375,6 +407,27 @@ class SessionsMachine(RuleBasedStateMachine):
             self.modelRetire(name)
         assert results == ([True] if idle and name not in self.saving else [False] * (not idle))
 
+    @precondition(lambda self: self.below)
+    @rule(data=st.data(), saves=SAVES, times=st.integers(1, 2))
+    def endBelow(self, data: Any, saves: str, times: int) -> None:
+        """
+        A block below the cache ends the avatar.
+        """
+        self.saves = saves
+        name = self.pick(data, sorted(self.below))
+        session = self.below[name]
+        for _ in range(times):
+            session.logout()
+        life = self.lives.get(name)
+        if life is None or life.state != "ready":
+            return
+        if not life.users:
+            self.modelRetire(name)
+            return
+        life.state = "condemned"
+        for login in list(life.users):
+            self.modelEnd(login, LoginAbandoned)
+
     @precondition(lambda self: len(self.logins) > 8)
     @rule(saves=SAVES)
     def close(self, saves: str) -> None:
@@ -532,6 +585,9 @@ class SessionsMachine(RuleBasedStateMachine):
         life.proven = life.proven or login.outcome[:1] == ["in"]
         if life.users:
             return
+        if life.state == "condemned":
+            self.modelRetire(login.name)
+            return
         life.idleSince = self.clock.seconds()
         if self.closed or not life.proven:
             self.modelRetire(login.name)
@@ -580,6 +636,9 @@ class SessionsMachine(RuleBasedStateMachine):
         """
         assert self.realm.audit() == []
         for login in self.logins:
+            if login.mind is not None:
+                watched = login.waits is not None and not login.closing
+                assert len(login.mind._listening) == watched
             real = [each if isinstance(each, type) else "in" for each in login.real.outcome]
             assert real == login.outcome, login
         assert slots(self.limit) == Counter(each.name for each in self.logins if each.depth)
@@ -649,3 +708,140 @@ settings.register_profile(
 )
 SessionsTests = SessionsMachine.TestCase
 SessionsTests.settings = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+class PoliciesMachine(RuleBasedStateMachine):
+    """
+    A limit with each of the policies, without a model: whatever happens there are not more than
+    there may be, the books agree, and in the end nothing is left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.logins: list[Login] = []
+        self.gates: list[Deferred[Any]] = []
+        self.minds: list[FakeMind] = []
+
+    @initialize(policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "broken"]))
+    def stack(self, policy: str) -> None:
+        """
+        Choose a policy.
+        """
+        policies: dict[str, Any] = {
+            "refuse": refuse,
+            "oldest": displaceOldest(flapping=4, per=20, reactor=self.clock),
+            "unresponsive": displaceUnresponsive(timeout=3, reactor=self.clock),
+            "slow": self.slow,
+            "broken": self.broken,
+        }
+        self.limit = ConnectionLimit(MAXIMUM, whenFull=policies[policy], reactor=self.clock)
+        self.counter, self.cache = ConnectionCounter(), AvatarCache(idleTimeout=0)
+        cached = self.cache(lambda name: Avatar())
+        self.realm = self.limit(self.counter(Scripted(self)(cached)))
+
+    def slow(self, session: Session, holders: Any) -> Deferred[Any]:
+        """
+        Be a policy that takes its time, and lets all of them go.
+        """
+        self.gates.append(Deferred())
+        return self.gates[-1].addCallback(lambda ignored: holders)
+
+    def broken(self, session: Session, holders: Any) -> Any:
+        """
+        Be a policy that raises.
+        """
+        raise Boom
+
+    @rule(name=NAMES, acts=st.tuples(ACTS, ACTS, ACTS, ACTS))
+    def login(self, name: str, acts: tuple[str, ...]) -> None:
+        """
+        Somebody logs in.
+        """
+        hooks = dict(zip(("admit", "attached", "detached", "release"), acts, strict=True))
+        login = Login(name, FakeMind(), hooks)
+        self.minds.append(login.mind)  # type: ignore[arg-type]  # it has one
+        self.logins.append(login)
+        login.real.answer = maybeDeferred(
+            self.realm.requestAvatar, name, login.mind, IPerspective
+        ).addBoth(login.real.outcome.append)
+
+    def loginOf(self, session: Session) -> Login:
+        """
+        Answer the login that a session is of, which its mind tells.
+        """
+        return next(each for each in self.logins if each.mind is session.mind)
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data(), what=st.sampled_from(["logout", "cancel", "disconnect"]))
+    def end(self, data: Any, what: str) -> None:
+        """
+        A login or a session ends, one way or the other.
+        """
+        login = data.draw(st.sampled_from(self.logins))
+        sessions = [each for each in self.realm.sessions if each.mind is login.mind]
+        if what == "cancel":
+            login.real.answer.cancel()
+        elif what == "disconnect" and not login.mind.disconnected:
+            login.mind.disconnect()
+        for session in sessions:
+            if what != "cancel":
+                session.logout()
+
+    @rule(data=st.data(), succeeds=st.booleans())
+    def finish(self, data: Any, succeeds: bool) -> None:
+        """
+        Something that waits is done: a hook, a policy, or a client that was asked.
+        """
+        waiting = [
+            *(each.real.gate for each in self.logins if each.real.gate is not None),
+            *self.gates,
+            *(call.answer for mind in self.minds for call in mind.calls),
+        ]
+        waiting = [each for each in waiting if not each.called]
+        if waiting:
+            one = data.draw(st.sampled_from(waiting))
+            one.callback(None) if succeeds else one.errback(Boom())
+
+    @rule(seconds=st.sampled_from([1, 5]))
+    def advance(self, seconds: float) -> None:
+        """
+        Time goes by.
+        """
+        self.clock.advance(seconds)
+
+    @invariant()
+    def bounded(self) -> None:
+        """
+        There are not more than there may be, and the books agree.
+        """
+        if not hasattr(self, "limit"):
+            return
+        for name in ("alice", "bob", "carol"):
+            assert len(self.limit.sessions(name)) <= MAXIMUM
+            assert self.counter.connections(name) <= MAXIMUM
+        assert self.realm.audit() == []
+
+    def teardown(self) -> None:
+        """
+        When everything is done, nothing is left.
+        """
+        if not hasattr(self, "limit"):
+            return
+        closing = self.realm.close(timeout=None)
+        for _ in range(3):
+            for login in self.logins:
+                gate = login.real.gate
+                if gate is not None and not gate.called:
+                    gate.callback(None)
+        assert closing.called
+        assert self.realm.audit() == []
+        assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
+        assert (self.limit._locks, self.limit._revoked, self.limit._keys) == ({}, set(), {})
+        self.clock.advance(100)
+        assert self.clock.getDelayedCalls() == []
+        assert all(len(login.real.outcome) == 1 for login in self.logins)
+
+
+PoliciesTests = PoliciesMachine.TestCase
+PoliciesTests.settings = settings(SessionsTests.settings, max_examples=200)

@@ -291,12 +291,15 @@ class ConnectionLimit(Audited, Block):
 
     async def _untilGone(self, leaving: list[Session]) -> None:
         """
-        Wait until sessions are closed, but not for ever: one whose closing hangs loses its slot.
+        Wait until one of some sessions is closed, but not for ever: when that takes too long they
+        lose their slots.
         """
-        closing = DeferredList([each.whenClosed() for each in leaving], consumeErrors=True)
+        closing = DeferredList(
+            [each.whenClosed() for each in leaving], fireOnOneCallback=True, consumeErrors=True
+        )
         await closing.addTimeout(DEADLINE, clockOr(self._reactor))
-        for each in leaving:
-            if each in self._keys:
+        if all(each in self._keys for each in leaving):
+            for each in leaving:
                 self._give(each)
                 self._revoked.add(each)
 
