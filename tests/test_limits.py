@@ -163,6 +163,21 @@ class QuotaTests(LimitTestCase):
             assert len(self.flushLoggedErrors(Boom, TypeError, ValueError)) == 1
             assert "the key or the quota" in self.events[-1]["log_format"]
 
+    def test_refusing(self) -> None:
+        """
+        A quota that refuses the login itself, now or later, does, and that is no error.
+        """
+
+        async def later(session: Session) -> object:
+            raise LoginRefused("banned")
+
+        def now(session: Session) -> object:
+            raise LoginRefused("banned")
+
+        for quota in (now, later):
+            self.limited(quota=quota)
+            assert str(self.assertRaises(LoginRefused, self.login)) == "banned"
+
     def test_cancelled(self) -> None:
         """
         A login that is cancelled while its quota waits is no error.
@@ -314,6 +329,25 @@ class DisplaceOldestTests(LimitTestCase):
         self.failureResultOf(third, TooManyConnections)
         assert self.limit.displacements == 1
         assert self.clock.getDelayedCalls() == []
+
+    def test_noStealing(self) -> None:
+        """
+        A slot that was made for one is not taken by another that comes while the session that had
+        it is still closing.
+        """
+        gate = Gate()
+        outer = Script({"release 0": gate.deferred})
+        limit = self.limited(1, whenFull=displaceOldest(flapping=1, reactor=self.clock))
+        self.realm = outer.realm.blocks[0](self.realm)
+        self.login()
+        second = self.challenge()
+        assert limit.sessions(b"alice") == ()
+        third = self.challenge()
+        self.assertNoResult(third)
+        gate.wait.callback(None)
+        session = self.successResultOf(second)[2].__self__
+        assert limit.sessions(b"alice") == (session,)
+        self.failureResultOf(third, TooManyConnections)
 
     def test_leaving(self) -> None:
         """

@@ -31,15 +31,13 @@ def awaited(answer: object) -> Deferred[Any] | None:
     """
     Answer a Deferred for what has to be waited for, and C{None} for everything else.
     """
+    if not hasattr(type(answer), "__await__"):  # nearly always, so it comes first
+        return fail(answer) if isinstance(answer, Failure) else None
     if isinstance(answer, Deferred):
         return answer
     if isinstance(answer, CoroutineType):
         return Deferred.fromCoroutine(answer)
-    if isinstance(answer, Failure):
-        return fail(answer)
-    if hasattr(type(answer), "__await__"):
-        return Deferred.fromCoroutine(_wait(answer))
-    return None
+    return Deferred.fromCoroutine(_wait(answer))
 
 
 async def _wait(answer: Any) -> Any:

@@ -152,19 +152,21 @@ class ConnectionLimit(Audited, Block):
         Take a slot, if need be that of a session which has to go.
 
         @raise TooManyConnections: if there is none.
-        @raise LoginRefused: if the limit's own key or quota is broken, which is logged.
+        @raise LoginRefused: if the limit's own key or quota is broken, which is logged; or if that
+            raises it.
         """
         try:
             key = self.key(session)
             hash(key)
             quota = self.maximum if self.quota is None else self.quota(session)
             waiting = awaited(quota)
-            if waiting is None:
-                return self._enter(session, key, _checkQuota(quota))
+            maximum = _checkQuota(quota) if waiting is None else None
         except LoginRefused:
             raise
         except Exception:
             raise self._broken(session) from None
+        if waiting is None:
+            return self._enter(session, key, maximum)
         return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
 
     def release(self, session: Session) -> None:
@@ -192,7 +194,7 @@ class ConnectionLimit(Audited, Block):
     async def _enterLater(self, session: Session, key: Hashable, quota: Deferred[Any]) -> None:
         try:
             maximum = _checkQuota(await quota)
-        except CancelledError:
+        except (CancelledError, LoginRefused):
             raise
         except Exception:
             raise self._broken(session) from None
@@ -247,6 +249,7 @@ class ConnectionLimit(Audited, Block):
             if not answer:
                 raise self._refused(session, key, maximum)
             self._displace(key, maximum, answer)
+            await self._untilGone(answer)
             goers = None
         return None
 
@@ -291,15 +294,13 @@ class ConnectionLimit(Audited, Block):
 
     async def _untilGone(self, leaving: list[Session]) -> None:
         """
-        Wait until one of some sessions is closed, but not for ever: when that takes too long they
-        lose their slots.
+        Wait until sessions are closed, but not for ever: one whose closing hangs loses its slot.
         """
-        closing = DeferredList(
-            [each.whenClosed() for each in leaving], fireOnOneCallback=True, consumeErrors=True
-        )
-        await closing.addTimeout(DEADLINE, clockOr(self._reactor))
-        if all(each in self._keys for each in leaving):
-            for each in leaving:
+        closing = DeferredList([each.whenClosed() for each in leaving], consumeErrors=True)
+        if not closing.called:
+            await closing.addTimeout(DEADLINE, clockOr(self._reactor))
+        for each in leaving:
+            if each in self._keys:
                 self._give(each)
                 self._revoked.add(each)
 
