@@ -236,6 +236,23 @@ class LifeTests(SynchronousTestCase):
         gate.wait.callback(None)
         assert self.successResultOf(retiring) is True
 
+    def test_retireWhileHandedRound(self) -> None:
+        """
+        An avatar that is just being handed to those who waited for it is not idle.
+        """
+        gate = Gate()
+        cache = AvatarCache()
+        self.realm = cache(lambda name: gate.wait)
+        results: list[Any] = []
+        login = waiting(self.realm.requestAvatar(b"alice", None, IThing))
+        login.addCallback(lambda answer: answer[2]())
+        login.addCallback(lambda ignored: cache.retire(b"alice").addCallback(results.append))
+        second = waiting(self.realm.requestAvatar(b"alice", None, IThing))
+        thing = Thing()
+        gate.wait.callback(thing)
+        assert results == [False]
+        assert self.successResultOf(second)[1] is thing is cache[b"alice"]
+
     def test_loginWhileRetiring(self) -> None:
         """
         A login that meets a retiring avatar waits until its logout has finished, however it does,

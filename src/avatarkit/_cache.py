@@ -142,7 +142,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
         @return: a Deferred that fires with whether it was, when its logout is done.
         """
         life = self._ready.get(avatarId)
-        if life is None or life.users:
+        if life is None or life not in self._idle:
             return succeed(False)
         return life.retire().addCallback(lambda closed: True)
 
