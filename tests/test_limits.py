@@ -9,8 +9,10 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,10 +23,12 @@ from avatarkit import (
     ConnectionCounter,
     ConnectionLimit,
     IDisconnectableMind,
+    IMind,
     LoginAbandoned,
     LoginRefused,
     MindGroup,
     MindRegistry,
+    PerConnection,
     Realm,
     Session,
     TooManyConnections,
@@ -79,7 +83,7 @@ class LimitTestCase(SynchronousTestCase):
         Whatever happened, the books agree, and no lock is left.
         """
         assert self.realm.audit() == []
-        assert self.limit._locks == {}
+        assert len(self.limit._turns) == 0
 
 
 class QuotaTests(LimitTestCase):
@@ -145,6 +149,7 @@ class QuotaTests(LimitTestCase):
         async def nonsense(session: Session) -> object:
             return "3"
 
+        broken: Any
         for broken in (
             {"quota": raises},
             {"quota": lambda session: fail(Boom())},
@@ -155,13 +160,18 @@ class QuotaTests(LimitTestCase):
             {"quota": lambda session: succeed(1.5)},
             {"key": raises},
             {"key": lambda session: ["unhashable"]},
+            {"key": nonsense},
+            {"key": lambda session: Deferred()},
+            {"quota": lambda session: fail(CancelledError())},
         ):
             limit = self.limited(**broken)
             error = self.assertRaises(LoginRefused, self.login)
             assert (str(error), error.avatarId) == ("login refused", b"alice")
             assert (slots(limit), limit.refusals) == ({}, 1)
-            assert len(self.flushLoggedErrors(Boom, TypeError, ValueError)) == 1
+            errors = (Boom, TypeError, ValueError, CancelledError)
+            assert len(self.flushLoggedErrors(*errors)) == 1
             assert "the key or the quota" in self.events[-1]["log_format"]
+            assert self.events[-1]["avatarId"] == b"alice"
 
     def test_refusing(self) -> None:
         """
@@ -175,8 +185,9 @@ class QuotaTests(LimitTestCase):
             raise LoginRefused("banned")
 
         for quota in (now, later):
-            self.limited(quota=quota)
+            limit = self.limited(quota=quota)
             assert str(self.assertRaises(LoginRefused, self.login)) == "banned"
+            assert limit.refusals == 1
 
     def test_cancelled(self) -> None:
         """
@@ -215,6 +226,7 @@ class QuotaTests(LimitTestCase):
             self.assertRaises(error, displaceOldest, **bad)
         self.assertRaises(ValueError, displaceUnresponsive, timeout=-1)
         self.assertRaises(TypeError, displaceUnresponsive, timeout=None)
+        self.assertRaises(TypeError, displaceUnresponsive, 3)
 
     def test_repr(self) -> None:
         """
@@ -222,9 +234,7 @@ class QuotaTests(LimitTestCase):
         """
         self.limited()
         assert repr(ConnectionLimit()) == "ConnectionLimit(1)"
-        assert repr(ConnectionLimit(5, key=everyone)).startswith(
-            "ConnectionLimit(5, key=<function everyone"
-        )
+        assert repr(ConnectionLimit(5, key=everyone)).startswith("ConnectionLimit(5, key=everyone)")
         assert repr(ConnectionLimit(quota=id)) == "ConnectionLimit(quota=<built-in function id>)"
         assert "whenFull=_Oldest(flapping=5" in repr(ConnectionLimit(whenFull=displaceOldest))
 
@@ -253,7 +263,7 @@ class KeyTests(LimitTestCase):
         alice, bob = self.login(b"alice"), self.login(b"bob")
         error = self.assertRaises(TooManyConnections, self.login, b"carol")
         assert error.avatarId == b"carol"
-        assert limit.sessions(everyone(alice)) == (alice, bob)
+        assert limit.sessions(everyone) == (alice, bob)
         alice.logout()
         self.login(b"carol")
 
@@ -286,10 +296,10 @@ class KeyTests(LimitTestCase):
         realm = outer(self.realm)
         opened(realm.requestAvatar(b"alice", None, IThing))
         self.assertRaises(TooManyConnections, realm.requestAvatar, b"alice", None, IThing)
-        assert (slots(inner), slots(outer)) == ({b"alice": 1}, {"everyone": 1})
+        assert (slots(inner), slots(outer)) == ({b"alice": 1}, {everyone: 1})
         opened(realm.requestAvatar(b"bob", None, IThing))
         self.assertRaises(TooManyConnections, realm.requestAvatar, b"carol", None, IThing)
-        assert (slots(inner), slots(outer)) == ({b"alice": 1, b"bob": 1}, {"everyone": 2})
+        assert (slots(inner), slots(outer)) == ({b"alice": 1, b"bob": 1}, {everyone: 2})
         assert realm.audit() == []
 
 
@@ -366,7 +376,8 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_newestWins(self) -> None:
         """
-        Of several that come while one is on its way out the last one wins.
+        Of several that come while one is on its way out each gets in, one after the other, and the
+        last one stays.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         gate = Gate()
@@ -374,7 +385,7 @@ class DisplaceOldestTests(LimitTestCase):
         self.login()
         second, third = self.challenge(), self.challenge()
         gate.wait.callback(None)
-        self.failureResultOf(second, LoginAbandoned)
+        assert self.successResultOf(second)[2].__self__.ended
         session = self.successResultOf(third)[2].__self__
         assert limit.sessions(b"alice") == (session,)
 
@@ -434,6 +445,102 @@ class DisplaceOldestTests(LimitTestCase):
         assert limit._revoked == set()
         assert self.clock.getDelayedCalls() == []
 
+    def test_deadlineIsNotMoved(self) -> None:
+        """
+        A session has its five seconds once, however many others go before it, and though those who
+        waited for it have given up.
+        """
+        limit = self.limited(3, whenFull=displaceOldest)
+        gates = [Gate() for _ in range(3)]
+        closings = iter(gates)
+        for _ in range(3):
+            self.login()
+        self.script.acts["detached 0"] = lambda session: next(closings).wait
+        limit.maximum = 1
+        first, second = self.challenge(), self.challenge()
+        self.clock.advance(3)
+        gates[0].wait.callback(None)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.clock.advance(1.9)
+        self.assertNoResult(second)
+        assert len(limit.sessions(b"alice")) == 2
+        self.clock.advance(0.1)
+        self.successResultOf(second)
+        for gate in gates[1:]:
+            gate.wait.callback(None)
+        assert (limit._going, limit._revoked) == ({}, set())
+
+    def test_allOrNothing(self) -> None:
+        """
+        Nobody has to go for a login that could not get in all the same.
+        """
+        policy = displaceOldest(flapping=2, reactor=self.clock)
+        limit = self.limited(quota=lambda session: session.mind or 3, whenFull=policy)
+        for _ in range(3):
+            self.login()
+        self.assertRaises(TooManyConnections, self.login, mind=1)
+        assert limit.displacements == 0
+        self.login(mind=2)
+        assert limit.displacements == 2
+        limit = self.limited(
+            quota=lambda session: 0 if session.avatarId == b"banned" else 9,
+            key=everyone,
+            whenFull=displaceOldest,
+        )
+        self.login()
+        self.assertRaises(TooManyConnections, self.login, b"banned")
+        assert limit.displacements == 0
+
+    def test_longQueue(self) -> None:
+        """
+        A thousand that wait for their turn get it, one after the other.
+        """
+        for policy in (
+            displaceOldest(flapping=10**6, reactor=self.clock),
+            lambda session, holders: (),
+        ):
+            limit = self.limited(1, whenFull=policy)
+            gate = Gate()
+            first = self.login()
+            self.script.acts["detached 0"] = gate.deferred
+            first.logout()
+            results: list[Any] = []
+            for _ in range(1000):
+                self.challenge().addBoth(results.append)
+            del self.script.acts["detached 0"]
+            gate.wait.callback(None)
+            assert len(results) == 1000
+            assert all(
+                isinstance(each, tuple) or each.check(LoginAbandoned, TooManyConnections)
+                for each in results
+            )
+            assert len(limit.sessions(b"alice")) == 1
+            self.login(b"bob")
+
+    def test_below(self) -> None:
+        """
+        Below a cache, or a PerConnection, those who use what has to go are disconnected, once, and
+        waited for.
+        """
+        for around in (AvatarCache(), PerConnection(lambda session: Thing())):
+            limit = self.limit = ConnectionLimit(
+                1, key=everyone, whenFull=displaceOldest, reactor=self.clock
+            )
+            gate, mind = Gate(), Line()
+            above = Script({"detached 0": gate.deferred})
+            target = limit(lambda name: Thing())
+            self.realm = above.realm.blocks[0](around(target))
+            self.login(b"alice", mind)
+            bob = self.challenge(b"bob")
+            assert (mind.closings, limit.displacements) == (("polite",), 1)
+            self.assertNoResult(bob)
+            mind.disconnect()
+            gate.wait.callback(None)
+            self.successResultOf(bob)
+            assert limit.displacements == 1
+            assert [each.avatarId for each in limit.sessions(everyone)] == [b"bob"]
+
     def test_pendingHolder(self) -> None:
         """
         A login that has a slot but not its avatar yet can have to go as well.
@@ -462,6 +569,8 @@ class DisplaceOldestTests(LimitTestCase):
             del self.script.acts["detached 0"]
             challengers[giver].cancel()
             self.failureResultOf(challengers[giver], CancelledError)
+            self.assertNoResult(challengers[1 - giver])
+            assert [each.ended for each in limit.sessions(b"alice")] == [True]
             gate.wait.callback(None)
             self.successResultOf(challengers[1 - giver])
             self.failureResultOf(challengers[2], TooManyConnections)
@@ -512,6 +621,28 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         session = self.successResultOf(third)[2].__self__
         assert limit.sessions(b"alice") == (session,)
         assert limit.displacements == 2
+
+    def test_adapted(self) -> None:
+        """
+        A mind of another kind is asked through its adapter, if it has one.
+        """
+
+        class Phone:
+            def __init__(self) -> None:
+                self.line = FakeMind()
+
+        registerAdapter(lambda phone: phone.line, Phone, IMind)
+        for silent in (True, False):
+            self.limited(1, whenFull=self.policy)
+            phone = Phone()
+            self.login(mind=phone)
+            if silent:
+                phone.line.disconnected = True
+                self.login()
+            else:
+                challenger = self.challenge()
+                phone.line.calls[0].answer.errback(ConnectionDone())
+                self.successResultOf(challenger)
 
     def test_alive(self) -> None:
         """
@@ -609,13 +740,15 @@ class OwnPolicyTests(LimitTestCase):
 
         def policy(session: Session, holders: Any) -> Any:
             seen.append((session.avatarId, holders, holders.key))
-            return [holders[-1]]
+            return [holders[-1], holders[-1]] if session.avatarId == b"carol" else None
 
         self.limited(2, key=everyone, whenFull=policy)
         first, second = self.login(b"alice"), self.login(b"bob")
         third = self.login(b"carol")
-        assert seen == [(b"carol", (first, second), "everyone")]
-        assert self.limit.sessions("everyone") == (first, third)
+        assert seen == [(b"carol", (first, second), everyone)]
+        assert self.limit.sessions(everyone) == (first, third)
+        assert self.limit.displacements == 1
+        self.assertRaises(TooManyConnections, self.login, b"dave")
 
     def test_waiting(self) -> None:
         """
@@ -713,13 +846,15 @@ class OwnPolicyTests(LimitTestCase):
             lambda session, holders: [session],
             lambda session, holders: 3,
             lambda session, holders: fail(Boom()),
+            lambda session, holders: fail(CancelledError()),
         ):
             limit = self.limited(1, whenFull=policy)
             holder = self.login()
             self.assertRaises(TooManyConnections, self.login)
             assert limit.sessions(b"alice") == (holder,)
             assert (limit.refusals, limit.displacements) == (1, 0)
-            assert len(self.flushLoggedErrors(Boom, ValueError, TypeError)) == 1
+            errors = (Boom, ValueError, TypeError, CancelledError)
+            assert len(self.flushLoggedErrors(*errors)) == 1
         assert not stranger.ended
 
     def test_cancelledPolicy(self) -> None:
@@ -828,7 +963,7 @@ class EventTests(LimitTestCase):
         assert [
             (each["avatarId"], each["key"], each["maximum"], each["log_level"].name)
             for each in events
-        ] == [(b"alice", "everyone", 2, "info"), (b"dave", "everyone", 2, "info")]
+        ] == [(b"alice", everyone, 2, "info"), (b"dave", everyone, 2, "info")]
         assert "has to go" in events[0]["log_format"]
         assert "is refused" in events[1]["log_format"]
 
@@ -897,6 +1032,28 @@ class DisconnectTests(LimitTestCase):
             self.successResultOf(session.disconnect(reactor=self.clock))
             assert session.ended
         self.assertRaises(ValueError, session.disconnect, timeout=-1)
+
+    def test_broken(self) -> None:
+        """
+        A mind whose connection cannot be closed is logged, and the others are disconnected.
+        """
+
+        class Broken(Line):
+            def loseConnection(self) -> None:
+                raise Boom
+
+        self.limited(9)
+        online = MindRegistry()
+        self.realm = online(self.realm)
+        minds = [Broken(), Line()]
+        for mind in minds:
+            self.login(mind=mind)
+        self.successResultOf(online.everyone.disconnect(reactor=self.clock))
+        assert (list(online), minds[1].closings) == ([], ("polite",))
+        assert len(self.flushLoggedErrors(Boom)) == 1
+        session = self.login()
+        self.assertRaises(TypeError, session.disconnect, reactor="x")
+        assert not session.ended
 
     def test_closing(self) -> None:
         """

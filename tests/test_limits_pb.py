@@ -147,6 +147,22 @@ class PolicyTests(PBTestCase):
         assert self.counter.total == 1
         assert self.flushLoggedErrors() == []
 
+    async def test_sameConnection(self) -> None:
+        """
+        A client that logs in again over its own connection displaces its own session, and keeps the
+        connection.
+        """
+        limit, online = ConnectionLimit(1, whenFull=displaceOldest), MindRegistry()
+        self.serve(online(limit(lambda name: Avatar())))
+        client = self.client()
+        await client.login()
+        (first,) = limit.sessions(b"alice")
+        await client.login()
+        (second,) = limit.sessions(b"alice")
+        assert first.ended
+        assert await second.mind.callRemote("hello") == "hello done"
+        assert not second.ended
+
     async def test_operator(self) -> None:
         """
         An operator disconnects a user by hand.

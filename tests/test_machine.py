@@ -837,7 +837,8 @@ class PoliciesMachine(RuleBasedStateMachine):
         assert closing.called
         assert self.realm.audit() == []
         assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
-        assert (self.limit._locks, self.limit._revoked, self.limit._keys) == ({}, set(), {})
+        assert (len(self.limit._turns), self.limit._revoked, self.limit._keys) == (0, set(), {})
+        assert self.limit._going == {}
         self.clock.advance(100)
         assert self.clock.getDelayedCalls() == []
         assert all(len(login.real.outcome) == 1 for login in self.logins)

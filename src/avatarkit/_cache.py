@@ -17,7 +17,7 @@ nothing in use is evicted.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from copy import copy
 from enum import Enum
 from typing import Any
@@ -380,9 +380,11 @@ class _Life:
         else:
             self._end()
 
-    def _condemn(self) -> None:
+    def _condemn(self, act: Callable[[Session], object]) -> None:
         """
-        Something below has ended the avatar: whoever uses it has to go first.
+        Something below ends the avatar: whoever uses it has to go first.
+
+        @param act: what ends a session that does.
         """
         if self in self.cache._idle:
             self.retire()
@@ -390,7 +392,7 @@ class _Life:
             self.state = _State.RETIRING
             self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
             for session in tuple(self.users):
-                session.logout()
+                act(session)
 
     def _end(self) -> Deferred[None]:
         inner, self.inner = self.inner, None

@@ -6,20 +6,20 @@ of simultaneous slow logins can pass the limit; the slot is given back in C{rele
 the session ends.
 
 When there is no slot a policy says who has to go.  It may take its time, and so may those who go.
-For each key there is one lock, and only who holds it displaces anybody: those who come while it is
-held wait, and look again when it is theirs, so that a slot that was made for one is not taken by
-another.  The lock is not held while a policy waits, so that those who come meanwhile can share
-what it is waiting for.
+Those who contest the slots of a key take turns, and only whose turn it is displaces anybody; those
+who come meanwhile wait for theirs, and then look again, so that a slot that was made for one is not
+taken by another.  It is nobody's turn while a policy waits, so that those who come meanwhile can
+share what it is waiting for.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -27,9 +27,11 @@ from ._audit import Audited
 from ._awaiting import awaited
 from ._checks import checkCount, checkReactor
 from ._clock import clockOr
+from ._mind import shareConnection
 from ._policies import Holders, Policy, policy, refuse
 from ._realm import Block, isTarget
 from ._session import Session
+from ._turns import Turn, Turns
 from .errors import LoginRefused, TooManyConnections
 
 __all__ = ["ConnectionLimit", "everyone"]
@@ -41,12 +43,21 @@ Key: TypeAlias = Callable[[Session], Hashable]
 DEADLINE = 5
 
 
-def everyone(session: Session) -> Hashable:
-    """
-    The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.
-    """
-    return "everyone"
+@attrs.frozen(eq=False)
+class _Everyone:
+    def __call__(self, session: Session) -> Hashable:
+        """
+        Answer the same for every session.
+        """
+        return self
 
+    def __repr__(self) -> str:
+        return "everyone"
+
+
+#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It is what
+#: it answers: C{limit.sessions(everyone)}.
+everyone = _Everyone()
 
 _UNSAID: Any = object()
 
@@ -87,8 +98,9 @@ class ConnectionLimit(Audited, Block):
         factory=dict, init=False, repr=False
     )
     _keys: dict[Session, Hashable] = attrs.field(factory=dict, init=False)
+    _going: dict[Session, float] = attrs.field(factory=dict, init=False)
     _revoked: set[Session] = attrs.field(factory=set, init=False)
-    _locks: dict[Hashable, DeferredLock] = attrs.field(factory=dict, init=False)
+    _turns: Turns = attrs.field(factory=Turns, init=False)
 
     _log = Logger()
 
@@ -156,15 +168,12 @@ class ConnectionLimit(Audited, Block):
             raises it.
         """
         try:
-            key = self.key(session)
-            hash(key)
+            key = _checkKey(self.key(session))
             quota = self.maximum if self.quota is None else self.quota(session)
             waiting = awaited(quota)
             maximum = _checkQuota(quota) if waiting is None else None
-        except LoginRefused:
-            raise
-        except Exception:
-            raise self._broken(session) from None
+        except Exception as error:
+            raise self._broken(session, error) from None
         if waiting is None:
             return self._enter(session, key, maximum)
         return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
@@ -173,6 +182,7 @@ class ConnectionLimit(Audited, Block):
         """
         Give the slot back.
         """
+        self._going.pop(session, None)
         if session in self._revoked:
             self._revoked.remove(session)
         else:
@@ -194,38 +204,47 @@ class ConnectionLimit(Audited, Block):
     async def _enterLater(self, session: Session, key: Hashable, quota: Deferred[Any]) -> None:
         try:
             maximum = _checkQuota(await quota)
-        except (CancelledError, LoginRefused):
-            raise
-        except Exception:
-            raise self._broken(session) from None
+        except Exception as error:
+            raise self._broken(session, error) from None
         waiting = self._enter(session, key, maximum)
         if waiting is not None:
             await waiting
 
-    def _enter(
-        self, session: Session, key: Hashable, maximum: int | None
-    ) -> Coroutine[Any, Any, None] | None:
+    def _enter(self, session: Session, key: Hashable, maximum: int | None) -> Deferred[None] | None:
         """
         Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
         """
-        if maximum is None or (key not in self._locks and self._hasRoom(key, maximum)):
+        if maximum is None or (key not in self._turns and self._hasRoom(key, maximum)):
             self._take(session, key)
             return None
-        if self.whenFull is refuse:
+        if self.whenFull is refuse or not maximum:
             raise self._refused(session, key, maximum)
-        return self._contest(session, key, maximum)
+        turn = self._turns.turn(key)
+        contest = Deferred.fromCoroutine(self._contest(session, key, maximum, turn))
+        answer: Deferred[None] = Deferred(lambda answer: contest.cancel())
 
-    async def _contest(self, session: Session, key: Hashable, maximum: int) -> None:
+        def over(result: Any) -> None:
+            if not answer.called:
+                answer.callback(result)
+            turn.end()  # only now, so that who is next finds this one where it is going to be
+
+        contest.addBoth(over)
+        return answer
+
+    async def _contest(self, session: Session, key: Hashable, maximum: int, turn: Turn) -> None:
         """
         Take a slot, when somebody has gone for it.
         """
         goers: Any = None
         while True:
-            async with self._lock(key):
-                goers = await self._makeRoom(session, key, maximum, goers)
-                if goers is None:
-                    self._take(session, key)
-                    return
+            await turn.take()
+            goers = await self._makeRoom(session, key, maximum, goers)
+            if session.ended:
+                raise CancelledError
+            if goers is None:
+                self._take(session, key)
+                return
+            turn.end()
             goers = await goers
 
     async def _makeRoom(
@@ -238,17 +257,19 @@ class ConnectionLimit(Audited, Block):
         @return: a Deferred of who has to go, if the policy has to be waited for.
         """
         while not self._hasRoom(key, maximum):
-            staying = Holders(each for each in self.sessions(key) if not each.ended)
-            if len(staying) < maximum:
-                await self._untilGone([each for each in self.sessions(key) if each.ended])
+            holders = self.sessions(key)
+            leaving = [each for each in holders if each.ended or each in self._going]
+            staying = Holders(each for each in holders if each not in leaving)
+            staying.key, staying.excess = key, len(staying) - maximum + 1
+            if staying.excess <= 0:
+                await self._untilGone(leaving)
                 continue
-            staying.key = key
             answer = self._decide(session, staying, maximum) if goers is None else goers
             if isinstance(answer, Deferred):
                 return answer
             if not answer:
                 raise self._refused(session, key, maximum)
-            self._displace(key, maximum, answer)
+            self._displace(session, key, maximum, answer)
             await self._untilGone(answer)
             goers = None
         return None
@@ -271,38 +292,55 @@ class ConnectionLimit(Audited, Block):
     ) -> list[Session]:
         try:
             return _checkGoers(await waiting, holders)
-        except CancelledError:
-            raise
-        except Exception:
+        except Exception as error:
+            if session.ended and isinstance(error, CancelledError):
+                raise
             raise self._policyFailed(session, holders.key, maximum) from None
 
-    def _displace(self, key: Hashable, maximum: int, goers: list[Session]) -> None:
+    def _displace(
+        self, session: Session, key: Hashable, maximum: int, goers: list[Session]
+    ) -> None:
         """
         Have those go who have to and have not gone by themselves.
         """
         for goer in goers:
-            if goer.ended:
+            if goer.ended or goer in self._going:
                 continue
             self._displacements += 1
+            self._going[goer] = clockOr(self._reactor).seconds()
             self._log.info(
                 "a session of {avatarId!r} has to go: {key!r} may have {maximum}",
                 avatarId=goer.avatarId,
                 key=key,
                 maximum=maximum,
             )
-            goer.disconnect(timeout=DEADLINE, reactor=self._reactor)
+            if shareConnection(goer.mind, session.mind):
+                goer.logout()
+            else:
+                goer.disconnect(timeout=DEADLINE, reactor=self._reactor)
 
     async def _untilGone(self, leaving: list[Session]) -> None:
         """
-        Wait until sessions are closed, but not for ever: one whose closing hangs loses its slot.
+        Wait until sessions are closed, but not for ever: one whose closing hangs loses its slot
+        when it has had its time.
         """
-        closing = DeferredList([each.whenClosed() for each in leaving], consumeErrors=True)
-        if not closing.called:
-            await closing.addTimeout(DEADLINE, clockOr(self._reactor))
-        for each in leaving:
-            if each in self._keys:
-                self._give(each)
-                self._revoked.add(each)
+        clock = clockOr(self._reactor)
+        since = [self._going.setdefault(each, clock.seconds()) for each in leaving]
+        gone: Deferred[Any] = Deferred()
+        DeferredList([each.whenClosed() for each in leaving]).chainDeferred(gone)
+        try:
+            if not gone.called:
+                gone.addTimeout(min(since) + DEADLINE - clock.seconds(), clock)
+            await gone
+        except defer.TimeoutError:
+            for each in leaving:
+                if self._going[each] + DEADLINE <= clock.seconds() and each in self._keys:
+                    self._give(each)
+                    self._revoked.add(each)
+        finally:
+            for each in leaving:
+                if each not in self._keys:
+                    self._going.pop(each, None)
 
     def _hasRoom(self, key: Hashable, maximum: int) -> bool:
         return len(self._holders.get(key, ())) < maximum
@@ -318,17 +356,6 @@ class ConnectionLimit(Audited, Block):
         if not holders:
             del self._holders[key]
 
-    @asynccontextmanager
-    async def _lock(self, key: Hashable) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(key, DeferredLock())
-        await lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-            if not lock.locked and self._locks.get(key) is lock:
-                del self._locks[key]
-
     def _refused(self, session: Session, key: Hashable, maximum: int) -> TooManyConnections:
         self._refusals += 1
         self._log.info(
@@ -343,10 +370,31 @@ class ConnectionLimit(Audited, Block):
         self._log.failure("whenFull of {limit} failed", limit=repr(self))
         return self._refused(session, key, maximum)
 
-    def _broken(self, session: Session) -> LoginRefused:
+    def _broken(self, session: Session, error: Exception) -> Exception:
+        """
+        Answer what a login fails with whose key or quota failed, which is in the log, unless that
+        was to refuse it, or because it has ended.
+        """
+        if session.ended and isinstance(error, CancelledError):
+            return error
         self._refusals += 1
-        self._log.failure("the key or the quota of {limit} failed", limit=repr(self))
+        if isinstance(error, LoginRefused):
+            self._log.info("a login of {avatarId!r} is refused", avatarId=session.avatarId)
+            return error
+        self._log.failure(
+            "the key or the quota of {limit} failed for {avatarId!r}",
+            limit=repr(self),
+            avatarId=session.avatarId,
+        )
         return LoginRefused(avatarId=session.avatarId)
+
+
+def _checkKey(key: Any) -> Hashable:
+    hash(key)
+    if hasattr(type(key), "__await__"):
+        getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
+        raise TypeError(f"a key cannot be waited for: {key!r}")
+    return key  # type: ignore[no-any-return]  # it can be hashed
 
 
 def _checkQuota(quota: Any) -> int | None:
@@ -356,8 +404,8 @@ def _checkQuota(quota: Any) -> int | None:
 
 
 def _checkGoers(answer: Any, holders: Holders) -> list[Session]:
-    goers = list(answer)
+    goers, there = list(answer or ()), set(holders)
     for goer in goers:
-        if goer not in holders:
+        if goer not in there:
             raise ValueError(f"{goer!r} holds no slot of {holders.key!r}")
     return goers

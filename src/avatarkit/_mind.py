@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ._clock import clockOr
 from .interfaces import IDisconnectableMind, IMind
 
-__all__ = ["PBMind", "closeConnection", "mindOf"]
+__all__ = ["PBMind", "closeConnection", "mindOf", "shareConnection"]
 
 
 def mindOf(mind: object) -> Any:
@@ -46,6 +46,16 @@ def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) 
     deadline = clockOr(reactor).callLater(timeout, late)
     closing.notifyOnDisconnect(gone)
     closing.loseConnection()
+
+
+def shareConnection(one: object, other: object) -> bool:
+    """
+    Answer whether two minds are known to be of one connection.
+    """
+    minds = [mindOf(each) for each in (one, other)]
+    if not all(isinstance(each, PBMind) for each in minds):
+        return False
+    return minds[0].reference.broker is minds[1].reference.broker
 
 
 @implementer(IDisconnectableMind)

@@ -15,12 +15,14 @@ from typing import Any, TypeAlias
 import attrs
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
 from ._checks import checkCount, checkReactor, checkSeconds
 from ._clock import clockOr
+from ._mind import mindOf
 from ._session import Session
 
 __all__ = [
@@ -38,9 +40,11 @@ class Holders(tuple[Session, ...]):
     The sessions that hold the slots, oldest first.
 
     @ivar key: what they are limited by.
+    @ivar excess: how many of them have to go for one more to get in.
     """
 
     key: Hashable = None
+    excess: int = 1
 
 
 #: Answers the sessions that have to go.
@@ -60,8 +64,9 @@ def displaceOldest(
     """
     The new login wins: the oldest session has to go.
 
-    Two clients that displace each other for ever are stopped: once a key has seen more
-    displacements than C{flapping} within so many seconds, logins are refused instead.
+    Two clients that displace each other for ever are stopped: a login that would make more
+    displacements of its key than C{flapping} within so many seconds is refused instead.
+    Limits that share one such policy share its counts.
 
     @param flapping: how many displacements there may be.
     @param per: within how many seconds.
@@ -89,6 +94,8 @@ def displaceUnresponsive(
     @param timeout: how many seconds they have to answer.
     @param reactor: what measures the time, the global reactor if not given.
     """
+    if not isinstance(message, str):
+        raise TypeError(f"a message is the name of a remote method, not {message!r}")
     checkSeconds("a timeout", timeout)
     checkReactor(reactor)
     return _Unresponsive(message, timeout, reactor)
@@ -130,11 +137,11 @@ class _Oldest:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
-        if not holders or self._counts[holders.key] >= self.flapping:
+        if self._counts[holders.key] + holders.excess > self.flapping:
             return ()
-        self._log.append((now, holders.key))
-        self._counts[holders.key] += 1
-        return holders[:1]
+        self._log.extend([(now, holders.key)] * holders.excess)
+        self._counts[holders.key] += holders.excess
+        return holders[: holders.excess]
 
 
 @attrs.define(eq=False)
@@ -161,13 +168,15 @@ class _Unresponsive:
             self._asked[holder].append(answer)
             return answer
         self._asked[holder] = [answer]
-        call = maybeDeferred(self._call, holder.mind)
+        call = maybeDeferred(self._call, mindOf(holder.mind) or holder.mind)
         call.addTimeout(self.timeout, clockOr(self.reactor))
         call.addCallbacks(lambda ignored: True, _signOfLife)
         call.addCallback(self._answered, holder)
         return answer
 
     def _call(self, mind: Any) -> Any:
+        if getattr(mind, "disconnected", False):
+            raise DeadReferenceError("the client is gone")
         callRemote = getattr(mind, "callRemote", None)
         return None if callRemote is None else callRemote(self.message)
 
@@ -176,10 +185,14 @@ class _Unresponsive:
             answer.callback(alive)
 
 
+#: What a call fails with that was not answered.
+GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
+
+
 def _signOfLife(failure: Failure) -> bool:
     """
     Answer whether a call that failed was answered.
     """
     if isinstance(failure, CopiedFailure):
         return True
-    return not failure.check(defer.TimeoutError, DeadReferenceError, PBConnectionLost)
+    return not failure.check(*GONE)

@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from ._awaiting import LATER, awaited, settle
-from ._checks import checkSeconds
+from ._checks import checkReactor, checkSeconds
 from ._mind import closeConnection, mindOf
 from .errors import LoginAbandoned, UnsupportedInterface
 
@@ -83,8 +83,8 @@ class Session:
     @ivar avatar: the avatar; C{None} until the session has it.
     @ivar aspect: the avatar, seen through C{interface}.
     @ivar loggedIn: whether the login has succeeded; stays true after the logout.
-    @ivar above: what ends the session, or sessions, that stand upon this one, if it is an inner
-        one.  They go first, and end this one when they have gone.
+    @ivar above: if this is an inner session, what calls something with each session that stands
+        upon it.  They are ended first, and end this one when they have gone.
     """
 
     realm: Realm
@@ -95,7 +95,7 @@ class Session:
     avatar: Any = None
     aspect: Any = None
     loggedIn: bool = False
-    above: Callable[[], None] | None = None
+    above: Callable[[Callable[[Session], object]], None] | None = None
     _state: State = State.OPENING
     _depth: int = 0
     _waiting: Deferred[Any] | None = None
@@ -144,7 +144,7 @@ class Session:
         End the session as L{logout} does, and say what a login that is still going on fails with.
         """
         if self.above is not None:
-            self.above()
+            self.above(Session.logout)
         elif self._state is State.OPEN:
             self._state = State.CLOSING
             self._descend()
@@ -158,16 +158,25 @@ class Session:
         End the session, and close the client's connection: politely, and if it is still there
         after some time, for good.
 
-        A client whose connection cannot be closed is logged out all the same.
+        A client whose connection cannot be closed is logged out all the same.  An inner session,
+        below an L{AvatarCache<avatarkit.AvatarCache>} say, ends when those have been disconnected
+        that stand upon it.
 
         @param timeout: how many seconds the client has to take what has been sent to it.
         @param reactor: what measures the time, the global reactor if not given.
         @return: a Deferred that fires with C{None} when the session is closed.
         """
         checkSeconds("a timeout", timeout)
+        checkReactor(reactor)
         closed = self.whenClosed()
+        if self.above is not None:
+            self.above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
+            return closed
         self.logout()
-        closeConnection(self.mind, timeout, reactor)
+        try:
+            closeConnection(self.mind, timeout, reactor)
+        except Exception:  # somebody's adapter
+            self._log.failure("a mind of {avatarId!r} cannot be closed", avatarId=self.avatarId)
         return closed
 
     def whenClosed(self) -> Deferred[None]:

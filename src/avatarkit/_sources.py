@@ -164,7 +164,11 @@ class InnerSessions:
         except Exception:
             await inner.whenClosed()
             raise
-        inner.above = session.logout
+
+        def above(act: Callable[[Session], object]) -> None:
+            act(session)
+
+        inner.above = above
         self._inner[session] = inner
         return inner.avatar
 
