@@ -471,6 +471,35 @@ class DisplaceOldestTests(LimitTestCase):
             gate.wait.callback(None)
         assert (limit._going, limit._revoked) == ({}, set())
 
+    def test_eachHasItsOwn(self) -> None:
+        """
+        Each of those that are waited for has its own five seconds, from when somebody first waited
+        for it.
+        """
+        limit = self.limited(2, whenFull=displaceOldest)
+        gate = Gate()
+        self.script.acts["detached 0"] = gate.deferred
+        first, second = self.login(), self.login()
+        first.logout()
+        early = self.challenge()
+        self.clock.advance(3)
+        early.cancel()
+        self.failureResultOf(early, CancelledError)
+        second.logout()
+        limit.maximum = 1
+        late = self.challenge()
+        self.clock.advance(2)
+        assert limit.sessions(b"alice") == (second,)
+        self.assertNoResult(late)
+        late.cancel()
+        self.failureResultOf(late, CancelledError)
+        self.clock.advance(7)
+        last = self.challenge()
+        self.clock.advance(0)
+        self.successResultOf(last)
+        gate.wait.callback(None)
+        assert (limit._going, limit._revoked) == ({}, set())
+
     def test_allOrNothing(self) -> None:
         """
         Nobody has to go for a login that could not get in all the same.
@@ -869,6 +898,28 @@ class OwnPolicyTests(LimitTestCase):
         self.failureResultOf(challenger, CancelledError)
         assert gate.wait.called
         assert limit.refusals == 0
+
+    def test_stubbornPolicy(self) -> None:
+        """
+        Nobody has to go for a challenger that has given up, though its policy did not.
+        """
+        gate = Gate()
+
+        async def policy(session: Session, holders: Any) -> Any:
+            try:
+                await Deferred()
+            except CancelledError:
+                await gate.wait
+            return holders
+
+        limit = self.limited(1, whenFull=policy)
+        holder = self.login()
+        challenger = self.challenge()
+        challenger.cancel()
+        self.failureResultOf(challenger, CancelledError)
+        gate.wait.callback(None)
+        assert limit.sessions(b"alice") == (holder,)
+        assert not holder.ended
 
     def test_unlimited(self) -> None:
         """

@@ -238,9 +238,9 @@ class ConnectionLimit(Audited, Block):
         goers: Any = None
         while True:
             await turn.take()
-            goers = await self._makeRoom(session, key, maximum, goers)
-            if session.ended:
+            if session.ended:  # it was cancelled, and the policy did not mind
                 raise CancelledError
+            goers = await self._makeRoom(session, key, maximum, goers)
             if goers is None:
                 self._take(session, key)
                 return
@@ -330,7 +330,7 @@ class ConnectionLimit(Audited, Block):
         DeferredList([each.whenClosed() for each in leaving]).chainDeferred(gone)
         try:
             if not gone.called:
-                gone.addTimeout(min(since) + DEADLINE - clock.seconds(), clock)
+                gone.addTimeout(max(min(since) + DEADLINE - clock.seconds(), 0), clock)
             await gone
         except defer.TimeoutError:
             for each in leaving:
