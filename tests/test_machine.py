@@ -42,6 +42,7 @@ from avatarkit import (
     displaceUnresponsive,
     refuse,
 )
+from avatarkit._limit import DEADLINE
 from avatarkit.testing import FakeMind
 from scripted import Boom, slots
 
@@ -722,6 +723,7 @@ class PoliciesMachine(RuleBasedStateMachine):
         self.logins: list[Login] = []
         self.gates: list[Deferred[Any]] = []
         self.minds: list[FakeMind] = []
+        self.endedAt: dict[Session, float] = {}
 
     @initialize(policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "broken"]))
     def stack(self, policy: str) -> None:
@@ -820,6 +822,11 @@ class PoliciesMachine(RuleBasedStateMachine):
         for name in ("alice", "bob", "carol"):
             assert len(self.limit.sessions(name)) <= MAXIMUM
             assert self.counter.connections(name) <= MAXIMUM
+        for session in self.realm.sessions:
+            if session.ended:
+                self.endedAt.setdefault(session, self.clock.seconds())
+        for session in self.limit._revoked:
+            assert self.clock.seconds() - self.endedAt[session] >= DEADLINE
         assert self.realm.audit() == []
 
     def teardown(self) -> None:
