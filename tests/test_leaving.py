@@ -214,12 +214,12 @@ class RealMindTests(PBTestCase):
         """
         Serve a full stack whose factory waits.
         """
-        self.loads: DeferredQueue[Deferred[Any]] = DeferredQueue()
+        self.loads: DeferredQueue[list[Deferred[Any]]] = DeferredQueue()
         self.cancelled: Deferred[None] = Deferred()
 
         def factory(avatarId: bytes) -> Deferred[Any]:
             load: Deferred[Any] = Deferred(lambda load: self.cancelled.callback(None))
-            self.loads.put(load)
+            self.loads.put([load])
             return load
 
         self.online, self.counter = MindRegistry(), ConnectionCounter()
@@ -244,7 +244,8 @@ class RealMindTests(PBTestCase):
         assert self.realm.audit() == []
         assert (len(self.realm.sessions), slots(self.limit), dict(self.cache)) == (0, {}, {})
         login = self.client().login()
-        (await self.loads.get()).callback(Avatar())
+        (load,) = await self.loads.get()
+        load.callback(Avatar())
         await login
         assert self.realm.audit() == []
         assert self.flushLoggedErrors() == []
@@ -283,7 +284,9 @@ class RealMindTests(PBTestCase):
         held = []
         for _ in range(100):
             login = client.login()
-            self.loads.get().addCallback(lambda load: reactor.callLater(0, load.callback, Avatar()))
+            self.loads.get().addCallback(
+                lambda loads: reactor.callLater(0, loads[0].callback, Avatar())
+            )
             await login
             (session,) = self.online.sessions(b"alice")
             held.append(len(session.mind.disconnectCallbacks))

@@ -438,4 +438,4 @@ def _another(failure: Failure) -> Failure:
         value = copy(value)
     except Exception:  # not every exception can be
         return failure
-    return Failure(value, failure.type, failure.getTracebackObject())
+    return Failure(value, failure.type, failure.tb)

@@ -389,7 +389,7 @@ class Session:
         if not isinstance(reason.value, BaseException):
             return fail(reason)
         try:
-            raise reason.value.with_traceback(reason.getTracebackObject())
+            raise reason.value.with_traceback(reason.tb)
         finally:
             del reason  # which this frame and the traceback would keep alive together
 
