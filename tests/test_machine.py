@@ -852,4 +852,4 @@ class PoliciesMachine(RuleBasedStateMachine):
 
 
 PoliciesTests = PoliciesMachine.TestCase
-PoliciesTests.settings = settings(SessionsTests.settings, max_examples=200)
+PoliciesTests.settings = SessionsTests.settings

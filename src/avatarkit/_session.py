@@ -149,7 +149,7 @@ class Session:
             self._state = State.CLOSING
             self._descend()
         elif self._state is State.OPENING:
-            self._abandon(self._abandoned() if reason is None else Failure(reason))
+            self._abandon(self._abandonment() if reason is None else Failure(reason))
 
     def disconnect(
         self, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -251,7 +251,7 @@ class Session:
                 if self._watched is None or not self._watched.disconnected:
                     self._opened()
                     return
-                self._turn(self._abandoned())  # it died, and has not come to say so
+                self._turn(self._abandonment())  # it died, and has not come to say so
                 break
             try:
                 answer = plan[self._depth][0](self)
@@ -320,7 +320,7 @@ class Session:
             if not waiting.called:
                 waiting.errback(CancelledError())
 
-    def _abandoned(self) -> Failure:
+    def _abandonment(self) -> Failure:
         return Failure(LoginAbandoned(avatarId=self.avatarId))
 
     def _watch(self) -> None:
