@@ -550,11 +550,12 @@ class DisplaceOldestTests(LimitTestCase):
     def test_below(self) -> None:
         """
         Below a cache, or a PerConnection, those who use what has to go are disconnected, once, and
-        waited for.
+        waited for, also by those who come later.
         """
         for around in (AvatarCache(), PerConnection(lambda session: Thing())):
+            policy = displaceOldest(flapping=1, reactor=self.clock)
             limit = self.limit = ConnectionLimit(
-                1, key=everyone, whenFull=displaceOldest, reactor=self.clock
+                1, key=everyone, whenFull=policy, reactor=self.clock
             )
             gate, mind = Gate(), Line()
             above = Script({"detached 0": gate.deferred})
@@ -563,12 +564,15 @@ class DisplaceOldestTests(LimitTestCase):
             self.login(b"alice", mind)
             bob = self.challenge(b"bob")
             assert (mind.closings, limit.displacements) == (("polite",), 1)
-            self.assertNoResult(bob)
+            bob.cancel()
+            self.failureResultOf(bob, CancelledError)
+            carol = self.challenge(b"carol")
+            self.assertNoResult(carol)
             mind.disconnect()
             gate.wait.callback(None)
-            self.successResultOf(bob)
+            self.successResultOf(carol)
             assert limit.displacements == 1
-            assert [each.avatarId for each in limit.sessions(everyone)] == [b"bob"]
+            assert [each.avatarId for each in limit.sessions(everyone)] == [b"carol"]
 
     def test_pendingHolder(self) -> None:
         """
