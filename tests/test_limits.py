@@ -760,6 +760,34 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         assert limit.displacements == 0
 
 
+class Ending:
+    """
+    A policy that lets the oldest go, and ends the second one that challenges it.
+
+    @ivar where: in the policy itself, which may then wait, or in a hook of the one that goes.
+    """
+
+    script: Script
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.challenged: list[Session] = []
+
+    def __call__(self, session: Session, holders: Any) -> Any:
+        """
+        Decide.
+        """
+        self.challenged.append(session)
+        if len(self.challenged) == 2:
+            if self.where == "detached":
+                self.script.acts = {"detached 1": lambda other: session.logout()}
+            else:
+                session.logout()
+            if self.where == "waiting policy":
+                return Deferred()
+        return holders[:1]
+
+
 class OwnPolicyTests(LimitTestCase):
     """
     Policies that users write.
@@ -902,6 +930,28 @@ class OwnPolicyTests(LimitTestCase):
         self.failureResultOf(challenger, CancelledError)
         assert gate.wait.called
         assert limit.refusals == 0
+
+    def test_endedInside(self) -> None:
+        """
+        A challenger that is ended by what its own contest calls gets no slot, and those that come
+        after it do.
+        """
+        for where in ("policy", "waiting policy", "detached"):
+            policy = Ending(where)
+            limit = self.limited(1, whenFull=policy)
+            policy.script = self.script
+            gate = Gate()
+            self.login()
+            self.script.acts["detached 0"] = gate.deferred
+            first, second = self.challenge(), self.challenge()
+            gate.wait.callback(None)
+            self.successResultOf(first)
+            self.failureResultOf(second, LoginAbandoned)
+            assert policy.challenged[1] not in limit.sessions(b"alice")
+            assert self.realm.audit() == []
+            for session in limit.sessions(b"alice"):
+                session.logout()
+            self.login()
 
     def test_stubbornPolicy(self) -> None:
         """

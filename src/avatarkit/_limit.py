@@ -15,6 +15,7 @@ share what it is waiting for.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from inspect import CORO_RUNNING, getcoroutinestate
 from typing import Any, TypeAlias
 
 import attrs
@@ -220,8 +221,14 @@ class ConnectionLimit(Audited, Block):
         if self.whenFull is refuse or not maximum:
             raise self._refused(session, key, maximum)
         turn = self._turns.turn(key)
-        contest = Deferred.fromCoroutine(self._contest(session, key, maximum, turn))
-        answer: Deferred[None] = Deferred(lambda answer: contest.cancel())
+        contesting = self._contest(session, key, maximum, turn)
+        contest = Deferred.fromCoroutine(contesting)
+
+        def cancel(answer: Deferred[None]) -> None:
+            if getcoroutinestate(contesting) != CORO_RUNNING:  # otherwise it sees for itself
+                contest.cancel()
+
+        answer: Deferred[None] = Deferred(cancel)
 
         def over(result: Any) -> None:
             if not answer.called:
@@ -238,9 +245,12 @@ class ConnectionLimit(Audited, Block):
         goers: Any = None
         while True:
             await turn.take()
-            if session.ended:  # it was cancelled, and the policy did not mind
-                raise CancelledError
             goers = await self._makeRoom(session, key, maximum, goers)
+            if session.ended:  # while this ran, so that there was nothing to cancel
+                if goers is not None:
+                    goers.addErrback(lambda failure: None)
+                    goers.cancel()
+                raise CancelledError
             if goers is None:
                 self._take(session, key)
                 return
@@ -269,6 +279,8 @@ class ConnectionLimit(Audited, Block):
                 return answer
             if not answer:
                 raise self._refused(session, key, maximum)
+            if session.ended:  # nobody has to go for one that has gone itself
+                raise CancelledError
             self._displace(session, key, maximum, answer)
             await self._untilGone(answer)
             goers = None
