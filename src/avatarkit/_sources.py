@@ -34,12 +34,7 @@ def bottomSource(target: Any) -> Any:
     @raise TypeError: if it is none of the kinds that there are.
     """
     if isinstance(target, type):
-        for interface in (IRealm, IBlock, IAvatarSource):
-            if interface.implementedBy(target):
-                raise TypeError(
-                    f"{target.__name__} is a class of {interface.__name__}s; "
-                    f"use an instance: {target.__name__}(...)"
-                )
+        _checkClass(target)
     elif IAvatarSource.providedBy(target):
         return target
     elif IBlock.providedBy(target):
@@ -52,6 +47,18 @@ def bottomSource(target: Any) -> Any:
         f"{target!r} cannot be made a realm: give an avatar factory (a callable of one avatar ID), "
         "an IAvatarSource, or an IRealm"
     )
+
+
+def _checkClass(target: type) -> None:
+    """
+    Refuse a class whose instance was meant.
+    """
+    for interface in (IRealm, IBlock, IAvatarSource):
+        if interface.implementedBy(target):
+            raise TypeError(
+                f"{target.__name__} is a class of {interface.__name__}s; "
+                f"use an instance: {target.__name__}(...)"
+            )
 
 
 def logoutOf(avatar: object) -> object:
