@@ -4,6 +4,8 @@ A stack whose every hook does what a test says, and writes down that it ran.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -242,3 +244,23 @@ def slots(limit: ConnectionLimit) -> dict[object, int]:
     Answer how many slots of a limit are taken, by key.
     """
     return {key: len(sessions) for key, sessions in limit._holders.items()}
+
+
+def garbageOf(login: Callable[[], object]) -> int:
+    """
+    Answer how many sessions and failures ten logins that fail leave for the garbage collector.
+    """
+
+    def count() -> int:
+        return sum(isinstance(each, (Session, Boom)) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = count()
+        for _ in range(10):
+            with contextlib.suppress(Boom):
+                login()
+        return count() - before
+    finally:
+        gc.enable()

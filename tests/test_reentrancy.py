@@ -4,8 +4,6 @@ Users' code that calls back, raises where it should not, or does things twice.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -34,7 +32,7 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from pb import PBTestCase
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, garbageOf, opened, raises, slots, waiting
 
 
 class Kick(Block):
@@ -367,18 +365,7 @@ class OddTests(SynchronousTestCase):
             raise Boom
 
         realm = AvatarCache()(factory)
-
-        def count() -> int:
-            return sum(isinstance(each, (Session, Boom)) for each in gc.get_objects())
-
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
-        before = count()
-        for _ in range(10):
-            with contextlib.suppress(Boom):
-                realm.requestAvatar(b"alice", None, IThing)
-        assert count() == before
+        assert garbageOf(lambda: realm.requestAvatar(b"alice", None, IThing)) == 0
 
     def test_adapters(self) -> None:
         """

@@ -4,8 +4,6 @@ Tests for L{avatarkit.Session}: the first four rules, every hook in every positi
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -26,6 +24,7 @@ from scripted import (
     IThing,
     Script,
     Thing,
+    garbageOf,
     opened,
     undoing,
     waiting,
@@ -371,18 +370,7 @@ class SessionTests(SynchronousTestCase):
         A login that is refused at once leaves nothing for the garbage collector to find.
         """
         script = Script({"attached 0": FAILING[0]})
-
-        def count() -> int:
-            return sum(isinstance(each, Session) for each in gc.get_objects())
-
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
-        before = count()
-        for _ in range(10):
-            with contextlib.suppress(Boom):
-                script.login()
-        assert count() == before
+        assert garbageOf(script.login) == 0
 
     def test_slots(self) -> None:
         """

@@ -8,8 +8,7 @@ the realms that it is stacked into, of which it is told.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ._realm import Realm
     from ._session import Session
 
-__all__ = ["Audited", "miscounts"]
+__all__ = ["Audited"]
 
 
 @attrs.define(eq=False)
@@ -57,18 +56,3 @@ class Audited(ABC):
         """
         Say, in a sentence each, what does not agree.
         """
-
-
-def miscounts(
-    who: object, kept: Mapping[Hashable, int], sessions: Iterable[Session]
-) -> Iterator[str]:
-    """
-    Compare a count for each avatar ID with the sessions that there are.
-    """
-    there = Counter(session.avatarId for session in sessions)
-    for avatarId in {**kept, **there}:
-        if kept.get(avatarId, 0) != there[avatarId]:
-            yield (
-                f"{who!r} counts {kept.get(avatarId, 0)} sessions of {avatarId!r}, "
-                f"and there are {there[avatarId]}"
-            )

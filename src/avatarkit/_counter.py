@@ -4,11 +4,12 @@ How many sessions each avatar ID has, told to the avatar.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 
 import attrs
 
-from ._audit import Audited, miscounts
+from ._audit import Audited
 from ._awaiting import orUndo
 from ._realm import Block
 from ._session import Session
@@ -78,7 +79,14 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         Say whose sessions are counted wrong.
         """
         sessions = [*self.passed(self.detached), *self.entering(self.detached)]
-        yield from miscounts(self, self._counts, sessions)
+        there = Counter(session.avatarId for session in sessions)
+        for avatarId in {**self._counts, **there}:
+            counted = self.connections(avatarId)
+            if counted != there[avatarId]:
+                yield (
+                    f"{self!r} counts {counted} sessions of {avatarId!r}, "
+                    f"and there are {there[avatarId]}"
+                )
         if self._total != len(sessions):
             yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"
 

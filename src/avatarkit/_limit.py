@@ -268,8 +268,8 @@ class ConnectionLimit(Audited, Block):
         """
         while not self._hasRoom(key, maximum):
             holders = self.sessions(key)
-            leaving = [each for each in holders if each.ended or each in self._going]
-            staying = Holders(each for each in holders if each not in leaving)
+            leaving = [each for each in holders if self._isLeaving(each)]
+            staying = Holders(each for each in holders if not self._isLeaving(each))
             staying.key, staying.excess = key, len(staying) - maximum + 1
             if staying.excess <= 0:
                 await self._untilGone(leaving)
@@ -316,7 +316,7 @@ class ConnectionLimit(Audited, Block):
         Have those go who have to and have not gone by themselves.
         """
         for goer in goers:
-            if goer.ended or goer in self._going:
+            if self._isLeaving(goer):
                 continue
             self._displacements += 1
             self._going[goer] = clockOr(self._reactor).seconds()
@@ -353,6 +353,9 @@ class ConnectionLimit(Audited, Block):
             for each in leaving:
                 if each not in self._keys:
                     self._going.pop(each, None)
+
+    def _isLeaving(self, holder: Session) -> bool:
+        return holder.ended or holder in self._going
 
     def _hasRoom(self, key: Hashable, maximum: int) -> bool:
         return len(self._holders.get(key, ())) < maximum
