@@ -153,7 +153,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_leavingDuringPush(self) -> None:
         """
-        A client that logs another one out while it is told does not upset the push.
+        A client that another one logs out while it is told is left out; the rest is told.
         """
 
         class Leaver(FakeMind):
@@ -164,9 +164,11 @@ class MindRegistryTests(SynchronousTestCase):
         minds = [Leaver(), FakeMind(), FakeMind()]
         logins = [login(self.realm, mind) for mind in minds]
         pushed = self.registry.everyone.callRemote("hello")
-        for mind in minds[1:]:
-            mind.calls[0].answer.callback("here")
-        assert self.successResultOf(pushed) == [(True, "left"), (True, "here"), (True, "here")]
+        minds[2].calls[0].answer.callback("here")
+        left, gone, here = self.successResultOf(pushed)
+        assert [left, here] == [(True, "left"), (True, "here")]
+        assert gone[1].check(pb.DeadReferenceError)
+        assert minds[1].calls == []
 
     def test_emptyPush(self) -> None:
         """
@@ -394,6 +396,8 @@ class FakeMindTests(SynchronousTestCase):
         mind.notifyOnDisconnect(print)
         mind.dontNotifyOnDisconnect(print)
         mind.disconnect()
+        assert answered is not None
+        assert waited is not None
         assert self.successResultOf(answered) == 1
         self.failureResultOf(waited, pb.PBConnectionLost)
         assert called[0] is mind

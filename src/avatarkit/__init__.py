@@ -3,6 +3,7 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 """
 
 from ._avatars import Avatar, ConnectionAware, MindAware
+from ._bounds import disconnect, skip
 from ._cache import AvatarCache
 from ._counter import ConnectionCounter
 from ._limit import ConnectionLimit, everyone
@@ -14,6 +15,7 @@ from ._session import Session
 from .errors import (
     LoginAbandoned,
     LoginRefused,
+    MindIsBehind,
     RealmClosed,
     TooManyConnections,
     UnsupportedInterface,
@@ -44,6 +46,7 @@ __all__ = [
     "LoginRefused",
     "MindAware",
     "MindGroup",
+    "MindIsBehind",
     "MindRegistry",
     "PerConnection",
     "Realm",
@@ -51,8 +54,10 @@ __all__ = [
     "Session",
     "TooManyConnections",
     "UnsupportedInterface",
+    "disconnect",
     "displaceOldest",
     "displaceUnresponsive",
     "everyone",
     "refuse",
+    "skip",
 ]

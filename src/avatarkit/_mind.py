@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ._clock import clockOr
 from .interfaces import IDisconnectableMind, IMind
 
-__all__ = ["PBMind", "closeConnection", "mindOf", "shareConnection"]
+__all__ = ["PBMind", "areSame", "closeConnection", "mindOf", "shareConnection"]
 
 
 def mindOf(mind: object) -> Any:
@@ -58,6 +58,32 @@ def shareConnection(one: object, other: object) -> bool:
     return minds[0].reference.broker is minds[1].reference.broker
 
 
+def areSame(one: object, other: object) -> bool:
+    """
+    Answer whether two minds are one: Perspective Broker makes another object each time that a
+    client sends it.
+    """
+    if not isinstance(one, RemoteReference) or not isinstance(other, RemoteReference):
+        return one is other
+    return one.broker is other.broker and one.luid == other.luid
+
+
+def bufferedIn(transport: Any) -> int | None:
+    """
+    Answer how many bytes wait in a transport, of Twisted's TCP, UNIX or that with TLS around it;
+    C{None} if it is of another kind.
+
+    Twisted has no public way to find out: C{dataBuffer}, of which C{offset} bytes are gone, and
+    C{_tempDataLen}, for what has been added since, are what
+    C{twisted.internet.abstract.FileDescriptor} decides by when it is too full for a producer.
+    """
+    while transport is not None and not hasattr(transport, "_tempDataLen"):
+        transport = getattr(transport, "transport", None)
+    if transport is None:
+        return None
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # type: ignore[no-any-return]
+
+
 @implementer(IDisconnectableMind)
 @attrs.define(eq=False)
 class PBMind:
@@ -77,6 +103,13 @@ class PBMind:
         Whether the connection is lost.
         """
         return bool(self.reference.broker.disconnected)
+
+    @property
+    def backlog(self) -> int | None:
+        """
+        How many bytes wait to be sent to the client.
+        """
+        return bufferedIn(self.reference.broker.transport)
 
     def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
         """

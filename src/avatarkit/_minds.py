@@ -7,15 +7,22 @@ connections cannot be (C{==} raises C{TypeError}), and the hash of a mind is no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from typing import Any, ClassVar, Literal, Protocol, overload
+from weakref import WeakSet
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from ._audit import Audited
 from ._awaiting import orUndo
+from ._bounds import Bounds, skip
+from ._checks import checkReactor, checkSeconds
+from ._clock import clockOr
+from ._fanout import Message
+from ._mind import areSame
+from ._push import Addressee, Push, lanesOf
 from ._realm import Block
 from ._session import Session
 from .interfaces import IMindAware
@@ -43,6 +50,10 @@ class MindGroup(Collection[Any]):
     """
 
     _minds: _Minds
+    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        checkReactor(self._reactor)
 
     def __repr__(self) -> str:
         return f"<MindGroup of {len(self)}>"
@@ -54,39 +65,117 @@ class MindGroup(Collection[Any]):
         return len(self._minds)
 
     def __contains__(self, mind: object) -> bool:
-        return any(each is mind for each in self)
+        return any(areSame(each, mind) for each in self)
 
-    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Deferred[list[tuple[bool, Any]]]:
+    def excluding(self, mind: object) -> MindGroup:
+        """
+        Answer a live view of those who are not C{mind}, C{None} being nobody: all but the sender.
+
+        A mind that a client has sent along is the same as the one that it logged in with.
+        """
+        others = _Filtered(self, lambda to: not areSame(to[0], mind))
+        return MindGroup(others, reactor=self._reactor)
+
+    @overload
+    def callRemote(
+        self, name: str | bytes, /, *args: Any, pbanswer: Literal[False], **kw: Any
+    ) -> None: ...
+
+    @overload
+    def callRemote(
+        self, name: str | bytes, /, *args: Any, pbtimeout: float | None = None, **kw: Any
+    ) -> Deferred[list[tuple[bool, Any]]]: ...
+
+    def callRemote(
+        self,
+        name: str | bytes,
+        /,
+        *args: Any,
+        pbanswer: bool = True,
+        pbtimeout: float | None = None,
+        **kw: Any,
+    ) -> Deferred[list[tuple[bool, Any]]] | None:
         """
         Call a C{remote_} method of every client that is in the group now.
 
-        @return: a Deferred of a list with one C{(success, result)} for each mind, in the order of
-            the group, as a L{DeferredList} has it.  A client that fails, or is gone, is a
-            C{(False, Failure)} in the list; the Deferred itself does not fail.
+        Each client gets what it is sent in the order in which it was pushed.  A call of many
+        clients does not keep the reactor: after some milliseconds it goes on in its next turn.
+        Those who have left by then do not get it, nor do those who have come.
+
+        @param name: the method's name, without C{remote_}.
+        @param pbanswer: whether answers are wanted, as in Perspective Broker.
+        @param pbtimeout: how many seconds to wait for the answers; C{None}: for ever.
+        @return: C{None} if no answers are wanted; otherwise a Deferred of a list with one
+            C{(success, result)} for each mind, in the order of the group, as a
+            L{DeferredList<twisted.internet.defer.DeferredList>} has it.  The Deferred itself does
+            not fail.  The result of a client that fails is a
+            L{Failure<twisted.python.failure.Failure>}: of what it raised;
+            L{twisted.spread.pb.DeadReferenceError} if it is gone, which ends its session, or has
+            logged out meanwhile; L{twisted.spread.pb.PBConnectionLost} if it went before it
+            answered; L{twisted.internet.defer.TimeoutError};
+            L{MindIsBehind<avatarkit.MindIsBehind>}.  Cancelling the Deferred leaves the push out
+            for those that it has not been sent to, and waits for nobody.
         """
-
-        def call(mind: Any) -> Any:
-            return mind.callRemote(name, *args, **kw)
-
-        calls = [maybeDeferred(call, mind) for mind in tuple(self)]
-        return DeferredList(calls, consumeErrors=True)
+        if not isinstance(name, (str, bytes)):
+            raise TypeError(f"the name of a method is a str, not {name!r}")
+        checkSeconds("pbtimeout", pbtimeout, orNone=True)
+        if pbtimeout is not None and not pbanswer:
+            raise TypeError("with pbanswer=False nothing is waited for: leave pbtimeout out")
+        clock = clockOr(self._reactor)
+        addressees = tuple(self._addressees())
+        message = Message(name, args, kw, answering=bool(pbanswer), toMany=len(addressees) > 1)
+        push = Push(message, [None] * len(addressees) if pbanswer else [])
+        done = push.whenDone(pbtimeout, clock) if pbanswer else None
+        lanesOf(clock).push(push, addressees, clock)
+        return done
 
     def disconnect(
         self, *, timeout: float = 5, reactor: IReactorTime | None = None
     ) -> Deferred[None]:
         """
-        Log out every session that is in the group now, and close the connections of their clients,
-        see L{Session.disconnect<avatarkit.Session.disconnect>}; for a group of a
-        L{MindRegistry}.
+        Log out the sessions of the minds that are in the group now, and close the connections of
+        their clients, see L{Session.disconnect<avatarkit.Session.disconnect>}.
 
         @return: a Deferred that fires with C{None} when all of them are closed.
-        @raise TypeError: if the group is of minds whose sessions it does not know.
+        @raise TypeError: if there is a mind that no L{MindRegistry} knows the session of.
         """
-        sessions = getattr(self._minds, "sessions", None)
-        if sessions is None:
-            raise TypeError(f"{self!r} knows no sessions: ask a MindRegistry for a group")
-        closing = [each.disconnect(timeout=timeout, reactor=reactor) for each in tuple(sessions)]
-        return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
+        sessions = [session for mind, session, bounds in self._addressees()]
+        if None in sessions:
+            raise TypeError(f"{self!r} has a mind that no MindRegistry knows the session of")
+        return _disconnect(sessions, timeout, reactor)
+
+    def _addressees(self) -> Iterable[Addressee]:
+        known = getattr(self._minds, "addressees", None)
+        return _find(self._minds) if known is None else known()
+
+
+def _disconnect(
+    sessions: Iterable[Any], timeout: float, reactor: IReactorTime | None
+) -> Deferred[None]:
+    closing = [each.disconnect(timeout=timeout, reactor=reactor) for each in tuple(sessions)]
+    return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
+
+
+@attrs.define(eq=False)
+class _Filtered:
+    """
+    Those of a group of whom something is true.
+    """
+
+    _group: MindGroup
+    _holds: Callable[[Addressee], object]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (mind for mind, session, bounds in self.addressees())
+
+    def __len__(self) -> int:
+        return sum(1 for to in self.addressees())
+
+    def addressees(self) -> Iterator[Addressee]:
+        """
+        Whom a push to those goes to.
+        """
+        return filter(self._holds, self._group._addressees())
 
 
 @attrs.define(eq=False)
@@ -135,11 +224,20 @@ class _Present:
     the minds of those that have one.
     """
 
+    bounds: Bounds | None
     sessions: dict[Session, None] = attrs.field(factory=dict)
     _minds: int = 0
 
     def __iter__(self) -> Iterator[Any]:
         return (session.mind for session in self.sessions if session.mind is not None)
+
+    def addressees(self) -> Iterator[Addressee]:
+        """
+        Whom a push to those goes to.
+        """
+        for session in self.sessions:
+            if session.mind is not None:
+                yield session.mind, session, self.bounds
 
     def __len__(self) -> int:
         return self._minds
@@ -168,14 +266,40 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     is there; iteration, C{in} and C{len} are over the avatar IDs that are online.  While an
     avatar's C{attached} runs its session is online already; while C{detached} runs, it no longer
     is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told.
+
+    A client that has stopped reading, or does not answer, can be kept from using up the server's
+    memory: one that is behind is left out, and its result is a
+    L{MindIsBehind<avatarkit.MindIsBehind>}.  That goes for every push to it through a L{MindGroup},
+    and not for what calls the mind itself.
+
+    @param maximumBacklog: how many bytes may wait to be sent to a client before it is behind;
+        C{None}: any number.  Known for what is connected by TCP, also with TLS.
+    @param maximumPending: how many pushes may wait for its answer before it is; C{None}: any
+        number.
+    @param whenBehind: called with the L{Session} of a client for each push that is left out for it:
+        L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or something of yours.
+    @param reactor: what measures the time, the global reactor if not given.
     """
 
     needsMinds: ClassVar[bool] = True
+    _maximumBacklog: int | None = attrs.field(default=None, kw_only=True, repr=False)
+    _maximumPending: int | None = attrs.field(default=None, kw_only=True, repr=False)
+    _whenBehind: Callable[[Session], object] = attrs.field(default=skip, kw_only=True, repr=False)
+    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True, repr=False)
+    _bounds: Bounds | None = attrs.field(init=False, repr=False)
     _online: dict[Hashable, _Present] = attrs.field(factory=dict, init=False, repr=False)
-    _all: _Present = attrs.field(factory=_Present, init=False, repr=False)
+    _all: _Present = attrs.field(init=False, repr=False)
+    _byMind: dict[int, Session] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        checkReactor(self._reactor)
+        bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
+        self._bounds = bounds if bounds.bounding else None
+        self._all = _Present(self._bounds)
+        _registries.add(self)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
-        return MindGroup(_Addressed(self._online, avatarId))
+        return MindGroup(_Addressed(self._online, avatarId), reactor=self._reactor)
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._online)
@@ -191,7 +315,17 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         The minds of all sessions, a live view.
         """
-        return MindGroup(self._all)
+        return MindGroup(self._all, reactor=self._reactor)
+
+    def select(self, predicate: Callable[[Any], object]) -> MindGroup:
+        """
+        Answer the minds of the sessions that something is true of, a live view: C{predicate} is
+        called with each session whenever one looks.
+        """
+        if not callable(predicate):
+            raise TypeError(f"a predicate is called with a session, and {predicate!r} is not")
+        selected = _Filtered(self.everyone, lambda to: predicate(to[1]))
+        return MindGroup(selected, reactor=self._reactor)
 
     def disconnect(
         self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -202,13 +336,20 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
 
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
-        return self[avatarId].disconnect(timeout=timeout, reactor=reactor)
+        return _disconnect(self.sessions(avatarId), timeout, reactor)
 
     def sessions(self, avatarId: Hashable) -> tuple[Session, ...]:
         """
         Answer the sessions of an avatar ID at this moment, oldest first.
         """
         return tuple(self._online[avatarId].sessions) if avatarId in self._online else ()
+
+    def addresseeOf(self, mind: object) -> Addressee | None:
+        """
+        Answer whom a push to a mind goes to, if it is online here.
+        """
+        session = self._byMind.get(id(mind))
+        return None if session is None else (mind, session, self._bounds)
 
     def attached(self, session: Session) -> object:
         """
@@ -248,11 +389,19 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         return None if session.mind is None else IMindAware(session.avatar, None)
 
     def _file(self, session: Session) -> None:
-        self._online.setdefault(session.avatarId, _Present()).add(session)
+        if session.avatarId not in self._online:
+            self._online[session.avatarId] = _Present(self._bounds)
+        self._online[session.avatarId].add(session)
         self._all.add(session)
+        if session.mind is not None:
+            self._byMind[id(session.mind)] = session
 
     def _unfile(self, session: Session) -> None:
         self._all.remove(session)
+        if self._byMind.get(id(session.mind)) is session:
+            del self._byMind[id(session.mind)]
+        if self._bounds is not None:
+            self._bounds.forget(session)
         present = self._online[session.avatarId]
         present.remove(session)
         if not present.sessions:
@@ -268,18 +417,28 @@ class _Addressed:
     _online: dict[Hashable, _Present]
     _avatarId: Hashable
 
-    @property
-    def sessions(self) -> Collection[Session]:
-        """
-        The sessions of those.
-        """
-        return getattr(self._now(), "sessions", ())
-
-    def _now(self) -> _Minds:
-        return self._online.get(self._avatarId, ())
-
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._now())
+        return iter(self._online.get(self._avatarId, ()))
 
     def __len__(self) -> int:
-        return len(self._now())
+        return len(self._online.get(self._avatarId, ()))
+
+    def addressees(self) -> Iterable[Addressee]:
+        """
+        Whom a push to those goes to.
+        """
+        present = self._online.get(self._avatarId)
+        return () if present is None else present.addressees()
+
+
+_registries: WeakSet[MindRegistry] = WeakSet()
+
+
+def _find(minds: Iterable[Any]) -> Iterator[Addressee]:
+    """
+    Answer whom a push to minds goes to that may or may not be online in some registry.
+    """
+    registries = tuple(_registries)
+    for mind in minds:
+        found = filter(None, (each.addresseeOf(mind) for each in registries))
+        yield next(found, (mind, None, None))

@@ -221,7 +221,7 @@ class Session:
         """
         Whether the session is closing, or closed.
         """
-        return self._state in (State.CLOSING, State.CLOSED)
+        return self._state is not State.OPEN and self._state is not State.OPENING
 
     def passed(self, place: int) -> bool:
         """

@@ -20,6 +20,7 @@ from zope.interface import Interface
 __all__ = [
     "LoginAbandoned",
     "LoginRefused",
+    "MindIsBehind",
     "RealmClosed",
     "TooManyConnections",
     "UnsupportedInterface",
@@ -102,3 +103,19 @@ class UnsupportedInterface(NotImplementedError):
         super().__init__(text)
         self.avatarId = avatarId
         self.interfaces = interfaces
+
+
+class MindIsBehind(Exception):
+    """
+    A push was left out for a client that is too far behind with what it was sent before.
+
+    @ivar avatarId: who the client is logged in as.
+    @ivar backlog: how many bytes wait to be sent to it; 0 if nobody asks.
+    @ivar pending: how many pushes it has not answered; 0 if nobody asks.
+    """
+
+    def __init__(self, *, avatarId: Hashable, backlog: int, pending: int) -> None:
+        super().__init__(f"{backlog} bytes and {pending} answers are waited for")
+        self.avatarId = avatarId
+        self.backlog = backlog
+        self.pending = pending

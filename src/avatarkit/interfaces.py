@@ -148,6 +148,7 @@ class IMind(Interface):
     """
 
     disconnected = Attribute("Whether the client is gone.")
+    backlog = Attribute("How many bytes wait to be sent to the client; C{None} if not known.")
 
     def callRemote(name: str, /, *args: Any, **kw: Any) -> object:
         """

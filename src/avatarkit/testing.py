@@ -46,10 +46,12 @@ class FakeMind:
 
     @ivar calls: what was called on it, oldest first.
     @ivar disconnected: whether the client is gone.
+    @ivar backlog: how many bytes wait to be sent to it.
     """
 
     calls: list[Call] = attrs.field(factory=list, init=False)
     disconnected: bool = attrs.field(default=False, init=False)
+    backlog: int = attrs.field(default=0, init=False)
     _callbacks: list[Callable[[Any], object]] | None = attrs.field(factory=list, init=False)
 
     def __eq__(self, other: object) -> bool:
@@ -66,17 +68,20 @@ class FakeMind:
         """
         return 1
 
-    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Deferred[Any]:
+    def callRemote(
+        self, name: str, /, *args: Any, pbanswer: bool = True, **kw: Any
+    ) -> Deferred[Any] | None:
         """
         Take a call down in C{calls}; it waits for its C{answer} to be fired.
 
+        @param pbanswer: whether an answer is asked for: with C{False} there is none.
         @raise DeadReferenceError: if the client is gone.
         """
         if self.disconnected:
             raise DeadReferenceError("Calling Stale Broker")
         call = Call(name, args, kw, Deferred())
         self.calls.append(call)
-        return call.answer
+        return call.answer if pbanswer else None
 
     def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """

@@ -1,0 +1,183 @@
+"""
+What a push costs, against a loop over callRemote on the same connected brokers.
+
+    python docs/benchmarks/push.py
+    python docs/benchmarks/push.py --tcp
+
+Prints how many times as fast the push is.  The two ways take turns, some rounds of it in one
+process, so that what disturbs one disturbs the other; the spread is that of the rounds.
+
+Brokers write to a transport that drops everything, so that what is measured is the work of Twisted
+and avatarkit; with --tcp, to a connection over loopback that another process reads from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from twisted.internet import reactor as globalReactor
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock, deferLater, react
+from twisted.spread import pb
+from zope.interface import Interface
+
+from avatarkit import MindRegistry
+
+reactor: Any = globalReactor
+
+SMALL = {"price": 42, "name": "twisted"}
+LIST = [{"price": n, "name": f"share {n}"} for n in range(200)]
+
+#: What to push, to how many, whether answers are wanted, and how often in a round.
+CASES: list[tuple[str, int, object, bool, int]] = [
+    ("a small dict to 1,000, `pbanswer=False`", 1000, SMALL, False, 10),
+    ("a small dict to 1,000", 1000, SMALL, True, 10),
+    ("a list of 200 small dicts to 1,000", 1000, LIST, False, 1),
+    ("a small dict to a group of one", 1, SMALL, True, 1000),
+]
+
+READER = """
+import selectors, socket, sys
+sockets = selectors.DefaultSelector()
+for _ in range(int(sys.argv[2])):
+    each = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    sockets.register(each, selectors.EVENT_READ)
+while sockets.get_map():
+    for key, _ in sockets.select():
+        if not key.fileobj.recv(2**20):
+            sockets.unregister(key.fileobj)
+"""
+
+
+class Drop:
+    """
+    A transport that takes what it is given, and keeps nothing.
+    """
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def writeSequence(self, data: Any) -> None:
+        pass
+
+
+class Server(Factory):
+    """
+    Brokers of clients that only read.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.missing, self.brokers, self.connected = count, list[Any](), Deferred[None]()
+
+    def buildProtocol(self, address: Any) -> Any:
+        broker: Any = pb.Broker(isClient=False)
+        self.brokers.append(broker)
+        if len(self.brokers) == self.missing:
+            reactor.callLater(0, self.connected.callback, None)
+        return broker
+
+
+async def connect(count: int, tcp: bool) -> list[Any]:
+    """
+    Answer so many brokers.
+    """
+    if tcp:
+        server = Server(count)
+        port = reactor.listenTCP(0, server, interface="127.0.0.1", backlog=count)
+        where = str(port.getHost().port)
+        subprocess.Popen([sys.executable, "-c", READER, where, str(count)])  # noqa: S603
+        await server.connected
+        await port.stopListening()
+        return server.brokers
+    brokers: list[Any] = [pb.Broker(isClient=False) for _ in range(count)]
+    for broker in brokers:
+        broker.makeConnection(Drop())
+    return brokers
+
+
+async def rounds(case: Any, brokers: list[Any], number: int) -> list[tuple[float, float]]:
+    """
+    Answer how long the loop and the push take in seconds, round by round.
+    """
+    _, count, data, pbanswer, times = case
+    minds = [pb.RemoteReference(None, broker, 1, False) for broker in brokers[:count]]
+    online = MindRegistry(reactor=Clock())  # which stands still: all of the push is in one slice
+    realm = online(lambda avatarId: object())
+    logins: list[Any] = [realm.requestAvatar(n, mind, Interface) for n, mind in enumerate(minds)]
+    wishes: dict[str, Any] = {} if pbanswer else {"pbanswer": False}
+
+    def loop() -> object:
+        calls: list[Any] = [mind.callRemote("notify", data, **wishes) for mind in minds]
+        return DeferredList(calls) if pbanswer else None
+
+    def push() -> object:
+        return online.everyone.callRemote("notify", data, **wishes)
+
+    took = []
+    for _ in range(number):
+        took.append((await timed(loop, times, brokers), await timed(push, times, brokers)))
+    for _, _, logout in logins:
+        logout()
+    return took
+
+
+async def timed(way: Callable[[], object], times: int, brokers: list[Any]) -> float:
+    """
+    Answer how many seconds something takes, and let all of it be read afterwards.
+    """
+    gc.collect()
+    gc.disable()
+    started = perf_counter()
+    for _ in range(times):
+        way()
+    took = (perf_counter() - started) / times
+    gc.enable()
+    while any(getattr(broker.transport, "_tempDataLen", 0) for broker in brokers):
+        await deferLater(reactor, 0.01)
+    for broker in brokers:
+        broker.waitingForAnswers.clear()
+    return took
+
+
+async def main(reactor: Any, *arguments: str) -> None:
+    """
+    Measure, and print a table.
+    """
+    options = argparse.ArgumentParser()
+    options.add_argument("--tcp", action="store_true")
+    options.add_argument("--rounds", type=int, default=11)
+    asked = options.parse_args(arguments)
+    brokers = await connect(1000, asked.tcp)
+    for broker in brokers:
+        broker.currentDialect = b"pb"
+    print("| push | a loop over callRemote | push | times as fast | spread |")
+    print("|---|---|---|---|---|")
+    for case in CASES:
+        fewer = 3 if case[2] is LIST else asked.rounds
+        print(row(case, await rounds(case, brokers, fewer)), flush=True)
+    for broker in brokers[: 1000 * asked.tcp]:
+        broker.transport.loseConnection()
+
+
+def row(case: Any, took: list[tuple[float, float]]) -> str:
+    """
+    Answer a row of the table: times are those of one receiver.
+    """
+    loop, push = (statistics.median(each[way] for each in took) / case[1] * 1e6 for way in (0, 1))
+    ratios = sorted(loop / push for loop, push in took)
+    return (
+        f"| {case[0]} | {loop:.1f} us | {push:.2f} us | {statistics.median(ratios):.2f} "
+        f"| {ratios[0]:.2f} to {ratios[-1]:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    react(lambda *args: Deferred.fromCoroutine(main(*args)), sys.argv[1:])

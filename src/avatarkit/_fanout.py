@@ -1,0 +1,204 @@
+"""
+One message to many Perspective Broker minds, encoded once.
+
+C{mind.callRemote} jellies and encodes its arguments anew for every receiver.  Of plain data that
+makes the same bytes each time, but for the number of the request and that of the mind, which stand
+at their beginning.  So the rest is made once, and each mind is written its own beginning and that.
+Whatever is not known to come out the same goes through the mind's own C{callRemote}.
+
+All that this relies on in L{twisted.spread} is said here.  These attributes are public by name and
+documented nowhere: C{luid} and C{broker} of a L{RemoteReference<pb.RemoteReference>};
+C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
+C{prefixLimit}, C{outgoingSymbols} of a L{Broker<pb.Broker>}.  And this is what its private
+C{_sendMessage} does: a message is the list C{[b"message", requestID, luid, name, answerRequired,
+args, kw]}, and who waits for an answer is put into C{waitingForAnswers}.  Tests compare what is
+written with what C{callRemote} writes, byte by byte.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from copy import deepcopy
+from decimal import Decimal
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.spread import banana, pb
+
+from ._mind import mindOf
+
+__all__ = ["Message"]
+
+#: What makes the same jelly for everybody, if what is in it does.
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_ATOMS = frozenset(
+    [
+        *(type(None), bool, int, float, str, bytes, Decimal),
+        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
+    ]
+)
+
+#: The largest integer that is sent as an C{INT}.
+_LARGEST_INT = 2**31 - 1
+
+#: What L{pb.Broker} takes out of the keyword arguments itself.
+_DEPRECATED = frozenset(["pbcallback", "pberrback"])
+
+
+@attrs.define(eq=False)
+class Message:
+    """
+    A call of a C{remote_} method, to be sent to any number of minds.
+
+    @ivar answering: whether it asks for answers.
+    """
+
+    _name: str | bytes
+    _args: tuple[Any, ...]
+    _kw: dict[str, Any]
+    answering: bool = attrs.field(kw_only=True)
+    _toMany: bool = attrs.field(kw_only=True)
+    _plain: bool = attrs.field(init=False)
+    _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._plain = (
+            self._toMany
+            and _DEPRECATED.isdisjoint(self._kw)
+            and not _strangersIn((self._args, self._kw))
+        )
+
+    def keep(self) -> None:
+        """
+        Keep the arguments as they are now, since the caller may change them before all is sent.
+        What is not plain data is not copied.
+        """
+        data = (self._args, self._kw)
+        self._args, self._kw = deepcopy(data, {id(each): each for each in _strangersIn(data)})
+
+    def send(self, mind: Any) -> Any:
+        """
+        Send it to one mind.
+
+        @return: what C{mind.callRemote} answers.
+        @raise Exception: what C{mind.callRemote} raises, or what encoding the message does, which
+            then is not sent at all.
+        """
+        broker = _ordinaryBroker(mind) if self._plain else None
+        if broker is None:
+            wishes = {} if self.answering else {"pbanswer": False}
+            return _caller(mind).callRemote(self._name, *self._args, **self._kw, **wishes)
+        if broker.disconnected:
+            raise pb.DeadReferenceError("Calling Stale Broker")
+        key = (id(broker.security), broker.prefixLimit)
+        encoded = self._encoded.get(key) or self._encodeFor(broker, key)
+        if not isinstance(encoded, bytes):
+            raise encoded
+        requestID = broker.newRequestID()
+        answer: Deferred[Any] | None = None
+        if self.answering:
+            answer = broker.waitingForAnswers[requestID] = Deferred()
+        broker.transport.writeSequence((_beginning(requestID, mind.luid), encoded))
+        return answer
+
+    def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
+        try:
+            self._encoded[key] = self._encode(broker)
+        except Exception as unsendable:
+            self._encoded[key] = unsendable
+        return self._encoded[key]
+
+    def _encode(self, broker: Any) -> bytes:
+        scribe = _scribe(broker.prefixLimit)
+        scribe.security = broker.security
+        name = self._name if isinstance(self._name, bytes) else self._name.encode("utf-8")
+        args, kw = (scribe.serialize(each, method=name) for each in (self._args, self._kw))
+        for part in (name, int(self.answering), args, kw):
+            scribe.sendEncoded(part)
+        return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
+
+
+def _strangersIn(data: Iterable[Any]) -> list[Any]:
+    """
+    Answer what is not plain data in some that is nested.
+    """
+    strangers, seen, ahead = [], set(), [data]
+    while ahead:
+        value: Any = ahead.pop()
+        kind = type(value)
+        if kind in _ATOMS:
+            continue
+        if kind not in _CONTAINERS:
+            strangers.append(value)
+        elif id(value) not in seen:
+            seen.add(id(value))
+            ahead.extend(value)
+            if kind is dict:
+                ahead.extend(value.values())
+    return strangers
+
+
+def _ordinaryBroker(mind: Any) -> Any:
+    """
+    Answer the broker of a mind, or C{None} if what it is sent may depend on more than two numbers.
+    """
+    if type(mind) is not pb.RemoteReference:
+        return None
+    broker = mind.broker
+    ordinary = (
+        type(broker) is pb.Broker
+        and broker.currentDialect == b"pb"
+        and len(broker.outgoingSymbols) == _SYMBOLS
+        and type(mind.luid) is int
+        and 0 <= mind.luid <= _LARGEST_INT
+    )
+    return broker if ordinary else None
+
+
+def _caller(mind: Any) -> Any:
+    """
+    Answer what has the C{callRemote} of a mind.
+    """
+    return mind if hasattr(mind, "callRemote") else mindOf(mind)
+
+
+def _scribe(prefixLimit: int) -> Any:
+    """
+    Answer a broker that nobody is connected to: what it sends can be had from its transport.
+    """
+    scribe: Any = pb.Broker()
+    scribe.transport = BytesIO()
+    scribe.currentDialect = b"pb"
+    scribe.setPrefixLimit(prefixLimit)
+    return scribe
+
+
+def _openingOf(parts: int, first: bytes) -> bytes:
+    """
+    Answer how a list of so many parts begins.
+    """
+    scribe = _scribe(64)
+    banana.int2b128(parts, scribe.transport.write)
+    scribe.transport.write(banana.LIST)
+    scribe.sendEncoded(first)
+    return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
+
+
+_SYMBOLS = len(pb.Broker.outgoingVocabulary)
+_OPENING = _openingOf(7, b"message")
+
+
+@lru_cache(8192)
+def _beginning(requestID: int, luid: int) -> bytes:
+    """
+    Answer how a message to a mind begins.
+    """
+    parts = [_OPENING]
+    for number in (requestID, luid):
+        banana.int2b128(number, parts.append)
+        parts.append(banana.INT if number <= _LARGEST_INT else banana.LONGINT)
+    return b"".join(parts)

@@ -1,0 +1,250 @@
+"""
+A push: one message on its way to many minds, and what came of it.
+
+Every message waits in the I{lane} of its receiver, and leaves it when it is its turn.  So these
+are kept here:
+
+  - I{Order}: a lane is emptied from its front, whoever empties it, so that a client gets what it
+    is sent in the order in which it was pushed.
+  - I{Big groups yield}: after some milliseconds of work the reactor has its turn, and what is left
+    in the lanes goes on after that.
+  - I{A failure stays where it happened}: what goes wrong with one mind is its own result.
+
+A push empties the lanes of its own receivers, so that a small one does not wait for a big one to
+others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteReference
+
+from ._bounds import Bounds
+from ._fanout import Message
+from .errors import MindIsBehind
+
+__all__ = ["Addressee", "Push", "lanesOf"]
+
+#: How many seconds of work there are before the reactor has its turn.
+SLICE = 0.005
+
+
+#: Whom a push goes to: a mind, its session if that is known, and what it may be behind by.
+Addressee: TypeAlias = "tuple[Any, Any, Bounds | None]"
+
+
+@attrs.define(eq=False)
+class Push:
+    """
+    One message to some minds, and their answers.
+    """
+
+    _message: Message
+    _results: list[tuple[bool, Any] | None]
+    _missing: int = attrs.field(init=False)
+    _whenDone: Deferred[list[tuple[bool, Any]]] | None = attrs.field(default=None, init=False)
+    _deadline: Any = attrs.field(default=None, init=False)
+    _cancelled: bool = attrs.field(default=False, init=False)
+    _kept: bool = attrs.field(default=False, init=False)
+
+    _log = Logger()
+
+    def whenDone(
+        self, timeout: float | None, clock: IReactorTime
+    ) -> Deferred[list[tuple[bool, Any]]]:
+        """
+        Answer a Deferred of the results; called before anything is sent, or never.
+        """
+        self._missing = len(self._results)
+        done = self._whenDone = Deferred(self._cancel)
+        if not self._missing:
+            self._done()
+        elif timeout is not None:
+            self._deadline = clock.callLater(timeout, self._late)
+        return done
+
+    def deliver(self, place: int, to: Addressee) -> None:
+        """
+        Send the message to one of the minds; never raises.
+        """
+        if self._cancelled:
+            return
+        mind, session, bounds = to
+        try:
+            if session is not None and session.ended:
+                raise DeadReferenceError("the client left before its turn came")
+            if bounds is not None:
+                bounds.check(mind, session)
+            answer = self._message.send(mind)
+        except Exception:
+            self._failed(place, to, Failure())
+            return
+        if isinstance(answer, Deferred):
+            if bounds is not None:
+                bounds.sent(session)
+            answer.addBoth(self._answered, place, to)
+        elif self._whenDone is not None:
+            self._settle(place, True, answer)
+
+    def keep(self) -> None:
+        """
+        Some of it is sent later, when the caller has gone on.
+        """
+        if not self._kept:
+            self._kept = True
+            self._message.keep()
+
+    def _answered(self, result: object, place: int, to: Addressee) -> None:
+        _, session, bounds = to
+        if bounds is not None:
+            bounds.answered(session)
+        if isinstance(result, Failure):
+            self._failed(place, to, result)
+        else:
+            self._settle(place, True, result)
+
+    def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
+        mind, session, _ = to
+        if failure.check(DeadReferenceError, PBConnectionLost):
+            if session is not None:
+                session.logout()
+        elif not self._results and not failure.check(MindIsBehind):
+            self._log.failure("{mind} could not be told", failure=failure, mind=mind)
+        self._settle(place, False, failure)
+
+    def _settle(self, place: int, success: bool, result: object) -> None:
+        """
+        Take down a result, if results are wanted and there is none: an answer may come too late.
+        """
+        if self._results and self._results[place] is None:
+            self._results[place] = (success, result)
+            self._missing -= 1
+            if not self._missing:
+                self._done()
+
+    def _done(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+        done, self._whenDone = self._whenDone, None
+        assert done is not None
+        done.callback(list(self._results))  # type: ignore[arg-type]  # none of them is missing
+
+    def _late(self) -> None:
+        self._giveUp(defer.TimeoutError, "the client did not answer in time")
+
+    def _cancel(self, done: Deferred[list[tuple[bool, Any]]]) -> None:
+        self._cancelled = True
+        self._giveUp(CancelledError, "the push was cancelled")
+
+    def _giveUp(self, reason: type[Exception], text: str) -> None:
+        for place, result in enumerate(self._results):
+            if result is None:
+                self._settle(place, False, Failure(reason(text)))
+
+
+@attrs.define(eq=False)
+class Lanes:
+    """
+    What waits for its turn, by receiver.
+
+    @ivar _pushes: what has not been looked at yet, because something else is being sent.
+    @ivar _lanes: what waits in each lane, with where in its push it belongs.  The minds of one
+        connection share a lane.
+    @ivar _ahead: the lanes, in the order in which they are emptied; some may be empty by then.
+    @ivar _busy: whether something is being sent.
+    @ivar _until: when the reactor has its turn.
+    @ivar _scheduled: whether it goes on after that.
+    """
+
+    _pushes: deque[tuple[Push, Iterable[Addressee]]] = attrs.field(factory=deque)
+    _lanes: dict[int, list[tuple[Push, int, Addressee]]] = attrs.field(factory=dict)
+    _ahead: deque[int] = attrs.field(factory=deque)
+    _busy: bool = False
+    _until: float = 0
+    _scheduled: bool = False
+
+    def push(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
+        """
+        Send a push on its way, and as much of it as there is time for at once.
+        """
+        self._pushes.append((push, addressees))
+        if self._busy:  # somebody pushes because of a push: it goes behind that
+            push.keep()
+        else:
+            self._work(clock)
+
+    def _work(self, clock: IReactorTime, *, ahead: Iterable[int] = ()) -> None:
+        """
+        Send until the time is up: what is in lanes, then what has not been looked at.
+        """
+        self._busy, self._until = True, clock.seconds() + SLICE
+        try:
+            for lane in ahead:
+                self._empty(lane)
+            while self._pushes:
+                self._send(*self._pushes.popleft(), clock)
+        finally:
+            self._busy = False
+            if self._ahead and not self._scheduled:
+                self._scheduled = True
+                clock.callLater(0, self._goOn, clock)
+
+    def _goOn(self, clock: IReactorTime) -> None:
+        self._scheduled = False
+        self._work(clock, ahead=self._inTime(clock))
+
+    def _inTime(self, clock: IReactorTime) -> Iterator[int]:
+        while self._ahead and clock.seconds() < self._until:
+            yield self._ahead.popleft()
+
+    def _send(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
+        seconds, until = clock.seconds, self._until
+        for place, to in enumerate(addressees):
+            if seconds() >= until:
+                self._wait(push, place, to)
+                continue
+            if self._lanes:
+                self._empty(_laneOf(to))
+            push.deliver(place, to)
+
+    def _wait(self, push: Push, place: int, to: Addressee) -> None:
+        push.keep()
+        lane = _laneOf(to)
+        if lane not in self._lanes:
+            self._lanes[lane] = []
+            self._ahead.append(lane)
+        self._lanes[lane].append((push, place, to))
+
+    def _empty(self, lane: int) -> None:
+        for push, place, to in self._lanes.pop(lane, ()):
+            push.deliver(place, to)
+
+
+def _laneOf(to: Addressee) -> int:
+    mind = to[0]
+    return id(mind.broker if isinstance(mind, RemoteReference) else mind)
+
+
+_lanesOf: WeakKeyDictionary[Any, Lanes] = WeakKeyDictionary()
+
+
+def lanesOf(clock: IReactorTime) -> Lanes:
+    """
+    Answer the lanes of a reactor.  All pushes share them, so that they keep their order whatever
+    group each goes to.
+    """
+    lanes = _lanesOf.get(clock)
+    if lanes is None:
+        lanes = _lanesOf[clock] = Lanes()
+    return lanes
