@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
 from twisted.spread import banana, jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -311,12 +312,13 @@ class WireTests(SynchronousTestCase):
             minds = [connect(), connect(), connect()]
             pushed = MindGroup(minds, reactor=Clock()).callRemote("notify", argument)
             minds[2].broker.proto_answer(1, [b"unicode", b"done"])
-            minds[1].broker.proto_error(1, [b"unicode", b"broken"])
+            broken = pb.failure2Copyable(Failure(Boom("broken")), 0)
+            minds[1].broker.proto_error(1, connect().broker.serialize(broken))
             self.assertNoResult(pushed)
             minds[0].broker.connectionLost("gone")
             first, second, third = self.successResultOf(pushed)
             assert first[1].check(pb.PBConnectionLost)
-            assert (second[0], second[1].value) == (False, "broken")
+            assert (second[0], second[1].check(Boom)) == (False, Boom)
             assert third == (True, "done")
             assert [mind.broker.waitingForAnswers for mind in minds[1:]] == [{}, {}]
 
