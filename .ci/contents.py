@@ -10,7 +10,9 @@ import zipfile
 from pathlib import Path
 
 wheel, sdist = sys.argv[1:]
-package = {f"avatarkit/{path.name}" for path in Path("src/avatarkit").iterdir() if path.is_file()}
+sources = Path("src")
+files = [path for kind in ("*.py", "py.typed") for path in (sources / "avatarkit").rglob(kind)]
+package = {str(path.relative_to(sources)) for path in files}
 
 in_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 assert "avatarkit/py.typed" in in_wheel

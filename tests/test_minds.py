@@ -131,7 +131,7 @@ class MindRegistryTests(SynchronousTestCase):
         self.assertNoResult(pushed)
         calls[0].answer.errback(Boom())
         (first, second) = self.successResultOf(pushed)
-        assert (first[0], first[1].type) == (False, Boom)
+        assert (first[0], first[1].check(Boom)) == (False, Boom)
         assert second == (True, "second")
 
     def test_deadMind(self) -> None:
@@ -157,7 +157,7 @@ class MindRegistryTests(SynchronousTestCase):
         """
 
         class Leaver(FakeMind):
-            def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
                 logins[1][2]()
                 return "left"
 
@@ -396,8 +396,6 @@ class FakeMindTests(SynchronousTestCase):
         mind.notifyOnDisconnect(print)
         mind.dontNotifyOnDisconnect(print)
         mind.disconnect()
-        assert answered is not None
-        assert waited is not None
         assert self.successResultOf(answered) == 1
         self.failureResultOf(waited, pb.PBConnectionLost)
         assert called[0] is mind

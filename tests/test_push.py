@@ -5,8 +5,10 @@ Tests for pushing: what goes over the wire, in which order, and what comes of it
 from __future__ import annotations
 
 import datetime
+import gc
 from decimal import Decimal
 from typing import Any
+from weakref import ref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ from avatarkit import (
 )
 from avatarkit._mind import bufferedIn
 from avatarkit._push import SLICE, lanesOf
-from avatarkit.testing import FakeMind
+from avatarkit.testing import FakeMind, MemoryPortal
 from scripted import Boom, IThing, Thing, opened
 
 atoms: st.SearchStrategy[Any] = st.one_of(
@@ -239,6 +241,13 @@ class WireTests(SynchronousTestCase):
         self.compare("notify", minds=subs, twin=pb.RemoteReference(None, broker, 1, False))
         assert self.pushed == 2
 
+    def test_one(self) -> None:
+        """
+        To one mind nothing has to be encoded for many.
+        """
+        self.compare("notify", {"a": 1}, minds=[connect()])
+        assert self.pushed == 1
+
     def test_referenceable(self) -> None:
         """
         A Referenceable is another one for each client.
@@ -377,9 +386,8 @@ class ResultTests(SynchronousTestCase):
         login(self.realm, bad, "bad")
         self.minds[0].disconnect()
         self.online.everyone.callRemote("notify", 2**500, pbanswer=False)
-        (logged,) = self.flushLoggedErrors(banana.BananaError)
-        assert "int is too large" in logged.getErrorMessage()
-        assert self.minds[2].calls[0].args == (2**500,)
+        logged = self.flushLoggedErrors(banana.BananaError)
+        assert ["int is too large" in each.getErrorMessage() for each in logged] == [True] * 3
 
     def test_ignoresPbanswer(self) -> None:
         """
@@ -388,7 +396,7 @@ class ResultTests(SynchronousTestCase):
 
         @implementer(IMind)
         class Talkative(FakeMind):
-            def callRemote(self, name: str, /, *args: Any, pbanswer: bool = True, **kw: Any) -> Any:
+            def callRemote(self, name: Any, /, *args: Any, pbanswer: bool = True, **kw: Any) -> Any:
                 return super().callRemote(name, *args, **kw)
 
         mind = Talkative()
@@ -409,7 +417,6 @@ class ResultTests(SynchronousTestCase):
         first, second, third = results
         assert second == (True, "in time")
         assert [first[1].type, third[1].type] == [defer.TimeoutError] * 2
-        assert first[1] is not third[1]
         self.minds[0].calls[0].answer.callback("late")
         self.minds[2].calls[0].answer.errback(Boom())
         assert results == [first, second, third]
@@ -507,6 +514,101 @@ class ResultTests(SynchronousTestCase):
             self.minds[n].calls[0].answer.callback(n)
         assert [success for success, _ in self.successResultOf(pushed)] == [True, False, True]
 
+    def test_aliveThoughDead(self) -> None:
+        """
+        A client whose method fails with what a dead reference raises is not dead.
+        """
+
+        class Client(pb.Referenceable):
+            def remote_notify(self) -> None:
+                raise pb.DeadReferenceError("another one")
+
+        online = MindRegistry(reactor=self.clock)
+        portal = MemoryPortal(online(lambda avatarId: Avatar()))
+        connection = portal.connect()
+        login = connection.login(mind=Client())
+        portal.pump()
+        pushed = online.everyone.callRemote("notify")
+        portal.pump()
+        ((success, failure),) = self.successResultOf(pushed)
+        assert failure.check(pb.DeadReferenceError)
+        assert (success, list(online)) == (False, [b"alice"])
+        assert len(self.flushLoggedErrors(pb.DeadReferenceError)) == 1
+        assert self.successResultOf(login) is not None
+
+    def test_letsGo(self) -> None:
+        """
+        A push that is over keeps neither its arguments nor its results, though an answer of it
+        never comes.
+        """
+
+        class Big(list[int]):
+            pass
+
+        for end in ("timeout", "cancel"):
+            here, silent, said = FakeMind(), connect(), Big()
+            here.answers = {"notify": said}
+            pushed = MindGroup([here, silent], reactor=self.clock).callRemote(
+                "notify", [thing := Ours()], pbtimeout=5
+            )
+            kept: list[Any] = [ref(said), ref(thing)]
+            here.calls.clear()
+            if end == "cancel":
+                pushed.cancel()
+            self.clock.advance(5)
+            assert [success for success, _ in self.successResultOf(pushed)] == [True, False]
+            del said, thing, pushed, here
+            gc.collect()
+            assert [each() for each in kept] == [None, None]
+            assert len(silent.broker.waitingForAnswers) == 1
+
+    def test_timeoutLeavesOut(self) -> None:
+        """
+        Those whose turn has not come at the timeout are left out.
+        """
+        slow, last = Slow(self.clock), FakeMind()
+        pushed = MindGroup([slow, last], reactor=self.clock).callRemote("notify", pbtimeout=SLICE)
+        self.clock.advance(0)
+        assert len(self.successResultOf(pushed)) == 2
+        self.clock.advance(0)
+        assert (len(slow.calls), last.calls) == (1, [])
+
+    def test_deep(self) -> None:
+        """
+        What is nested too deep to be sent fails for each, and harms no other push.
+        """
+        deep: list[Any] = []
+        for _ in range(5000):
+            deep = [deep]
+        minds: list[Any] = [Slow(self.clock, any), Slow(self.clock, any), FakeMind()]
+        group = MindGroup(minds, reactor=self.clock)
+        pushed = group.callRemote("notify", deep)
+        group.callRemote("after", pbanswer=False)
+        self.clock.pump([0] * 9)
+        assert [call.name for call in minds[2].calls] == ["after"]
+        for mind in minds[:2]:
+            mind.calls[0].answer.callback(1)
+        assert [success for success, _ in self.successResultOf(pushed)] == [True, True, False]
+
+    def test_reserved(self) -> None:
+        """
+        What C{callRemote} has no room for fails for one mind as for many.
+        """
+        for minds in ([connect()], [connect(), connect()]):
+            for keyword in ({"_name": 1}, {"self": 1}):
+                push: Any = MindGroup(minds, reactor=self.clock).callRemote
+                results = self.successResultOf(push("notify", **keyword))
+                assert {failure.type for _, failure in results} == {TypeError}
+
+    def test_ownTraceback(self) -> None:
+        """
+        An error of encoding does not grow with each mind that it is told of.
+        """
+        minds = [connect() for _ in range(50)]
+        pushed = MindGroup(minds, reactor=self.clock).callRemote("notify", 2**500)
+        for _, failure in self.successResultOf(pushed):
+            assert len(failure.frames) < 20
+
     def test_adapted(self) -> None:
         """
         A mind without a C{callRemote} is called through its adapter to IMind.
@@ -541,16 +643,16 @@ class Slow(FakeMind):
     A mind for which it takes some time to be called.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, args: Any = list) -> None:
         super().__init__()
-        self.clock = clock
+        self.clock, self.args = clock, args
 
-    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+    def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
         """
         Take as long as a slice.
         """
         self.clock.rightNow += SLICE
-        return super().callRemote(name, *args, **kw)
+        return super().callRemote(name, *(args if self.args is list else ()), **kw)
 
 
 class OrderTests(SynchronousTestCase):
@@ -646,6 +748,7 @@ class OrderTests(SynchronousTestCase):
         everyone.callRemote("a", pbanswer=False)
         everyone.callRemote("b", Ours(), pbanswer=False)
         everyone.callRemote("c", pbanswer=False)
+        assert len(self.clock.getDelayedCalls()) == 1
         for _ in range(5):
             self.clock.advance(0)
         assert methods(real) == [b"a", b"a", b"b", b"b", b"c", b"c"]
@@ -659,7 +762,7 @@ class OrderTests(SynchronousTestCase):
 
         @implementer(IMind)
         class Echo(FakeMind):
-            def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
                 if name == "a":
                     online.everyone.callRemote("echo", args, pbanswer=False)
                 return super().callRemote(name, *args, **kw)
@@ -678,7 +781,7 @@ class OrderTests(SynchronousTestCase):
 
         @implementer(IMind)
         class Echo(Slow):
-            def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
                 if name == "a":
                     online.everyone.callRemote("echo", args, pbanswer=False)
                     args[0].append("changed")
@@ -771,7 +874,58 @@ class OrderTests(SynchronousTestCase):
         self.clock.advance(0)
         assert (lanes._lanes, list(lanes._ahead), list(lanes._pushes)) == ({}, [], [])
         assert lanesOf(self.clock) is lanes
-        assert lanesOf(Clock()) is not lanes
+        clock = Clock()
+        assert lanesOf(clock) is not lanes
+        gone = ref(clock)
+        del clock
+        gc.collect()
+        assert gone() is None
+
+    def test_longLane(self) -> None:
+        """
+        The reactor has its turn also when what takes long all goes to one client.
+        """
+        mind = self.join(Slow(self.clock))
+        for _ in range(4):
+            self.online.everyone.callRemote("a", pbanswer=False)
+            self.online.everyone.callRemote("b", pbanswer=False)
+        nested = FakeMind({"go": lambda: [self.online.everyone.callRemote(n) for n in "cdef"]})
+        MindGroup([nested], reactor=self.clock).callRemote("go")
+        told = len(mind.calls)
+        while told < 12:
+            self.turn()
+            assert len(mind.calls) == told + 1
+            told = len(mind.calls)
+        assert "".join(call.name for call in mind.calls) == "ababababcdef"
+        assert self.clock.getDelayedCalls() == []
+
+    def test_behindLane(self) -> None:
+        """
+        A push that meets a lane which it has no time to empty waits in it.
+        """
+        blocker, mind = self.join(Slow(self.clock), "x"), self.join(Slow(self.clock), "y")
+        MindGroup([blocker, mind], reactor=self.clock).callRemote("a")
+        MindGroup([blocker, mind], reactor=self.clock).callRemote("b")
+        assert [[call.name for call in each.calls] for each in (blocker, mind)] == [["a", "b"], []]
+        MindGroup([mind], reactor=self.clock).callRemote("c")
+        assert [call.name for call in mind.calls] == ["a"]
+        self.turn()
+        self.turn()
+        assert [call.name for call in mind.calls] == ["a", "b", "c"]
+
+    def test_avatarsReactor(self) -> None:
+        """
+        What an avatar pushes to its minds stands in line with what their registry pushes.
+        """
+        avatar = Avatar()
+        realm = self.online({"a": avatar}.__getitem__)
+        for mind in (Slow(self.clock), late := FakeMind()):
+            opened(realm.requestAvatar("a", mind, pb.IPerspective))
+        self.online.everyone.callRemote("first")
+        avatar.minds.callRemote("second", pbanswer=False)
+        self.clock.advance(0)
+        assert [call.name for call in late.calls] == ["first", "second"]
+        assert self.successResultOf(MindGroup([]).callRemote("nobody")) == []
 
 
 def methods(mind: Any) -> list[bytes]:
@@ -886,12 +1040,27 @@ class AddressingTests(SynchronousTestCase):
         """
         A mind that is there for two sessions is found as long as one is left.
         """
-        mind = self.minds[2]
-        second = login(self.realm, mind, "bob")
-        self.logouts[2]()
-        assert self.online.addresseeOf(mind) == (mind, second.__self__, None)
-        second()
-        assert self.online.addresseeOf(mind) is None
+        for newest in (False, True):
+            mind = FakeMind()
+            logouts = [login(self.realm, mind, "bob") for _ in range(2)]
+            logouts.pop(newest)()
+            (left,) = logouts
+            assert self.online.addresseeOf(mind) == (mind, left.__self__, None)
+            left()
+            assert self.online.addresseeOf(mind) is None
+
+    def test_sentAlong(self) -> None:
+        """
+        A group of minds that clients have sent along finds their sessions as well.
+        """
+        mind = connect()
+        login(self.realm, mind, "dave")
+        again = pb.RemoteReference(None, mind.broker, 1, False)
+        mind.broker.disconnected = 1
+        MindGroup([again]).callRemote("hello", pbanswer=False)
+        assert "dave" not in self.online
+        login(self.realm, connect(luid=[]), "odd")
+        assert "odd" in self.online
 
 
 class BoundsTests(SynchronousTestCase):
@@ -987,6 +1156,30 @@ class BoundsTests(SynchronousTestCase):
             group.callRemote("tick", pbanswer=False)
         assert mind.calls == []
 
+    def test_twoRegistries(self) -> None:
+        """
+        In a group of one's own those bounds hold that there are.
+        """
+        self.stack(maximumBacklog=5)
+        free = MindRegistry(reactor=self.clock)
+        mind = FakeMind()
+        login(free(self.online(lambda avatarId: Thing())), mind)
+        mind.backlog = 6
+        MindGroup([mind], reactor=self.clock).callRemote("tick")
+        assert mind.calls == []
+
+    def test_endedWhileTold(self) -> None:
+        """
+        Nothing is kept of a session that ends while its client is told.
+        """
+        self.stack(maximumPending=5)
+        self.minds[0].answers = {"tick": lambda: self.online.sessions(0)[0].logout()}
+        self.push()
+        assert self.online._bounds is not None
+        assert len(self.online._bounds._pending) == 1
+        self.minds[1].calls[0].answer.callback(1)
+        assert self.online._bounds._pending == {}
+
     def test_unknownBacklog(self) -> None:
         """
         A mind whose backlog is not known is not behind.
@@ -1070,6 +1263,7 @@ class BoundsTests(SynchronousTestCase):
         """
         self.stack(maximumPending=1)
         self.push()
+        first = self.pushed
         self.push()
         bounds = self.online._bounds
         assert bounds is not None
@@ -1077,8 +1271,10 @@ class BoundsTests(SynchronousTestCase):
         for n in (0, 1):
             self.online.disconnect(n)
         assert (bounds._pending, bounds._behind) == ({}, set())
-        self.minds[0].calls[0].answer.callback(1)
+        for mind in self.minds:
+            mind.calls[0].answer.callback(1)
         assert bounds._pending == {}
+        assert len(self.successResultOf(first)) == 2
 
     def test_buffered(self) -> None:
         """

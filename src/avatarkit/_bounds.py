@@ -98,14 +98,16 @@ class Bounds:
         """
         A client was sent something that it is to answer.
         """
-        self._pending[session] = self._pending.get(session, 0) + 1
+        if not session.ended:
+            self._pending[session] = self._pending.get(session, 0) + 1
 
     def answered(self, session: Session) -> None:
         """
         It has answered.
         """
-        if session in self._pending:
-            self._pending[session] -= 1
+        left = self._pending.pop(session, 1) - 1
+        if left:
+            self._pending[session] = left
 
     def forget(self, session: Session) -> None:
         """

@@ -9,7 +9,9 @@ Whatever is not known to come out the same goes through the mind's own C{callRem
 All that this relies on in L{twisted.spread} is said here.  These attributes are public by name and
 documented nowhere: C{luid} and C{broker} of a L{RemoteReference<pb.RemoteReference>};
 C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
-C{prefixLimit}, C{outgoingSymbols} of a L{Broker<pb.Broker>}.  And this is what its private
+C{prefixLimit}, C{setPrefixLimit}, C{outgoingSymbols}, C{outgoingVocabulary}, C{serialize},
+C{sendEncoded}, C{transport} of a L{Broker<pb.Broker>}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
+L{banana<twisted.spread.banana>}.  And this is what its private
 C{_sendMessage} does: a message is the list C{[b"message", requestID, luid, name, answerRequired,
 args, kw]}, and who waits for an answer is put into C{waitingForAnswers}.  Tests compare what is
 written with what C{callRemote} writes, byte by byte.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from functools import lru_cache
@@ -31,7 +34,7 @@ from twisted.spread import banana, pb
 
 from ._mind import mindOf
 
-__all__ = ["Message"]
+__all__ = ["Message", "copied"]
 
 #: What makes the same jelly for everybody, if what is in it does.
 _CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -45,8 +48,8 @@ _ATOMS = frozenset(
 #: The largest integer that is sent as an C{INT}.
 _LARGEST_INT = 2**31 - 1
 
-#: What L{pb.Broker} takes out of the keyword arguments itself.
-_DEPRECATED = frozenset(["pbcallback", "pberrback"])
+#: What C{callRemote} does something else with than to send it.
+_RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
 
 
 @attrs.define(eq=False)
@@ -68,17 +71,16 @@ class Message:
     def __attrs_post_init__(self) -> None:
         self._plain = (
             self._toMany
-            and _DEPRECATED.isdisjoint(self._kw)
-            and not _strangersIn((self._args, self._kw))
+            and _RESERVED.isdisjoint(self._kw)
+            and not strangersIn((self._args, self._kw))
         )
 
     def keep(self) -> None:
         """
         Keep the arguments as they are now, since the caller may change them before all is sent.
-        What is not plain data is not copied.
         """
-        data = (self._args, self._kw)
-        self._args, self._kw = deepcopy(data, {id(each): each for each in _strangersIn(data)})
+        with suppress(Exception):  # too deep to be copied: it is too deep to be sent, too
+            self._args, self._kw = copied((self._args, self._kw))
 
     def send(self, mind: Any) -> Any:
         """
@@ -97,7 +99,7 @@ class Message:
         key = (id(broker.security), broker.prefixLimit)
         encoded = self._encoded.get(key) or self._encodeFor(broker, key)
         if not isinstance(encoded, bytes):
-            raise encoded
+            raise encoded.with_traceback(None)
         requestID = broker.newRequestID()
         answer: Deferred[Any] | None = None
         if self.answering:
@@ -122,7 +124,7 @@ class Message:
         return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
 
 
-def _strangersIn(data: Iterable[Any]) -> list[Any]:
+def strangersIn(data: Iterable[Any]) -> list[Any]:
     """
     Answer what is not plain data in some that is nested.
     """
@@ -140,6 +142,13 @@ def _strangersIn(data: Iterable[Any]) -> list[Any]:
             if kind is dict:
                 ahead.extend(value.values())
     return strangers
+
+
+def copied(data: Any) -> Any:
+    """
+    Copy plain data, and the containers of what is in it and is not.
+    """
+    return deepcopy(data, {id(each): each for each in strangersIn(data)})
 
 
 def _ordinaryBroker(mind: Any) -> Any:

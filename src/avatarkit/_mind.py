@@ -4,7 +4,7 @@ What a realm can do with a mind, whatever kind of mind it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ._clock import clockOr
 from .interfaces import IDisconnectableMind, IMind
 
-__all__ = ["PBMind", "areSame", "closeConnection", "mindOf", "shareConnection"]
+__all__ = ["PBMind", "areSame", "closeConnection", "identityOf", "mindOf", "shareConnection"]
 
 
 def mindOf(mind: object) -> Any:
@@ -58,14 +58,21 @@ def shareConnection(one: object, other: object) -> bool:
     return minds[0].reference.broker is minds[1].reference.broker
 
 
+def identityOf(mind: object) -> Hashable:
+    """
+    Answer what two objects have in common that stand for one mind, as Perspective Broker makes
+    another one each time that a client sends it.
+    """
+    if isinstance(mind, RemoteReference) and isinstance(mind.luid, (int, bytes)):
+        return mind.broker, mind.luid
+    return id(mind)
+
+
 def areSame(one: object, other: object) -> bool:
     """
-    Answer whether two minds are one: Perspective Broker makes another object each time that a
-    client sends it.
+    Answer whether two minds are one.
     """
-    if not isinstance(one, RemoteReference) or not isinstance(other, RemoteReference):
-        return one is other
-    return one.broker is other.broker and one.luid == other.luid
+    return identityOf(one) == identityOf(other)
 
 
 def bufferedIn(transport: Any) -> int | None:

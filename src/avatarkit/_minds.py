@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Protocol, overload
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,7 +21,7 @@ from ._bounds import Bounds, skip
 from ._checks import checkReactor, checkSeconds
 from ._clock import clockOr
 from ._fanout import Message
-from ._mind import areSame
+from ._mind import areSame, identityOf
 from ._push import Addressee, Push, lanesOf
 from ._realm import Block
 from ._session import Session
@@ -104,7 +104,8 @@ class MindGroup(Collection[Any]):
 
         @param name: the method's name, without C{remote_}.
         @param pbanswer: whether answers are wanted, as in Perspective Broker.
-        @param pbtimeout: how many seconds to wait for the answers; C{None}: for ever.
+        @param pbtimeout: how many seconds to wait for the answers; C{None}: for ever.  Those whose
+            turn has not come by then are left out.
         @return: C{None} if no answers are wanted; otherwise a Deferred of a list with one
             C{(success, result)} for each mind, in the order of the group, as a
             L{DeferredList<twisted.internet.defer.DeferredList>} has it.  The Deferred itself does
@@ -121,10 +122,10 @@ class MindGroup(Collection[Any]):
         checkSeconds("pbtimeout", pbtimeout, orNone=True)
         if pbtimeout is not None and not pbanswer:
             raise TypeError("with pbanswer=False nothing is waited for: leave pbtimeout out")
-        clock = clockOr(self._reactor)
         addressees = tuple(self._addressees())
+        clock = clockOr(self._reactor or _reactorOf(addressees))
         message = Message(name, args, kw, answering=bool(pbanswer), toMany=len(addressees) > 1)
-        push = Push(message, [None] * len(addressees) if pbanswer else [])
+        push = Push(message, message.answering, [None] * len(addressees) if pbanswer else [])
         done = push.whenDone(pbtimeout, clock) if pbanswer else None
         lanesOf(clock).push(push, addressees, clock)
         return done
@@ -289,14 +290,14 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     _bounds: Bounds | None = attrs.field(init=False, repr=False)
     _online: dict[Hashable, _Present] = attrs.field(factory=dict, init=False, repr=False)
     _all: _Present = attrs.field(init=False, repr=False)
-    _byMind: dict[int, Session] = attrs.field(factory=dict, init=False, repr=False)
+    _byMind: dict[Hashable, tuple[Session, ...]] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         checkReactor(self._reactor)
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
         self._all = _Present(self._bounds)
-        _registries.add(self)
+        _registries[self] = None
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
         return MindGroup(_Addressed(self._online, avatarId), reactor=self._reactor)
@@ -348,8 +349,8 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         Answer whom a push to a mind goes to, if it is online here.
         """
-        session = self._byMind.get(id(mind))
-        return None if session is None else (mind, session, self._bounds)
+        sessions = self._byMind.get(identityOf(mind))
+        return None if sessions is None else (mind, sessions[-1], self._bounds)
 
     def attached(self, session: Session) -> object:
         """
@@ -385,6 +386,14 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         if filed != set(self._all.sessions):
             yield f"everyone in {self!r} is not everyone"
 
+    def _forgetMind(self, session: Session) -> None:
+        key = identityOf(session.mind)
+        left = tuple(each for each in self._byMind[key] if each is not session)
+        if left:
+            self._byMind[key] = left
+        else:
+            del self._byMind[key]
+
     def _toTell(self, session: Session) -> Any:
         return None if session.mind is None else IMindAware(session.avatar, None)
 
@@ -394,12 +403,13 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         self._online[session.avatarId].add(session)
         self._all.add(session)
         if session.mind is not None:
-            self._byMind[id(session.mind)] = session
+            key = identityOf(session.mind)
+            self._byMind[key] = (*self._byMind.get(key, ()), session)
 
     def _unfile(self, session: Session) -> None:
         self._all.remove(session)
-        if self._byMind.get(id(session.mind)) is session:
-            del self._byMind[id(session.mind)]
+        if session.mind is not None:
+            self._forgetMind(session)
         if self._bounds is not None:
             self._bounds.forget(session)
         present = self._online[session.avatarId]
@@ -431,14 +441,27 @@ class _Addressed:
         return () if present is None else present.addressees()
 
 
-_registries: WeakSet[MindRegistry] = WeakSet()
+_registries: WeakKeyDictionary[MindRegistry, None] = WeakKeyDictionary()
 
 
 def _find(minds: Iterable[Any]) -> Iterator[Addressee]:
     """
-    Answer whom a push to minds goes to that may or may not be online in some registry.
+    Answer whom a push to minds goes to that may or may not be online in some registry; of several
+    the oldest one counts that has bounds.
     """
     registries = tuple(_registries)
     for mind in minds:
-        found = filter(None, (each.addresseeOf(mind) for each in registries))
-        yield next(found, (mind, None, None))
+        found = [to for to in (each.addresseeOf(mind) for each in registries) if to is not None]
+        bounded = [to for to in found if to[2] is not None]
+        yield (*bounded, *found, (mind, None, None))[0]
+
+
+def _reactorOf(addressees: tuple[Addressee, ...]) -> IReactorTime | None:
+    """
+    Answer the reactor of the registry that knows the minds of a group that has none itself.
+    """
+    for mind, session, _ in addressees[:1]:
+        for registry in _registries:
+            if session is not None and registry.addresseeOf(mind) is not None:
+                return registry._reactor
+    return None

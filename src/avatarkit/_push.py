@@ -17,7 +17,7 @@ others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -47,14 +47,17 @@ Addressee: TypeAlias = "tuple[Any, Any, Bounds | None]"
 class Push:
     """
     One message to some minds, and their answers.
+
+    When it is over, since all have answered, or nobody waits for them any longer, it lets go of the
+    message and the results: an answer that never comes keeps neither.
     """
 
-    _message: Message
+    _message: Message | None
+    _answering: bool
     _results: list[tuple[bool, Any] | None]
     _missing: int = attrs.field(init=False)
     _whenDone: Deferred[list[tuple[bool, Any]]] | None = attrs.field(default=None, init=False)
     _deadline: Any = attrs.field(default=None, init=False)
-    _cancelled: bool = attrs.field(default=False, init=False)
     _kept: bool = attrs.field(default=False, init=False)
 
     _log = Logger()
@@ -77,7 +80,7 @@ class Push:
         """
         Send the message to one of the minds; never raises.
         """
-        if self._cancelled:
+        if self._message is None:
             return
         mind, session, bounds = to
         try:
@@ -100,7 +103,7 @@ class Push:
         """
         Some of it is sent later, when the caller has gone on.
         """
-        if not self._kept:
+        if not self._kept and self._message is not None:
             self._kept = True
             self._message.keep()
 
@@ -115,18 +118,18 @@ class Push:
 
     def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
         mind, session, _ = to
-        if failure.check(DeadReferenceError, PBConnectionLost):
+        if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
             if session is not None:
                 session.logout()
-        elif not self._results and not failure.check(MindIsBehind):
+        elif not self._answering and not failure.check(MindIsBehind):
             self._log.failure("{mind} could not be told", failure=failure, mind=mind)
         self._settle(place, False, failure)
 
     def _settle(self, place: int, success: bool, result: object) -> None:
         """
-        Take down a result, if results are wanted and there is none: an answer may come too late.
+        Take down a result, if results are wanted, and wanted still: an answer may come too late.
         """
-        if self._results and self._results[place] is None:
+        if self._results:
             self._results[place] = (success, result)
             self._missing -= 1
             if not self._missing:
@@ -136,21 +139,22 @@ class Push:
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
+        results, self._results, self._message = self._results, [], None
         done, self._whenDone = self._whenDone, None
         assert done is not None
-        done.callback(list(self._results))  # type: ignore[arg-type]  # none of them is missing
+        done.callback(results)  # type: ignore[arg-type]  # none of them is missing
 
     def _late(self) -> None:
         self._giveUp(defer.TimeoutError, "the client did not answer in time")
 
     def _cancel(self, done: Deferred[list[tuple[bool, Any]]]) -> None:
-        self._cancelled = True
         self._giveUp(CancelledError, "the push was cancelled")
 
     def _giveUp(self, reason: type[Exception], text: str) -> None:
-        for place, result in enumerate(self._results):
+        failure = Failure(reason(text))
+        for place, result in enumerate(tuple(self._results)):
             if result is None:
-                self._settle(place, False, Failure(reason(text)))
+                self._settle(place, False, failure)
 
 
 @attrs.define(eq=False)
@@ -168,7 +172,7 @@ class Lanes:
     """
 
     _pushes: deque[tuple[Push, Iterable[Addressee]]] = attrs.field(factory=deque)
-    _lanes: dict[int, list[tuple[Push, int, Addressee]]] = attrs.field(factory=dict)
+    _lanes: dict[int, deque[tuple[Push, int, Addressee]]] = attrs.field(factory=dict)
     _ahead: deque[int] = attrs.field(factory=deque)
     _busy: bool = False
     _until: float = 0
@@ -184,51 +188,58 @@ class Lanes:
         else:
             self._work(clock)
 
-    def _work(self, clock: IReactorTime, *, ahead: Iterable[int] = ()) -> None:
+    def _work(self, clock: IReactorTime, *, until: float | None = None) -> None:
         """
-        Send until the time is up: what is in lanes, then what has not been looked at.
+        Send what has not been looked at, until the time is up.
         """
-        self._busy, self._until = True, clock.seconds() + SLICE
+        self._busy, self._until = True, until or clock.seconds() + SLICE
         try:
-            for lane in ahead:
-                self._empty(lane)
             while self._pushes:
                 self._send(*self._pushes.popleft(), clock)
         finally:
             self._busy = False
-            if self._ahead and not self._scheduled:
+            if (self._ahead or self._pushes) and not self._scheduled:
                 self._scheduled = True
                 clock.callLater(0, self._goOn, clock)
 
     def _goOn(self, clock: IReactorTime) -> None:
+        """
+        Send what waits in lanes, until the time is up.
+        """
         self._scheduled = False
-        self._work(clock, ahead=self._inTime(clock))
-
-    def _inTime(self, clock: IReactorTime) -> Iterator[int]:
-        while self._ahead and clock.seconds() < self._until:
-            yield self._ahead.popleft()
+        self._busy, self._until = True, clock.seconds() + SLICE
+        while self._ahead and self._empty(self._ahead[0], clock):
+            self._ahead.popleft()
+        self._work(clock, until=self._until)
 
     def _send(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
         seconds, until = clock.seconds, self._until
         for place, to in enumerate(addressees):
-            if seconds() >= until:
+            if seconds() >= until or (self._lanes and not self._empty(_laneOf(to), clock)):
                 self._wait(push, place, to)
-                continue
-            if self._lanes:
-                self._empty(_laneOf(to))
-            push.deliver(place, to)
+            else:
+                push.deliver(place, to)
 
     def _wait(self, push: Push, place: int, to: Addressee) -> None:
         push.keep()
         lane = _laneOf(to)
         if lane not in self._lanes:
-            self._lanes[lane] = []
+            self._lanes[lane] = deque()
             self._ahead.append(lane)
         self._lanes[lane].append((push, place, to))
 
-    def _empty(self, lane: int) -> None:
-        for push, place, to in self._lanes.pop(lane, ()):
+    def _empty(self, lane: int, clock: IReactorTime) -> bool:
+        """
+        Send what waits in a lane, until the time is up; answer whether it is empty.
+        """
+        waiting = self._lanes.get(lane, ())
+        while waiting:
+            if clock.seconds() >= self._until:
+                return False
+            push, place, to = waiting.popleft()
             push.deliver(place, to)
+        self._lanes.pop(lane, None)
+        return True
 
 
 def _laneOf(to: Addressee) -> int:

@@ -1,0 +1,229 @@
+"""
+A mind without a network.
+
+It behaves as badly as a real one does: a fake that behaves better hides the bugs that come with
+the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.spread.jelly import InsecureJelly, globalSecurity
+from zope.interface import implementer
+
+from .._fanout import copied
+from ..interfaces import IDisconnectableMind
+
+__all__ = ["Call", "FakeMind"]
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """
+    One C{callRemote} of a mind.
+
+    @ivar name: the remote method's name.
+    @ivar args: its arguments, as they were when it was called.
+    @ivar kwargs: its keyword arguments, as they were.
+    @ivar answer: fire it as the client would: with a value, or a failure.  If the mind was told
+        what to answer it has fired already.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    answer: Deferred[Any]
+
+
+@implementer(IDisconnectableMind)
+@attrs.define(eq=False, repr=False)
+class FakeMind:
+    """
+    Stands for a L{twisted.spread.pb.RemoteReference}.
+
+    @param answers: what the client answers, by method: a value; an exception, or a
+        L{Failure}; a L{Deferred}; or a callable that is called with the arguments and answers one
+        of these, or raises.  A call of any other method waits for its L{Call.answer}.
+    @ivar calls: what was called on it, oldest first.
+    @ivar disconnected: whether the client is gone.
+    @ivar backlog: how many bytes wait to be sent to it.
+    @ivar closings: how the server has closed its connection: C{"lose"}, C{"abort"}.
+    @ivar stalled: whether the client has stopped reading, so that it is not gone when its
+        connection is closed politely.
+    """
+
+    answers: Mapping[str, object] = attrs.field(factory=dict)
+    calls: list[Call] = attrs.field(factory=list, init=False)
+    disconnected: bool = attrs.field(default=False, init=False)
+    backlog: int = attrs.field(default=0, init=False)
+    closings: list[str] = attrs.field(factory=list, init=False)
+    stalled: bool = attrs.field(default=False, init=False)
+    _waiting: list[Deferred[Any]] = attrs.field(factory=list, init=False)
+    _callbacks: list[Callable[[Any], object]] | None = attrs.field(factory=list, init=False)
+
+    def __repr__(self) -> str:
+        return f"<FakeMind{', disconnected' * self.disconnected}, called {len(self.calls)} times>"
+
+    def __eq__(self, other: object) -> bool:
+        """
+        Raise, as comparing the minds of two connections does.
+        """
+        if other is not self:
+            raise TypeError(f"'<' not supported between a mind and {type(other).__name__!r}")
+        return True
+
+    def __hash__(self) -> int:
+        """
+        The first mind of every connection hashes to 1.
+        """
+        return 1
+
+    def callRemote(self, name: str | bytes, /, *args: Any, pbanswer: bool = True, **kw: Any) -> Any:
+        """
+        Take a call down in C{calls}.
+
+        @param pbanswer: whether an answer is asked for: with C{False} there is none.
+        @return: a Deferred of what the client answers, or C{None}.  A failure comes as Perspective
+            Broker delivers it, which is not with the exception: C{failure.check} it.
+        @raise DeadReferenceError: if the client is gone.
+        @raise TypeError: if there is something in the arguments that Perspective Broker would
+            deliver as an L{Unpersistable<twisted.spread.jelly.Unpersistable>}.
+        @raise BananaError: if something is too large to be sent.
+        """
+        if self.disconnected:
+            raise pb.DeadReferenceError("Calling Stale Broker")
+        try:
+            jelly = _jelly((args, kw))
+        except InsecureJelly as unsendable:
+            raise TypeError(str(unsendable)) from None
+        except Exception:
+            return fail(Failure())
+        _encode(jelly)
+        method = name if isinstance(name, str) else name.decode("utf-8")
+        args, kw = copied((args, kw))
+        call = Call(method, args, kw, self._answerOf(method, args, kw))
+        self.calls.append(call)
+        if not pbanswer:
+            call.answer.addErrback(lambda failure: None)
+            return None
+        result: Deferred[Any] = Deferred()
+        self._waiting.append(result)
+        call.answer.addBoth(self._deliver, result)
+        return result
+
+    def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
+        """
+        Have C{callback} called by L{disconnect}.
+
+        @raise AttributeError: if the client is gone, as a real mind does.
+        """
+        self._listening.append(callback)
+
+    def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
+        """
+        Take a callback back.
+
+        @raise AttributeError: if the client is gone, as a real mind does.
+        @raise ValueError: if there is no such callback.
+        """
+        self._listening.remove(callback)
+
+    def loseConnection(self) -> None:
+        """
+        Let the client be gone, unless it is stalled.
+        """
+        self.closings.append("lose")
+        if not self.stalled:
+            self.disconnect()
+
+    def abortConnection(self) -> None:
+        """
+        Let the client be gone.
+        """
+        self.closings.append("abort")
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """
+        Let the client be gone: calls that wait fail with L{PBConnectionLost
+        <twisted.spread.pb.PBConnectionLost>}, then the callbacks are called; one that raises keeps
+        the later ones from being called.
+        """
+        self.disconnected = True
+        waiting, self._waiting = self._waiting, []
+        for result in waiting:
+            result.errback(Failure(pb.PBConnectionLost("the connection was lost")))
+        callbacks = self._listening
+        try:
+            for callback in callbacks:
+                callback(self)
+        finally:
+            self._callbacks = None
+
+    @property
+    def _listening(self) -> list[Callable[[Any], object]]:
+        if self._callbacks is None:
+            raise AttributeError("the connection of this mind is lost")
+        return self._callbacks
+
+    def _answerOf(self, name: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Deferred[Any]:
+        if name not in self.answers:
+            return Deferred()
+        answer = self.answers[name]
+        if isinstance(answer, (BaseException, Failure)):
+            return fail(answer)
+        if callable(answer):
+            return maybeDeferred(answer, *args, **kw)
+        return maybeDeferred(lambda: answer)
+
+    def _deliver(self, answer: object, result: Deferred[Any]) -> None:
+        """
+        Let an answer arrive, unless it comes too late.
+        """
+        if all(each is not result for each in self._waiting):
+            return
+        self._waiting = [each for each in self._waiting if each is not result]
+        if isinstance(answer, Failure):
+            broker: Any = pb.Broker()
+            sent = broker.serialize(pb.failure2Copyable(answer, 0))
+            result.errback(broker.unserialize(sent))
+        else:
+            result.callback(answer)
+
+
+class _Strict:
+    """
+    Perspective Broker's rules of what may be sent, but that what it would send as nothing is
+    refused.
+    """
+
+    def isTypeAllowed(self, name: bytes) -> bool:
+        return bool(globalSecurity.isTypeAllowed(name))
+
+    def isClassAllowed(self, kind: type) -> bool:
+        if not globalSecurity.isClassAllowed(kind):
+            raise InsecureJelly(
+                f"Perspective Broker does not send a {kind.__qualname__}: "
+                "make it Copyable, or Referenceable"
+            )
+        return True
+
+
+def _jelly(data: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
+    broker: Any = pb.Broker()
+    broker.security = _Strict()
+    return [broker.serialize(each) for each in data]
+
+
+def _encode(jelly: list[Any]) -> None:
+    broker: Any = pb.Broker()
+    broker.makeConnection(BytesIO())
+    broker.currentDialect = b"pb"
+    broker.sendEncoded(jelly)
