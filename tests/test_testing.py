@@ -12,8 +12,8 @@ from typing import Any
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred, succeed
-from twisted.logger import globalLogPublisher
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
@@ -370,7 +370,7 @@ class LoginTests(SynchronousTestCase):
         def factory(name: Any) -> Any:
             raise Boom("here it is")
 
-        realm = ConnectionLimit()(AvatarCache()(factory))
+        realm = ConnectionLimit()(factory)
         error = self.assertRaises(Boom, login, realm, b"alice")
         frames = traceback.extract_tb(error.__traceback__)
         assert [frame.name for frame in frames][-1] == "factory"
@@ -627,6 +627,19 @@ class Foreign:
         return pb.IPerspective, Player(avatarId), lambda: None
 
 
+@implementer(IRealm)
+class Later(Foreign):
+    """
+    One that answers Deferreds.
+    """
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """
+        Answer a Deferred of an avatar.
+        """
+        return maybeDeferred(super().requestAvatar, avatarId, mind, *interfaces)
+
+
 class ContractTests(SynchronousTestCase):
     """
     The other checks: ours pass, and each catches what is broken.
@@ -674,6 +687,7 @@ class ContractTests(SynchronousTestCase):
             lambda: ConnectionLimit(whenFull=displaceUnresponsive())(Player),
             lambda: PerConnection(Player)(AvatarCache()(Player)),
             Foreign,
+            Later,
         ):
             checkRealm(make)
         checkRealm(lambda: Realm(lambda name: Thing()), avatarId="bob", interface=IThing)
@@ -850,7 +864,8 @@ class ContractTests(SynchronousTestCase):
         class Logging(Foreign):
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
                 seenAs, avatar, _ = super().requestAvatar(avatarId, mind, *interfaces)
-                return seenAs, avatar, lambda: globalLogPublisher({"log_failure": Failure(Boom())})
+                return seenAs, avatar, lambda: Logger().failure("no", failure=Failure(Boom()))
 
         error = self.assertRaises(AssertionError, checkRealm, Logging)
         assert "a login and two logouts goes well" in str(error)
+        assert len(self.flushLoggedErrors(Boom)) > 0
