@@ -545,19 +545,25 @@ class ResultTests(SynchronousTestCase):
         class Big(list[int]):
             pass
 
+        class Answering:
+            def __init__(self, said: Any) -> None:
+                self.said = said
+
+            def callRemote(self, name: Any, *args: Any, **kw: Any) -> Any:
+                return defer.succeed(self.said)
+
         for end in ("timeout", "cancel"):
-            here, silent, said = FakeMind(), connect(), Big()
-            here.answers = {"notify": said}
+            silent, said = connect(), Big()
+            here = Answering(said)
             pushed = MindGroup([here, silent], reactor=self.clock).callRemote(
                 "notify", [thing := Ours()], pbtimeout=5
             )
             kept: list[Any] = [ref(said), ref(thing)]
-            here.calls.clear()
             if end == "cancel":
                 pushed.cancel()
             self.clock.advance(5)
             assert [success for success, _ in self.successResultOf(pushed)] == [True, False]
-            del said, thing, pushed, here
+            del said, thing, pushed, here.said
             gc.collect()
             assert [each() for each in kept] == [None, None]
             assert len(silent.broker.waitingForAnswers) == 1

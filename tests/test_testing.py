@@ -5,8 +5,10 @@ what is broken.
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
@@ -157,6 +159,11 @@ class MindContractTests(SynchronousTestCase):
         """
         What breaks a promise is caught, and the sentence says which.
         """
+
+        def answering(answer: Any) -> Any:
+            return lambda self, name, /, *args, pbanswer=True, **kw: answer if pbanswer else None
+
+        self.broken("pbanswer=False answers None", callRemote=lambda self, *args, **kw: 3)
         self.broken("can be adapted to IMind", lambda: (object(), None))
 
         half: Any = type("Half", (), {"disconnected": False})
@@ -164,7 +171,7 @@ class MindContractTests(SynchronousTestCase):
         self.broken("it has what its interface has", lambda: (half(), None))
         gone = property(lambda self: True, lambda self, value: None)
         self.broken("not disconnected when its client is there", disconnected=gone)
-        self.broken("answers a Deferred", callRemote=lambda self, name, /, *args, **kw: 3)
+        self.broken("answers a Deferred", callRemote=answering(3))
         self.broken(
             "is disconnected when its client is gone",
             disconnected=property(lambda self: False, lambda self, value: None),
@@ -181,12 +188,10 @@ class MindContractTests(SynchronousTestCase):
                 FakeMind.notifyOnDisconnect(self, callback)
 
         self.broken("is told that", notifyOnDisconnect=twice)
-        self.broken(
-            "a call that waits fails", callRemote=lambda self, name, /, *args, **kw: Deferred()
-        )
+        self.broken("a call that waits fails", callRemote=answering(Deferred()))
 
         def quiet(self: Any, name: Any, /, *args: Any, **kw: Any) -> Any:
-            return Deferred() if self.disconnected else FakeMind.callRemote(self, name)
+            return Deferred() if self.disconnected else FakeMind.callRemote(self, name, **kw)
 
         self.broken("raises DeadReferenceError", callRemote=quiet)
 
@@ -287,7 +292,17 @@ class FakeMindTests(SynchronousTestCase):
         other, _ = realMind()
         for each in (mind, real):
             self.failureResultOf(each.callRemote("a", other), AssertionError)
+        for code in (Thing, len, self.test_unsendable, gc, lambda: 1):
+            error = self.assertRaises(TypeError, mind.callRemote, "a", code)
+            assert "clients refuse code" in str(error) or "does not send" in str(error)
+        for keyword in ("self", "_name"):
+            for one in (mind, real):
+                call: Any = one.callRemote
+                self.assertRaises(TypeError, partial(call, "a", **{keyword: 1}))
         assert mind.calls == []
+        odd = FakeMind({"a": Thing(), "b": [1]})
+        assert "does not send a Thing" in str(self.failureResultOf(odd.callRemote("a")).value)
+        assert self.successResultOf(odd.callRemote("b")) is not odd.answers["b"]
         self.patch(globalSecurity, "allowedClasses", {Thing: 1})
         mind.callRemote("a", Thing())
         assert len(mind.calls) == 1
@@ -313,6 +328,10 @@ class FakeMindTests(SynchronousTestCase):
         mind.disconnect()
         assert self.failureResultOf(waits).check(pb.PBConnectionLost)
         mind.calls[0].answer.callback("late")
+        mind.disconnect()
+        leaving = FakeMind()
+        leaving.answers = {"a": leaving.disconnect}
+        assert self.failureResultOf(leaving.callRemote("a")).check(pb.PBConnectionLost)
         assert repr(mind) == "<FakeMind, disconnected, called 1 times>"
 
     def test_closing(self) -> None:
@@ -581,6 +600,58 @@ class MemoryPortalTests(SynchronousTestCase):
         assert list(self.online) == []
         assert self.successResultOf(kept) is not None
 
+    def test_afterClosing(self) -> None:
+        """
+        What has closed a connection reads nothing any more, and what is on its way is lost with one
+        that was cut off.
+        """
+        for end in ("loseConnection", "abortConnection"):
+            connection = self.portal.connect()
+            login = connection.login(mind=Client())
+            self.portal.pump()
+            avatar = self.successResultOf(login)
+            (mind,) = self.online.everyone
+            connection.stall()
+            before = connection.delivered
+            name = avatar.callRemote("name")
+            mind.callRemote("notify", pbanswer=False)
+            getattr(mind.broker.transport, end)()
+            self.portal.pump()
+            assert connection.lost is (end == "abortConnection")
+            assert (connection.delivered > before) is (end == "loseConnection")
+            connection.resume()
+            self.portal.pump()
+            assert connection.lost
+            self.failureResultOf(name, pb.PBConnectionLost)
+
+    def test_fromInside(self) -> None:
+        """
+        A method that is called may pump, or drop its own connection.
+        """
+
+        class Asking(Avatar):
+            def perspective_ask(self) -> str:
+                portal.pump()
+                return "asked"
+
+            def perspective_drop(self) -> str:
+                connection.drop()
+                return "dropped"
+
+        portal = MemoryPortal(Realm(lambda name: Asking()))
+        connection = portal.connect()
+        login = connection.login()
+        portal.pump()
+        avatar = self.successResultOf(login)
+        answers = [avatar.callRemote("ask") for _ in range(3)]
+        portal.pump()
+        assert [self.successResultOf(each) for each in answers] == ["asked"] * 3
+        dropped = avatar.callRemote("drop")
+        portal.pump()
+        self.failureResultOf(dropped, pb.PBConnectionLost)
+        assert connection.lost
+        assert (connection._server.getPeer(), connection._server.getHost()) == (None, None)
+
     def test_garbage(self) -> None:
         """
         A protocol that fails loses its connection, and the log says so.
@@ -763,6 +834,38 @@ class ContractTests(SynchronousTestCase):
         assert "two realms that share it" in str(error)
         self.flushLoggedErrors()
 
+    def test_leaking(self) -> None:
+        """
+        A block that loses slots now and then, keeps minds, or raises what is no refusal, is caught;
+        one that refuses in the way of cred is not.
+        """
+
+        class Leaking(Block):
+            maximum, taken = 10, 0
+
+            def admit(self, session: Any) -> None:
+                if self.taken >= self.maximum:
+                    raise UnauthorizedLogin
+                self.taken += 1
+
+            def detached(self, session: Any) -> None:
+                self.taken -= 1
+
+        self.brokenBlock("a block below refuses the next login gets in", **vars(Leaking))
+        self.brokenBlock("of the mind", seen=[], admit=lambda self, s: self.seen.append(s.mind))
+        self.brokenBlock("goes well: AttributeError", admit=lambda self, s: s.mind.calls)
+
+        class Right(Leaking):
+            maximum = 1
+
+            def detached(self, session: Any) -> None:
+                pass
+
+            def release(self, session: Any) -> None:
+                self.taken -= 1
+
+        checkBlock(Right)
+
     def brokenSource(self, promise: str, **changes: Any) -> None:
         """
         See that a source that is broken is caught.
@@ -795,6 +898,7 @@ class ContractTests(SynchronousTestCase):
         self.brokenSource("goes well", release=lambda self, session: 1 / 0)
         self.brokenSource("the session is closed", release=lambda self, session: Deferred())
         self.brokenSource("lets go of its avatars", close=lambda self: Deferred())
+        self.brokenSource("closing it goes well", close=lambda self: 1 / 0)
         self.brokenSource("it has what its interface has", close=None)
         error = self.assertRaises(AssertionError, checkSource, lambda: 3)
         assert "it can be stacked" in str(error)
@@ -869,3 +973,13 @@ class ContractTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, checkRealm, Logging)
         assert "a login and two logouts goes well" in str(error)
         assert len(self.flushLoggedErrors(Boom)) > 0
+
+        @implementer(IRealm)
+        class KeepingMinds(Foreign):
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                minds.append(mind)
+                return super().requestAvatar(avatarId, mind, *interfaces)
+
+        minds: list[Any] = []
+        error = self.assertRaises(AssertionError, checkRealm, KeepingMinds)
+        assert "after a logout nothing is left" in str(error)

@@ -62,9 +62,7 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         """
         aware = IConnectionAware(session.avatar, None)
         self._add(session.avatarId, 1)
-        if aware is None:
-            return None
-        return orUndo(aware.connect, self._add, session.avatarId, -1)
+        return None if aware is None else orUndo(aware.connect, self._add, session.avatarId, -1)
 
     def detached(self, session: Session) -> object:
         """

@@ -34,7 +34,7 @@ from twisted.spread import banana, pb
 
 from ._mind import mindOf
 
-__all__ = ["Message", "copied"]
+__all__ = ["Message", "copied", "strangersIn"]
 
 #: What makes the same jelly for everybody, if what is in it does.
 _CONTAINERS = (list, tuple, dict, set, frozenset)

@@ -168,11 +168,13 @@ class ConnectionLimit(Audited, Block):
         @raise LoginRefused: if the limit's own key or quota is broken, which is logged; or if that
             raises it.
         """
+        maximum, waiting = self.maximum, None
         try:
             key = _checkKey(self.key(session))
-            quota = self.maximum if self.quota is None else self.quota(session)
-            waiting = awaited(quota)
-            maximum = _checkQuota(quota) if waiting is None else None
+            if self.quota is not None:
+                quota = self.quota(session)
+                waiting = awaited(quota)
+                maximum = _checkQuota(quota) if waiting is None else None
         except Exception as error:
             raise self._broken(session, error) from None
         if waiting is None:

@@ -17,7 +17,15 @@ from zope.interface import implementer
 from ._clock import clockOr
 from .interfaces import IDisconnectableMind, IMind
 
-__all__ = ["PBMind", "areSame", "closeConnection", "identityOf", "mindOf", "shareConnection"]
+__all__ = [
+    "PBMind",
+    "areSame",
+    "closeConnection",
+    "identityOf",
+    "isDead",
+    "mindOf",
+    "shareConnection",
+]
 
 
 def mindOf(mind: object) -> Any:
@@ -25,6 +33,16 @@ def mindOf(mind: object) -> Any:
     Answer an L{IMind} for a mind, or C{None} if it cannot be adapted.
     """
     return None if mind is None else IMind(mind, None)
+
+
+def isDead(mind: object) -> bool:
+    """
+    Answer whether the client of a mind is known to be gone.
+    """
+    if type(mind) is RemoteReference:  # nearly always, and an adapter costs more than the answer
+        return bool(mind.broker.disconnected)
+    adapted = mindOf(mind)
+    return adapted is not None and bool(adapted.disconnected)
 
 
 def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) -> None:

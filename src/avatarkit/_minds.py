@@ -388,11 +388,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
 
     def _forgetMind(self, session: Session) -> None:
         key = identityOf(session.mind)
-        left = tuple(each for each in self._byMind[key] if each is not session)
-        if left:
-            self._byMind[key] = left
-        else:
-            del self._byMind[key]
+        sessions = self._byMind.pop(key)
+        if len(sessions) > 1:
+            self._byMind[key] = tuple(each for each in sessions if each is not session)
 
     def _toTell(self, session: Session) -> Any:
         return None if session.mind is None else IMindAware(session.avatar, None)

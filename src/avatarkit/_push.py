@@ -188,12 +188,16 @@ class Lanes:
         else:
             self._work(clock)
 
-    def _work(self, clock: IReactorTime, *, until: float | None = None) -> None:
+    def _work(self, clock: IReactorTime, *, ahead: bool = False) -> None:
         """
-        Send what has not been looked at, until the time is up.
+        Send until the time is up.
+
+        @param ahead: whether to send what waits in lanes, before what has not been looked at yet.
         """
-        self._busy, self._until = True, until or clock.seconds() + SLICE
+        self._busy, self._until = True, clock.seconds() + SLICE
         try:
+            while ahead and self._ahead and self._empty(self._ahead[0], clock):
+                self._ahead.popleft()
             while self._pushes:
                 self._send(*self._pushes.popleft(), clock)
         finally:
@@ -204,13 +208,10 @@ class Lanes:
 
     def _goOn(self, clock: IReactorTime) -> None:
         """
-        Send what waits in lanes, until the time is up.
+        The reactor has had its turn.
         """
         self._scheduled = False
-        self._busy, self._until = True, clock.seconds() + SLICE
-        while self._ahead and self._empty(self._ahead[0], clock):
-            self._ahead.popleft()
-        self._work(clock, until=self._until)
+        self._work(clock, ahead=True)
 
     def _send(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
         seconds, until = clock.seconds, self._until

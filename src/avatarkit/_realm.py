@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
@@ -24,10 +25,10 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ._audit import Audited
-from ._awaiting import then
+from ._awaiting import awaited
 from ._checks import checkReactor, checkSeconds
 from ._clock import clockOr
-from ._mind import mindOf
+from ._mind import isDead
 from ._session import Answer, Hook, Session, nameOf
 from ._sources import AvatarFactory, bottomSource
 from .errors import LoginAbandoned, RealmClosed, UnsupportedInterface
@@ -215,8 +216,7 @@ class Realm:
             raise UnsupportedInterface(
                 f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
             )
-        watched = mindOf(mind)
-        if watched is not None and watched.disconnected:
+        if isDead(mind):
             raise LoginAbandoned(avatarId=avatarId)
         return Session(self, avatarId, mind, interfaces).open()
 
@@ -299,9 +299,8 @@ class Realm:
         found = []
         for realm in self.realms():
             for session in realm.sessions:
-                mind = mindOf(session.mind)
                 alone = session.above is None and not session.ended
-                if alone and mind is not None and mind.disconnected:
+                if alone and isDead(session.mind):
                     found.append(f"the mind of {session!r} is dead")
             for part in (*realm.blocks, *realm.sources):
                 if isinstance(part, Audited):
@@ -393,7 +392,12 @@ def _acquire(source: Any) -> Callable[[Session], object]:
     """
 
     def acquire(session: Session) -> object:
-        return then(source.acquire(session), lambda avatar: setattr(session, "avatar", avatar))
+        answer = source.acquire(session)
+        waiting = awaited(answer)
+        if waiting is None:
+            session.avatar = answer
+            return None
+        return waiting.addCallback(partial(setattr, session, "avatar"))
 
     acquire.__qualname__ = nameOf(source.acquire)
     return acquire

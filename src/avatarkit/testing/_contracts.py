@@ -33,6 +33,13 @@ from ._minds import FakeMind
 __all__ = ["checkBlock", "checkMind", "checkRealm", "checkSource"]
 
 
+#: How a login is refused.
+REFUSALS = (LoginDenied, UnauthorizedLogin)
+
+#: How often a login is made to end in each way, so that what is lost with each of them adds up.
+REPEATS = 50
+
+
 class IUnheardOf(Interface):
     """
     What no avatar provides.
@@ -66,17 +73,20 @@ def checkMind(makeMind: Callable[[], tuple[Any, Callable[[], object]]]) -> None:
         C{remote_avatarkitCheck}.
     @raise AssertionError: if it breaks a promise.
     """
-    mind, leave = makeMind()
-    adapted = IMind(mind, None)
+    (mind, leave), (other, _) = makeMind(), makeMind()
+    adapted, bystander = IMind(mind, None), IMind(other, None)
     _hold(adapted is not None, f"{mind!r} can be adapted to IMind")
     _verify(IMind, adapted)
     _hold(not adapted.disconnected, "a mind is not disconnected when its client is there")
+    silent = adapted.callRemote("avatarkitCheck", pbanswer=False)
+    _hold(silent is None, "callRemote with pbanswer=False answers None")
     waiting: Any = adapted.callRemote("avatarkitCheck")
     _hold(isinstance(waiting, Deferred), "callRemote answers a Deferred")
     failures: list[Any] = []
     waiting.addBoth(failures.append)
     told: list[str] = []
     _listen(adapted, mind, told)
+    bystander.notifyOnDisconnect(lambda gone: told.append("who is still there"))
     leave()
     _hold(adapted.disconnected, "a mind is disconnected when its client is gone")
     _hold(told == ["first", "last"], f"who asked is told that the client is gone, once: {told}")
@@ -126,11 +136,11 @@ def _checkShared(block: Any) -> None:
     Check that a block that is in two realms knows what it took from which.
     """
     scenes = [_Scene(lambda avatarId: Anyone(), [block], IPerspective) for _ in range(2)]
-    for scene in scenes:
-        with suppress(LoginRefused):
-            scene.open()
     what = "two realms that share it are used at a time"
     with _nothingLogged(what):
+        for scene in scenes:
+            with suppress(*REFUSALS):
+                scene.open()
         for scene in scenes:
             scene.logoutAll()
     for scene in scenes:
@@ -156,7 +166,8 @@ def checkSource(
             _verify(IAvatarSource, source)
         scene = _Scene(source, [], interface)
         scene.play(way)
-        closing = scene.realm.close(timeout=None)
+        with _nothingLogged("closing it"):
+            closing = scene.realm.close(timeout=None)
         _hold(closing.called, f"after {way.__doc__} it lets go of its avatars when it is closed")
 
 
@@ -179,17 +190,25 @@ def checkRealm(
     """
     realm = makeRealm()
     _hold(IRealm.providedBy(realm), f"{realm!r} provides IRealm")
-    for mind in (FakeMind(), None):
+    minds: list[ref[FakeMind]] = []
+    for withMind in (True, False):
         with _nothingLogged("a login and two logouts"):
-            for _ in range(3):
+            for _ in range(REPEATS):
+                mind = FakeMind() if withMind else None
                 logout = _loginOf(realm.requestAvatar(avatarId, mind, interface), interface)
                 logout()
                 logout()
-        _hold(_unused(realm), "after a logout nothing is left of the login")
-    logout = _loginOf(realm.requestAvatar(avatarId, None, IUnheardOf, interface), interface)
-    with suppress(LoginDenied, UnauthorizedLogin):
-        _resultOf(realm.requestAvatar(avatarId, FakeMind(), interface))[2]()
-    logout()
+                if mind is not None:
+                    minds.append(ref(mind))
+        del mind, logout
+        gc.collect()
+        kept = [each for each in minds if each() is not None]
+        _hold(_unused(realm) and not kept, "after a logout nothing is left of the login")
+    with _nothingLogged("a login that asks for several interfaces, and one beside it"):
+        logout = _loginOf(realm.requestAvatar(avatarId, None, IUnheardOf, interface), interface)
+        with suppress(*REFUSALS):
+            _resultOf(realm.requestAvatar(avatarId, FakeMind(), interface))[2]()
+        logout()
     try:
         _resultOf(realm.requestAvatar(avatarId, None, IUnheardOf))
     except NotImplementedError:
@@ -197,7 +216,8 @@ def checkRealm(
     else:
         raise AssertionError("an interface that there is not is answered by NotImplementedError")
     _hold(_unused(realm), "after a login that failed nothing is left of it")
-    _loginOf(realm.requestAvatar(avatarId, None, interface), interface)()
+    with _nothingLogged("a login after one that failed"):
+        _loginOf(realm.requestAvatar(avatarId, None, interface), interface)()
 
 
 def _loginOf(answer: object, interface: type[Interface]) -> Callable[[], object]:
@@ -274,10 +294,19 @@ class _Scene:
     def __init__(self, target: Any, blocks: list[Any], interface: type[Interface]) -> None:
         self.outer, self.inner = _Probe(), _Probe()
         self.interface = interface
+        self.minds: list[ref[FakeMind]] = []
         try:
             self.realm = Realm(target, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
             raise AssertionError(f"it can be stacked: {reason}") from None
+
+    def mind(self) -> FakeMind:
+        """
+        Answer a mind, of which nothing has to be left in the end.
+        """
+        mind = FakeMind()
+        self.minds.append(ref(mind))
+        return mind
 
     def login(self, mind: object = None) -> Any:
         """
@@ -306,7 +335,11 @@ class _Scene:
         """
         what = str(way.__doc__).strip()
         with _nothingLogged(what):
-            way(self)
+            for _ in range(REPEATS):
+                try:
+                    way(self)
+                except REFUSALS as reason:
+                    _hold(False, f"after {what} the next login gets in: {reason!r}")
         self.verify(what)
 
     def verify(self, what: str) -> None:
@@ -318,22 +351,23 @@ class _Scene:
         _hold(not found, f"after {what} everything agrees: {found}")
         with _nothingLogged(f"a login after {what}"):
             try:
-                self.open(FakeMind()).logout()
-            except LoginRefused as reason:
+                self.open(self.mind()).logout()
+            except REFUSALS as reason:
                 _hold(False, f"after {what} the next login gets in: {reason!r}")
         gc.collect()
-        kept = [each for each in self.outer.seen if each() is not None]
-        _hold(not kept, f"after {what} nothing is kept of the session")
+        for things, seen in (("session", self.outer.seen), ("mind", self.minds)):
+            kept = [each for each in seen if each() is not None]
+            _hold(not kept, f"after {what} nothing is kept of the {things}")
 
 
 def _logout(scene: _Scene) -> None:
     """a logout"""
-    scene.open(FakeMind()).logout()
+    scene.open(scene.mind()).logout()
 
 
 def _logouts(scene: _Scene) -> None:
     """three logouts"""
-    once = scene.open(FakeMind())
+    once = scene.open(scene.mind())
     for _ in range(3):
         once.logout()
 
@@ -345,10 +379,10 @@ def _withoutMind(scene: _Scene) -> None:
 
 def _two(scene: _Scene) -> None:
     """two logins at a time"""
-    first = scene.open(FakeMind())
+    first = scene.open(scene.mind())
     try:
-        second = scene.open(FakeMind())
-    except LoginRefused:
+        second = scene.open(scene.mind())
+    except REFUSALS:
         second = first
     first.logout()
     second.logout()
@@ -369,14 +403,14 @@ def _refusedAbove(scene: _Scene) -> None:
 def _left(scene: _Scene) -> None:
     """a client that leaves while its login waits"""
     scene.outer.acts["attached"] = _wait
-    mind = FakeMind()
+    mind = scene.mind()
     _abandon(scene.login(mind), mind.disconnect)
 
 
 def _cancelled(scene: _Scene) -> None:
     """a login that is cancelled before it has its avatar"""
     scene.inner.acts["admit"] = _wait
-    waiting = scene.login(FakeMind())
+    waiting = scene.login(scene.mind())
     _abandon(waiting, lambda: waiting.cancel())
 
 
@@ -401,8 +435,8 @@ def _wait(session: Session) -> Deferred[None]:
 
 
 def _expectRefusal(scene: _Scene) -> None:
-    with suppress(LoginRefused):
-        scene.open(FakeMind()).logout()
+    with suppress(*REFUSALS):
+        scene.open(scene.mind()).logout()
 
 
 def _abandon(waiting: Any, end: Callable[[], object]) -> None:
@@ -426,7 +460,7 @@ def _hold(holds: bool, promise: str) -> None:
 @contextmanager
 def _nothingLogged(what: str) -> Iterator[None]:
     """
-    Check that nothing goes wrong that is only logged.
+    Check that nothing goes wrong, also nothing that is only logged.
     """
     logged: list[str] = []
 
@@ -438,6 +472,10 @@ def _nothingLogged(what: str) -> Iterator[None]:
     globalLogPublisher.addObserver(observer)
     try:
         yield
+    except Exception as reason:
+        if isinstance(reason, AssertionError):
+            raise
+        raise AssertionError(f"a promise is broken: {what} goes well: {reason!r}") from reason
     finally:
         globalLogPublisher.removeObserver(observer)
     _hold(not logged, f"{what} goes well: {logged}")

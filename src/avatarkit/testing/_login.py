@@ -60,10 +60,13 @@ def login(
     asked: Any = realm
     if not IRealm.providedBy(realm):
         raise TypeError(f"{realm!r} is no realm: it does not provide IRealm")
+    refusal: Exception | None = None
     try:
         answer = asked.requestAvatar(avatarId, mind, interface)
     except Exception as reason:
-        raise _brief(reason) from reason.__cause__
+        refusal = reason
+    if refusal is not None:
+        raise _brief(refusal)
     if isinstance(answer, Deferred):
         return answer.addCallbacks(_loginOf, _failed)
     return _loginOf(answer)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.spread import pb
-from twisted.spread.jelly import InsecureJelly, globalSecurity
+from twisted.spread import banana, pb
+from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
-from .._fanout import copied
+from .._fanout import copied, strangersIn
 from ..interfaces import IDisconnectableMind
 
 __all__ = ["Call", "FakeMind"]
@@ -68,6 +70,8 @@ class FakeMind:
     _waiting: list[Deferred[Any]] = attrs.field(factory=list, init=False)
     _callbacks: list[Callable[[Any], object]] | None = attrs.field(factory=list, init=False)
 
+    _log = Logger()
+
     def __repr__(self) -> str:
         return f"<FakeMind{', disconnected' * self.disconnected}, called {len(self.calls)} times>"
 
@@ -93,29 +97,31 @@ class FakeMind:
         @return: a Deferred of what the client answers, or C{None}.  A failure comes as Perspective
             Broker delivers it, which is not with the exception: C{failure.check} it.
         @raise DeadReferenceError: if the client is gone.
-        @raise TypeError: if there is something in the arguments that Perspective Broker would
-            deliver as an L{Unpersistable<twisted.spread.jelly.Unpersistable>}.
+        @raise TypeError: if there is something in the arguments that Perspective Broker does not
+            send, or would deliver as an L{Unpersistable<twisted.spread.jelly.Unpersistable>}.
         @raise BananaError: if something is too large to be sent.
         """
         if self.disconnected:
             raise pb.DeadReferenceError("Calling Stale Broker")
+        for taken in kw.keys() & {"self", "_name"}:
+            raise TypeError(f"callRemote() got multiple values for argument {taken!r}")
         try:
-            jelly = _jelly((args, kw))
-        except InsecureJelly as unsendable:
-            raise TypeError(str(unsendable)) from None
+            _encode(_jelly((args, kw)))
+        except (banana.BananaError, TypeError):
+            raise
         except Exception:
             return fail(Failure())
-        _encode(jelly)
         method = name if isinstance(name, str) else name.decode("utf-8")
         args, kw = copied((args, kw))
-        call = Call(method, args, kw, self._answerOf(method, args, kw))
+        call = Call(method, args, kw, Deferred())
         self.calls.append(call)
-        if not pbanswer:
-            call.answer.addErrback(lambda failure: None)
-            return None
-        result: Deferred[Any] = Deferred()
-        self._waiting.append(result)
+        result: Deferred[Any] | None = None
+        if pbanswer:
+            result = Deferred()
+            self._waiting.append(result)
         call.answer.addBoth(self._deliver, result)
+        if method in self.answers:
+            _answer(self.answers[method], call).chainDeferred(call.answer)
         return result
 
     def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
@@ -152,20 +158,22 @@ class FakeMind:
 
     def disconnect(self) -> None:
         """
-        Let the client be gone: calls that wait fail with L{PBConnectionLost
-        <twisted.spread.pb.PBConnectionLost>}, then the callbacks are called; one that raises keeps
-        the later ones from being called.
+        Let the client be gone, if it is not: calls that wait fail with L{PBConnectionLost
+        <twisted.spread.pb.PBConnectionLost>}, then the callbacks are called; one that raises is
+        logged, and keeps the later ones from being called.
         """
+        if self.disconnected:
+            return
         self.disconnected = True
         waiting, self._waiting = self._waiting, []
         for result in waiting:
             result.errback(Failure(pb.PBConnectionLost("the connection was lost")))
-        callbacks = self._listening
         try:
-            for callback in callbacks:
+            for callback in self._listening:
                 callback(self)
-        finally:
-            self._callbacks = None
+        except Exception:
+            self._log.failure("a disconnect callback failed")
+        self._callbacks = None
 
     @property
     def _listening(self) -> list[Callable[[Any], object]]:
@@ -173,29 +181,36 @@ class FakeMind:
             raise AttributeError("the connection of this mind is lost")
         return self._callbacks
 
-    def _answerOf(self, name: str, args: tuple[Any, ...], kw: dict[str, Any]) -> Deferred[Any]:
-        if name not in self.answers:
-            return Deferred()
-        answer = self.answers[name]
-        if isinstance(answer, (BaseException, Failure)):
-            return fail(answer)
-        if callable(answer):
-            return maybeDeferred(answer, *args, **kw)
-        return maybeDeferred(lambda: answer)
-
-    def _deliver(self, answer: object, result: Deferred[Any]) -> None:
+    def _deliver(self, answer: object, result: Deferred[Any] | None) -> None:
         """
-        Let an answer arrive, unless it comes too late.
+        Let an answer arrive, unless nobody asked, or it comes too late.
         """
         if all(each is not result for each in self._waiting):
             return
         self._waiting = [each for each in self._waiting if each is not result]
+        assert result is not None
+        if not isinstance(answer, Failure):
+            try:
+                _encode(_jelly(((answer,), {})))
+            except Exception:
+                answer = Failure()
         if isinstance(answer, Failure):
             broker: Any = pb.Broker()
             sent = broker.serialize(pb.failure2Copyable(answer, 0))
             result.errback(broker.unserialize(sent))
         else:
-            result.callback(answer)
+            result.callback(copied(answer))
+
+
+def _answer(told: object, call: Call) -> Deferred[Any]:
+    """
+    Answer a call as the mind was told to.
+    """
+    if isinstance(told, (BaseException, Failure)):
+        return fail(told)
+    if callable(told):
+        return maybeDeferred(told, *call.args, **call.kwargs)
+    return maybeDeferred(lambda: told)
 
 
 class _Strict:
@@ -209,7 +224,7 @@ class _Strict:
 
     def isClassAllowed(self, kind: type) -> bool:
         if not globalSecurity.isClassAllowed(kind):
-            raise InsecureJelly(
+            raise TypeError(
                 f"Perspective Broker does not send a {kind.__qualname__}: "
                 "make it Copyable, or Referenceable"
             )
@@ -217,6 +232,9 @@ class _Strict:
 
 
 def _jelly(data: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
+    for each in strangersIn(data):
+        if isinstance(each, (type, FunctionType, MethodType, ModuleType)):
+            raise TypeError(f"Perspective Broker does not send {each!r}: clients refuse code")
     broker: Any = pb.Broker()
     broker.security = _Strict()
     return [broker.serialize(each) for each in data]

@@ -5,7 +5,7 @@ test says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -19,11 +19,11 @@ from twisted.cred.credentials import (
 )
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
-from twisted.test.iosim import FakeTransport
 from zope.interface import implementer
 
 __all__ = ["MemoryConnection", "MemoryPortal"]
@@ -51,6 +51,7 @@ class MemoryPortal:
         portal: Any = Portal(realm, list(checkers) or [_Everybody(), _Anybody()])
         self.factory: Any = pb.PBServerFactory(portal)
         self.connections: list[MemoryConnection] = []
+        self._pumping = False
 
     def connect(self) -> MemoryConnection:
         """
@@ -63,12 +64,19 @@ class MemoryPortal:
     def pump(self) -> None:
         """
         Move bytes to and fro until there are none on their way, but for those that are stalled.
+
+        Called by what a byte that arrives brings about, it leaves that to who has called it first.
         """
-        moved = True
-        while moved:
-            moved = False
-            for connection in tuple(self.connections):
-                moved = connection.move() or moved
+        if self._pumping:
+            return
+        self._pumping = moved = True
+        try:
+            while moved:
+                moved = False
+                for connection in tuple(self.connections):
+                    moved = connection.move() or moved
+        finally:
+            self._pumping = False
 
 
 class MemoryConnection:
@@ -89,8 +97,9 @@ class MemoryConnection:
         self.lost = False
         self._left: int | None = None
         self._stalled = False
+        self._delivering = False
         server, client = portal.factory.buildProtocol(None), self.client.buildProtocol(None)
-        self._server, self._client = _Transport(server, True), _Transport(client, False)
+        self._server, self._client = _Transport(server), _Transport(client)
         server.makeConnection(self._server)
         client.makeConnection(self._client)
 
@@ -124,7 +133,7 @@ class MemoryConnection:
         if after < 0:
             raise ValueError(f"after so many bytes, not {after!r}")
         self._left = after
-        if not after:
+        if not after and not self._delivering:
             self._lose(ConnectionLost())
 
     def stall(self) -> None:
@@ -151,23 +160,28 @@ class MemoryConnection:
         if not self._stalled:
             moved = self._deliver(self._server, self._client) or moved
         for end in (self._client, self._server):
-            if end.aborted or (end.disconnecting and not end.stream):
-                self._lose(ConnectionDone())
-                return True
-        return moved
+            if end.aborted or (end.disconnecting and not end.waiting):
+                self._lose(ConnectionAborted() if end.aborted else ConnectionDone())
+        return moved or self.lost
 
     def _deliver(self, source: _Transport, target: _Transport) -> bool:
-        data = b"" if self.lost else source.getOutBuffer() or b""
+        """
+        Move what waits in one end to the other, which reads it if it has not closed.
+        """
+        if self.lost or source.aborted or target.aborted:
+            return False
+        data = source.take(self._left)
         if self._left is not None:
-            data = data[: self._left]
             self._left -= len(data)
         self.delivered += len(data)
+        self._delivering = True
         try:
-            if data:
+            if data and not target.disconnecting:
                 target.protocol.dataReceived(data)
         except Exception:
             self._log.failure("{protocol} failed", protocol=target.protocol)
-            self._lose(ConnectionLost())
+            self._left = 0
+        self._delivering = False
         if self._left == 0:
             self._lose(ConnectionLost())
         return bool(data)
@@ -180,27 +194,82 @@ class MemoryConnection:
             return
         self.lost = True
         for end in (self._server, self._client):
-            end.disconnecting = True
-            end.stream = []
+            end.abortConnection()
             end.protocol.connectionLost(Failure(reason))
         self.client.clientConnectionLost(None, Failure(reason))
 
 
-class _Transport(FakeTransport):
+@implementer(ITransport)
+@attrs.define(eq=False)
+class _Transport:
     """
-    One end of a connection.  What waits in it can be seen as in a real one.
+    One end of a connection.  What waits in it can be seen as in one of Twisted's own.
+
+    @ivar waiting: what is to be sent.
+    @ivar disconnecting: whether this end has closed the connection: it does not read any more.
+    @ivar aborted: whether it has cut it off.
     """
 
-    aborted = False
-    dataBuffer = b""
-    offset = 0
+    protocol: Any
+    waiting: bytes = b""
+    disconnecting: bool = False
+    aborted: bool = False
+
+    def take(self, most: int | None) -> bytes:
+        """
+        Answer what is to be sent, or as much of it as may be, and have it no longer.
+        """
+        data = self.waiting[:most]
+        self.waiting = self.waiting[len(data) :]
+        return data
 
     @property
-    def _tempDataLen(self) -> int:
-        return sum(map(len, self.stream))
+    def dataBuffer(self) -> bytes:
+        """
+        What waits, under the name that it has in Twisted's own transports.
+        """
+        return self.waiting
+
+    offset = 0
+    _tempDataLen = 0
+
+    def write(self, data: bytes) -> None:
+        """
+        Have some bytes sent.
+        """
+        if not self.aborted:
+            self.waiting += data
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """
+        Have some more sent.
+        """
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """
+        Close the connection when everything is sent.
+        """
+        self.disconnecting = True
 
     def abortConnection(self) -> None:
+        """
+        Close it now.
+        """
         self.aborted = self.disconnecting = True
+        self.waiting = b""
+
+    def getPeer(self) -> Any:
+        """
+        Answer where the other end is: nowhere.
+        """
+        return None
+
+    def getHost(self) -> Any:
+        """
+        Answer where this end is: nowhere.
+        """
+        return None
 
 
 @implementer(ICredentialsChecker)

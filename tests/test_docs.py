@@ -1,0 +1,36 @@
+"""
+The documentation names what there is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import avatarkit
+import avatarkit.testing
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+class ReferenceTests(SynchronousTestCase):
+    """
+    The reference page.
+    """
+
+    def test_complete(self) -> None:
+        """
+        Every public name is in the reference, and no other.
+        """
+        rows = (DOCS / "reference.md").read_text().split("|---|---|\n")[1].split("\n\n")[0]
+        named = set(re.findall(r"`(\w+)`", rows))
+        assert named == {*avatarkit.__all__, *avatarkit.testing.__all__}
+
+    def test_sorted(self) -> None:
+        """
+        The public names are in order.
+        """
+        for names in (avatarkit.__all__, avatarkit.testing.__all__):
+            assert list(names) == sorted(names)
