@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping
 
 import attrs
 
+from ._adapting import adapted
 from ._audit import Audited
 from ._awaiting import orUndo
 from ._realm import Block
@@ -60,7 +61,7 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         """
         Count the session, and tell the avatar.
         """
-        aware = IConnectionAware(session.avatar, None)
+        aware = adapted(IConnectionAware, session.avatar)
         self._add(session.avatarId, 1)
         return None if aware is None else orUndo(aware.connect, self._add, session.avatarId, -1)
 
@@ -69,7 +70,7 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         Stop counting the session, and tell the avatar.
         """
         self._add(session.avatarId, -1)
-        aware = IConnectionAware(session.avatar, None)
+        aware = adapted(IConnectionAware, session.avatar)
         return None if aware is None else aware.disconnect()
 
     def audit(self) -> Iterator[str]:

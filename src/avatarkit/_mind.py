@@ -14,6 +14,7 @@ from twisted.python.components import registerAdapter
 from twisted.spread.pb import RemoteReference
 from zope.interface import implementer
 
+from ._adapting import adapted
 from ._clock import clockOr
 from .interfaces import IDisconnectableMind, IMind
 
@@ -32,7 +33,7 @@ def mindOf(mind: object) -> Any:
     """
     Answer an L{IMind} for a mind, or C{None} if it cannot be adapted.
     """
-    return None if mind is None else IMind(mind, None)
+    return None if mind is None else adapted(IMind, mind)
 
 
 def isDead(mind: object) -> bool:

@@ -15,6 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from ._adapting import adapted
 from ._audit import Audited
 from ._awaiting import orUndo
 from ._bounds import Bounds, skip
@@ -393,7 +394,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
             self._byMind[key] = tuple(each for each in sessions if each is not session)
 
     def _toTell(self, session: Session) -> Any:
-        return None if session.mind is None else IMindAware(session.avatar, None)
+        return None if session.mind is None else adapted(IMindAware, session.avatar)
 
     def _file(self, session: Session) -> None:
         if session.avatarId not in self._online:

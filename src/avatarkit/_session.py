@@ -32,6 +32,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
+from ._adapting import adapted
 from ._awaiting import LATER, awaited, settle
 from ._checks import checkReactor, checkSeconds
 from ._mind import closeConnection, mindOf
@@ -204,7 +205,7 @@ class Session:
             self.aspect = self.avatar
             return
         for interface in self.interfaces:
-            aspect = interface(self.avatar, None)
+            aspect = adapted(interface, self.avatar)
             if aspect is not None:
                 self.interface, self.aspect = interface, aspect
                 return

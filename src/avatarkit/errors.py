@@ -47,7 +47,7 @@ class TooManyConnections(LoginRefused, ValueError):
     """
     The avatar ID has as many sessions as it may have.
 
-    It is a L{ValueError}, and reads as it does, because the how-to "Managing Clients of
+    It is a C{ValueError}, and reads as it does, because the how-to "Managing Clients of
     Perspectives" raises C{ValueError("too many connections")}.
 
     @ivar maximum: how many sessions there may be; not part of the text.
@@ -87,7 +87,7 @@ class UnsupportedInterface(NotImplementedError):
     The avatar can be seen through none of the interfaces that the login asked for.
 
     It is no refusal but a fault of the server's configuration, and is logged as one.
-    It is a L{NotImplementedError} as in every realm of Twisted's documentation.
+    It is a C{NotImplementedError} as in every realm of Twisted's documentation.
 
     @ivar avatarId: whose login it was.
     @ivar interfaces: the interfaces that were asked for.

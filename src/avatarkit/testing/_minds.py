@@ -50,7 +50,7 @@ class FakeMind:
     """
     Stands for a L{twisted.spread.pb.RemoteReference}.
 
-    @param answers: what the client answers, by method: a value; an exception, or a
+    @ivar answers: what the client answers, by method: a value; an exception, or a
         L{Failure}; a L{Deferred}; or a callable that is called with the arguments and answers one
         of these, or raises.  A call of any other method waits for its L{Call.answer}.
     @ivar calls: what was called on it, oldest first.
