@@ -4,9 +4,12 @@ The examples do what they say.
 
 from __future__ import annotations
 
+import ast
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,6 +47,156 @@ class ExamplesTests(SynchronousTestCase):
         assert "\n".join(table) in (EXAMPLES.parent / "why.md").read_text()
         assert all(row.endswith("| yes |") for row in table[2:])
         assert sum("**no**" in row for row in table) == 7
+
+    def test_cachingRealm(self) -> None:
+        """
+        S1: both realms share an avatar between all logins.
+        """
+        assert run("caching_realm.py") == promised("caching_realm.py")
+
+    def test_cachedState(self) -> None:
+        """
+        S2: both realms share a greeter between avatars of their own.
+        """
+        assert run("cached_state.py") == promised("cached_state.py")
+
+    def test_connectionAware(self) -> None:
+        """
+        S3: both avatars know how many clients they have.
+        """
+        assert run("connection_aware.py") == promised("connection_aware.py")
+
+    def test_limit(self) -> None:
+        """
+        S4: both realms refuse the second login, and avatarkit's logs no error.
+        """
+        assert run("limit.py") == promised("limit.py")
+
+    def test_remoteClock(self) -> None:
+        """
+        S5: both clocks tell the time until the logout.
+        """
+        assert run("remote_clock.py") == promised("remote_clock.py")
+
+    def test_clientsOfAnAvatar(self) -> None:
+        """
+        S6: both avatars reach their clients, and avatarkit's passes over one that fails.
+        """
+        assert run("clients_of_an_avatar.py") == promised("clients_of_an_avatar.py")
+
+    def test_persistentPlayer(self) -> None:
+        """
+        A player is saved when the cache lets go of it, and found by the next run.
+        """
+        assert run("persistent_player.py") == promised("persistent_player.py")
+
+
+class ChatTests(SynchronousTestCase):
+    """
+    The chat is a server and as many clients as there are, each a process.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start the server on whatever port is free.
+        """
+        self.server = self.start("chat_server.py", "0")
+        self.port = line(self.server).removeprefix("listening on port ")
+
+    def start(self, name: str, *args: str) -> subprocess.Popen[str]:
+        """
+        Start a process, and see to it that it ends with the test.
+        """
+        process = subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, EXAMPLES / name, *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.__exit__, None, None, None)
+        self.addCleanup(process.kill)
+        return process
+
+    def client(self, name: str) -> subprocess.Popen[str]:
+        """
+        Start a client, and wait until it has logged in.
+        """
+        client = self.start("chat_client.py", self.port, name)
+        assert line(client) == f"you are {name}"
+        return client
+
+    def test_chat(self) -> None:
+        """
+        Everyone else in the room hears what is said, and who comes and goes.
+        """
+        alice = self.client("alice")
+        bob = self.client("bob")
+        assert line(alice) == "bob is here"
+        enter(bob, "hello")
+        assert line(alice) == "bob: hello"
+        enter(alice, "/who")
+        assert line(alice) == "alice, bob"
+        enter(alice, "/enter bar", "anybody?", "/who")
+        assert line(bob) == "alice has left"
+        assert line(alice) == "alice"
+        enter(alice, "/enter lobby")
+        assert line(bob) == "alice is here"
+        assert alice.communicate("bye", timeout=20) == ("", "")
+        assert line(bob) == "alice has left"
+        assert bob.communicate("", timeout=20) == ("", "")
+        assert (alice.returncode, bob.returncode) == (0, 0)
+
+    def test_limit(self) -> None:
+        """
+        The fourth login of a name is refused.
+        """
+        for _ in range(3):
+            self.client("alice")
+        fourth = self.start("chat_client.py", self.port, "alice")
+        assert fourth.communicate("", timeout=20) == ("failed: too many connections\n", "")
+
+    def test_interrupted(self) -> None:
+        """
+        The server ends without complaint at either signal, and a client ends with it.
+        """
+        terminated = self.start("chat_server.py", "0")
+        line(terminated)
+        client = self.client("alice")
+        self.server.send_signal(signal.SIGINT)
+        terminated.send_signal(signal.SIGTERM)
+        for process in (self.server, terminated):
+            assert process.communicate(timeout=20) == ("", "")
+        assert client.wait(20) == 0
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """
+    Wait for the next line that a process prints.
+    """
+    output: IO[str] | None = process.stdout
+    assert output is not None
+    return output.readline().rstrip("\n")
+
+
+def enter(process: subprocess.Popen[str], *lines: str) -> None:
+    """
+    Give a process lines to read.
+    """
+    assert process.stdin is not None
+    process.stdin.writelines(f"{each}\n" for each in lines)
+    process.stdin.flush()
+
+
+def promised(name: str) -> list[str]:
+    """
+    Answer what an example's docstring says that it prints: what is indented, but the command.
+    """
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text())) or ""
+    command, *printed = (each[4:] for each in docstring.splitlines() if each.startswith("    "))
+    assert command == f"python docs/examples/{name}"
+    assert printed
+    return printed
 
 
 def run(name: str) -> list[str]:

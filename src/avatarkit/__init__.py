@@ -6,8 +6,9 @@ from ._avatars import Avatar, ConnectionAware, MindAware
 from ._bounds import disconnect, skip
 from ._cache import AvatarCache
 from ._counter import ConnectionCounter
+from ._groups import MindGroup
 from ._limit import ConnectionLimit, everyone
-from ._minds import MindGroup, MindRegistry
+from ._minds import MindRegistry
 from ._perconnection import PerConnection
 from ._policies import displaceOldest, displaceUnresponsive, refuse
 from ._realm import Block, Realm

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.spread import pb
 from zope.interface import implementer
 
-from ._minds import MindBag, MindGroup
+from ._groups import MindBag, MindGroup
 from .interfaces import IConnectionAware, IMindAware
 
 __all__ = ["Avatar", "ConnectionAware", "MindAware"]
