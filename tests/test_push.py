@@ -919,6 +919,44 @@ class OrderTests(SynchronousTestCase):
         self.turn()
         assert [call.name for call in mind.calls] == ["a", "b", "c"]
 
+    def test_copiedOnce(self) -> None:
+        """
+        Arguments are copied once for all who get them later.
+        """
+
+        class Taking:
+            def callRemote(self, name: Any, *args: Any) -> None:
+                (self.got,) = args
+
+        late = [Taking(), Taking()]
+        said = [1]
+        group = MindGroup([Slow(self.clock), *late], reactor=self.clock)
+        group.callRemote("a", said)
+        self.clock.advance(0)
+        assert late[0].got is late[1].got
+        assert late[0].got is not said
+
+    def test_interrupted(self) -> None:
+        """
+        When a push is interrupted those that wait for it go on in the reactor's next turn.
+        """
+
+        class Interrupted(FakeMind):
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+                MindGroup([other], reactor=clock).callRemote("b", pbanswer=False)
+                raise KeyboardInterrupt
+
+        clock, other = self.clock, self.join(FakeMind())
+        group = MindGroup([Interrupted()], reactor=clock)
+        self.assertRaises(KeyboardInterrupt, group.callRemote, "a")
+        assert other.calls == []
+        self.turn()
+        assert [call.name for call in other.calls] == ["b"]
+        MindGroup([Slow(clock), Interrupted(), other], reactor=clock).callRemote("c")
+        self.assertRaises(KeyboardInterrupt, self.turn)
+        self.turn()
+        assert sorted(call.name for call in other.calls) == ["b", "b", "c"]
+
     def test_avatarsReactor(self) -> None:
         """
         What an avatar pushes to its minds stands in line with what their registry pushes.

@@ -100,12 +100,16 @@ def stacked(maximum: int) -> avatarkit.Realm:
     return avatarkit.MindRegistry()(limit(counter(cache(lambda avatarId: Player()))))
 
 
-class Mind:
-    """A mind that is only kept."""
+BROKER = pb.Broker()
+
+
+def makeMind(number: int = 1) -> pb.RemoteReference:
+    """Answer a mind as Perspective Broker makes it."""
+    return pb.RemoteReference(None, BROKER, number, False)
 
 
 def bare(realm: Any) -> Callable[[], object]:
-    mind = Mind()
+    mind = makeMind()
 
     def login() -> None:
         realm.requestAvatar(b"alice", mind, pb.IPerspective)[2]()
@@ -117,7 +121,7 @@ def throughPortal(realm: Any) -> Callable[[], object]:
     users: Any = {"alice": b"secret"}
     checker: Any = InMemoryUsernamePasswordDatabaseDontUse(**users)
     portal: Any = Portal(realm, [checker])
-    mind, logouts = Mind(), list[Any]()
+    mind, logouts = makeMind(), list[Any]()
 
     def login() -> None:
         portal.login(CREDENTIALS, mind, pb.IPerspective).addCallback(logouts.append)
@@ -176,7 +180,7 @@ async def compare(name: str, rounds: int, measure: Callable[[Any], Awaitable[flo
 def fill(count: int) -> tuple[Any, list[Any]]:
     """Answer a realm with so many live sessions, five for each avatar ID."""
     realm: Any = stacked(9)
-    minds = [Mind() for _ in range(count)]
+    minds = [makeMind(n) for n in range(count)]
     return realm, [
         realm.requestAvatar(n // 5, mind, pb.IPerspective) for n, mind in enumerate(minds)
     ]
@@ -204,13 +208,13 @@ def memory(count: int) -> None:
     """Print how many bytes a live session takes, beside its mind and its avatar."""
     realm, kept = fill(1000)
     del realm, kept
-    minds = [Mind() for _ in range(count)]
+    minds = [makeMind(n) for n in range(count)]
     bytesTaken = []
     makers: tuple[Any, ...] = (HandWritten, stacked)
     for make in makers:
         realm = make(9)
         for n in range(count // 5):
-            realm.requestAvatar(n, Mind(), pb.IPerspective)[2]()  # the avatars are there
+            realm.requestAvatar(n, makeMind(), pb.IPerspective)[2]()  # the avatars are there
         gc.collect()
         tracemalloc.start()
         logins = [

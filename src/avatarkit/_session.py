@@ -61,6 +61,9 @@ class State(Enum):
     CLOSED = "closed"
 
 
+OPENING, OPEN, CLOSING, CLOSED = State
+
+
 def nameOf(hook: Callable[..., object]) -> str:
     """
     Answer what a hook is called in the log.
@@ -97,7 +100,7 @@ class Session:
     aspect: Any = None
     loggedIn: bool = False
     above: Callable[[Callable[[Session], object]], None] | None = None
-    _state: State = State.OPENING
+    _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[Any] | None = None
     _login: Deferred[Answer] | None = None
@@ -120,12 +123,12 @@ class Session:
         @raise Exception: what the hook that failed raised, when everything is undone.
         """
         self._ascend()
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             return self._answer()
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             return self._fail(self._takeReason())
         login = self._login = Deferred(self._cancelled)
-        if self._state is State.OPENING:
+        if self._state is OPENING:
             try:
                 self._watch()
             except Exception:  # somebody's adapter
@@ -146,10 +149,10 @@ class Session:
         """
         if self.above is not None:
             self.above(Session.logout)
-        elif self._state is State.OPEN:
-            self._state = State.CLOSING
+        elif self._state is OPEN:
+            self._state = CLOSING
             self._descend()
-        elif self._state is State.OPENING:
+        elif self._state is OPENING:
             self._abandon(self._abandonment() if reason is None else Failure(reason))
 
     def disconnect(
@@ -184,7 +187,7 @@ class Session:
         """
         Answer a new Deferred that fires with C{None} when the last undo is done.
         """
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             return succeed(None)
         if self._watchers is None:
             self._watchers = []
@@ -222,7 +225,7 @@ class Session:
         """
         Whether the session is closing, or closed.
         """
-        return self._state is not State.OPEN and self._state is not State.OPENING
+        return self._state is not OPEN and self._state is not OPENING
 
     def passed(self, place: int) -> bool:
         """
@@ -234,7 +237,7 @@ class Session:
         """
         Answer whether the session is, on its way up, in the hook at a place of the plan.
         """
-        inside = self._state is State.OPENING or self._waiting is not None
+        inside = self._state is OPENING or self._waiting is not None
         return inside and self._depth == place
 
     @property
@@ -247,7 +250,7 @@ class Session:
 
     def _ascend(self) -> None:
         plan = self.realm.plan
-        while self._state is State.OPENING:
+        while self._state is OPENING:
             if self._depth == len(plan):
                 if self._watched is None or not self._watched.disconnected:
                     self._opened()
@@ -275,9 +278,7 @@ class Session:
         if result is not LATER:
             self._done(result)
             return True
-        if (
-            self._state is not State.OPENING
-        ):  # the hook ended its own session, and waits all the same
+        if self._state is not OPENING:  # the hook ended its own session, and waits all the same
             self._cancel(waiting)
         return False
 
@@ -296,7 +297,7 @@ class Session:
         """
         Go no further up.  The first reason is the one that the login fails with.
         """
-        self._state = State.CLOSING
+        self._state = CLOSING
         self._unwatch()
         if self._reason is None:
             self._reason = reason
@@ -395,7 +396,7 @@ class Session:
             del reason  # which this frame and the traceback would keep alive together
 
     def _opened(self) -> None:
-        self._state = State.OPEN
+        self._state = OPEN
         self.loggedIn = True
         self._unwatch()
         login, self._login = self._login, None
@@ -403,7 +404,7 @@ class Session:
             login.callback(self._answer())
 
     def _closed(self) -> None:
-        self._state = State.CLOSED
+        self._state = CLOSED
         login, self._login = self._login, None
         if login is not None:
             login.errback(self._takeReason())
