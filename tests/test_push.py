@@ -13,7 +13,7 @@ from weakref import ref
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
@@ -1204,8 +1204,8 @@ class BoundsTests(SynchronousTestCase):
         """
         In a group of one's own those bounds hold that there are.
         """
+        free = MindRegistry()
         self.stack(maximumBacklog=5)
-        free = MindRegistry(reactor=self.clock)
         mind = FakeMind()
         login(free(self.online(lambda avatarId: Thing())), mind)
         mind.backlog = 6
@@ -1217,7 +1217,12 @@ class BoundsTests(SynchronousTestCase):
         Nothing is kept of a session that ends while its client is told.
         """
         self.stack(maximumPending=5)
-        self.minds[0].answers = {"tick": lambda: self.online.sessions(0)[0].logout()}
+
+        def leave() -> Deferred[None]:
+            self.online.sessions(0)[0].logout()
+            return Deferred()
+
+        self.minds[0].answers = {"tick": leave}
         self.push()
         assert self.online._bounds is not None
         assert len(self.online._bounds._pending) == 1

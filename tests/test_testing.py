@@ -15,6 +15,7 @@ from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.spread import banana, pb
@@ -166,6 +167,17 @@ class MindContractTests(SynchronousTestCase):
         self.broken("pbanswer=False answers None", callRemote=lambda self, *args, **kw: 3)
         self.broken("can be adapted to IMind", lambda: (object(), None))
 
+        minds: list[FakeMind] = []
+
+        def together() -> Any:
+            minds.append(FakeMind())
+            return minds[-1], leave
+
+        def leave() -> None:
+            for mind in minds:
+                mind.disconnect()
+
+        self.broken("who is still there", together)
         half: Any = type("Half", (), {"disconnected": False})
         implementer(IMind)(half)
         self.broken("it has what its interface has", lambda: (half(), None))
@@ -622,7 +634,8 @@ class MemoryPortalTests(SynchronousTestCase):
             connection.resume()
             self.portal.pump()
             assert connection.lost
-            self.failureResultOf(name, pb.PBConnectionLost)
+            why = self.failureResultOf(name, pb.PBConnectionLost).value.args[0]
+            assert why.type is (ConnectionAborted if end == "abortConnection" else ConnectionDone)
 
     def test_fromInside(self) -> None:
         """
@@ -631,6 +644,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
         class Asking(Avatar):
             def perspective_ask(self) -> str:
+                self.minds.callRemote("notify")
                 portal.pump()
                 return "asked"
 
@@ -638,17 +652,18 @@ class MemoryPortalTests(SynchronousTestCase):
                 connection.drop()
                 return "dropped"
 
-        portal = MemoryPortal(Realm(lambda name: Asking()))
+        portal = MemoryPortal(MindRegistry()(lambda name: Asking()))
         connection = portal.connect()
-        login = connection.login()
+        login = connection.login(mind=Client())
         portal.pump()
         avatar = self.successResultOf(login)
         answers = [avatar.callRemote("ask") for _ in range(3)]
         portal.pump()
         assert [self.successResultOf(each) for each in answers] == ["asked"] * 3
-        dropped = avatar.callRemote("drop")
+        lost = [avatar.callRemote("drop"), avatar.callRemote("ask")]
         portal.pump()
-        self.failureResultOf(dropped, pb.PBConnectionLost)
+        for each in lost:
+            self.failureResultOf(each, pb.PBConnectionLost)
         assert connection.lost
         assert (connection._server.getPeer(), connection._server.getHost()) == (None, None)
 
