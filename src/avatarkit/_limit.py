@@ -170,7 +170,7 @@ class ConnectionLimit(Audited, Block):
         """
         maximum, waiting = self.maximum, None
         try:
-            key = session.avatarId if self.key is avatarIdOf else _checkKey(self.key(session))
+            key = _checkKey(self.key(session))
             if self.quota is not None:
                 quota = self.quota(session)
                 waiting = awaited(quota)
