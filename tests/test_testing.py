@@ -868,6 +868,9 @@ class ContractTests(SynchronousTestCase):
 
         self.brokenBlock("a block below refuses the next login gets in", **vars(Leaking))
         self.brokenBlock("of the mind", seen=[], admit=lambda self, s: self.seen.append(s.mind))
+        self.brokenBlock(
+            "of the avatar", all=[], attached=lambda self, s: self.all.append(s.avatar)
+        )
         self.brokenBlock("goes well: AttributeError", admit=lambda self, s: s.mind.calls)
 
         class Right(Leaking):

@@ -17,7 +17,7 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, IPerspective
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -33,18 +33,6 @@ class IUnheardOf(Interface):
     """
     What no avatar provides.
     """
-
-
-@implementer(IPerspective)
-class Anyone:
-    """
-    An avatar.
-    """
-
-    def perspectiveMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
-        """
-        Do nothing.
-        """
 
 
 def checkMind(makeMind: Callable[[], tuple[Any, Callable[[], object]]]) -> None:
@@ -110,7 +98,7 @@ def checkBlock(makeBlock: Callable[[], Any]) -> None:
         block = makeBlock()
         hold(IBlock.providedBy(block), f"{block!r} provides IBlock")
         _verify(IBlock, block)
-        Scene(lambda avatarId: Anyone(), [block], IPerspective).play(way)
+        Scene(None, IPerspective, block).play(way)
     _checkShared(makeBlock())
 
 
@@ -118,7 +106,7 @@ def _checkShared(block: Any) -> None:
     """
     Check that a block that is in two realms knows what it took from which.
     """
-    scenes = [Scene(lambda avatarId: Anyone(), [block], IPerspective) for _ in range(2)]
+    scenes = [Scene(None, IPerspective, block) for _ in range(2)]
     what = "two realms that share it are used at a time"
     with nothingLogged(what):
         for scene in scenes:
@@ -147,7 +135,7 @@ def checkSource(
         source = makeSource()
         if IAvatarSource.providedBy(source):
             _verify(IAvatarSource, source)
-        scene = Scene(source, [], interface)
+        scene = Scene(source, interface)
         scene.play(way)
         with nothingLogged("closing it"):
             closing = scene.realm.close(timeout=None)

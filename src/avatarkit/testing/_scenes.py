@@ -7,13 +7,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
-from zope.interface import Interface
+from twisted.spread.pb import IPerspective
+from zope.interface import Interface, implementer
 
 from .._realm import Block, Realm
 from .._session import Session
@@ -34,6 +35,18 @@ class Refused(LoginRefused):
     """
     How a login fails that a check has fail.
     """
+
+
+@implementer(IPerspective)
+class Anyone:
+    """
+    An avatar.
+    """
+
+    def perspectiveMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+        """
+        Do nothing.
+        """
 
 
 class _Probe(Block):
@@ -73,14 +86,28 @@ class Scene:
     A part in a realm, between two blocks that have logins end in every way.
     """
 
-    def __init__(self, target: Any, blocks: list[Any], interface: type[Interface]) -> None:
+    def __init__(self, target: Any, interface: type[Interface], *blocks: Any) -> None:
+        """
+        @param target: what the avatars come from; C{None}: they are nobody in particular, of whom
+            nothing has to be left in the end.
+        """
         self.outer, self.inner = _Probe(), _Probe()
         self.interface = interface
         self.minds: list[ref[FakeMind]] = []
+        self.avatars: list[ref[Anyone]] = []
+        source = self.makeAvatar if target is None else target
         try:
-            self.realm = Realm(target, blocks=[self.outer, *blocks, self.inner])
+            self.realm = Realm(source, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
             raise AssertionError(f"it can be stacked: {reason}") from None
+
+    def makeAvatar(self, avatarId: object) -> Anyone:
+        """
+        Answer an avatar.
+        """
+        avatar = Anyone()
+        self.avatars.append(ref(avatar))
+        return avatar
 
     def mind(self) -> FakeMind:
         """
@@ -137,9 +164,13 @@ class Scene:
             except REFUSALS as reason:
                 hold(False, f"after {what} the next login gets in: {reason!r}")
         gc.collect()
-        for things, seen in (("session", self.outer.seen), ("mind", self.minds)):
-            kept = [each for each in seen if each() is not None]
-            hold(not kept, f"after {what} nothing is kept of the {things}")
+        for thing, seen in (
+            ("session", self.outer.seen),
+            ("mind", self.minds),
+            ("avatar", self.avatars),
+        ):
+            kept = [each for each in cast("list[ref[object]]", seen) if each() is not None]
+            hold(not kept, f"after {what} nothing is kept of the {thing}")
 
 
 def _logout(scene: Scene) -> None:
