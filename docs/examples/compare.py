@@ -1,9 +1,10 @@
 """
 The how-to's limiting realm, written by hand, and the same in avatarkit, through the same accidents.
 
-    python compare.py
+    python docs/examples/compare.py
 
-Each accident happens to both, over real connections on loopback.  It prints a table of what came
+Each accident happens to both, over real connections on loopback (but for the logout that is called
+twice, which no client can do).  It prints a table of what came
 of it, and ends by itself.
 """
 

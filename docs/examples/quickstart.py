@@ -1,7 +1,7 @@
 """
 A server and three clients in one process, over real connections on loopback.
 
-    python quickstart.py
+    python docs/examples/quickstart.py
 
 It says step by step what happens, and ends by itself.
 """

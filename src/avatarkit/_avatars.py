@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
+from weakref import ref
 
 from twisted.spread import pb
 from zope.interface import implementer
@@ -60,7 +61,7 @@ class MindAware:
 
     @cached_property
     def _attachedMinds(self) -> MindBag:
-        return MindBag()
+        return MindBag(ref(self))
 
     def attached(self, mind: Any) -> object:
         """

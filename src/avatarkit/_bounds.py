@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import Logger
 
 from ._checks import checkCount
-from ._mind import mindOf
+from ._mind import connectionOf, mindOf
 from ._session import Session
 from .errors import MindIsBehind
 
@@ -46,15 +46,16 @@ class Bounds:
 
     @ivar maximumBacklog: how many bytes may wait to be sent to a client.
     @ivar maximumPending: how many pushes may wait for an answer of a client.
-    @ivar whenBehind: what is called with the session of a client for each push that it is too far
-        behind for.
+    @ivar whenBehind: what is called with the session of a client that falls behind.
+    @ivar _pending: how many answers each connection owes, by its C{id}, and the connection.
+    @ivar _behind: those that are behind.
     """
 
     maximumBacklog: int | None
     maximumPending: int | None
     whenBehind: Callable[[Session], object]
-    _pending: dict[Session, int] = attrs.field(factory=dict, init=False)
-    _behind: set[Session] = attrs.field(factory=set, init=False)
+    _pending: dict[int, tuple[Any, int]] = attrs.field(factory=dict, init=False)
+    _behind: dict[int, Any] = attrs.field(factory=dict, init=False)
 
     _log = Logger()
 
@@ -76,45 +77,57 @@ class Bounds:
         """
         Look whether a client can take one more push.
 
-        @raise MindIsBehind: if it cannot; C{whenBehind} has been told then.
+        @raise MindIsBehind: if it cannot; C{whenBehind} has been told then, unless it was already.
         """
-        pending, backlog = self._pending.get(session, 0), self._backlogOf(mind)
+        connection = connectionOf(mind)
+        _, pending = self._pending.get(id(connection), (None, 0))
+        backlog = self._backlogOf(mind)
         late = self.maximumPending is not None and pending >= self.maximumPending
         if not late and (self.maximumBacklog is None or backlog <= self.maximumBacklog):
-            self._behind.discard(session)
+            self._behind.pop(id(connection), None)
             return
         behind = MindIsBehind(avatarId=session.avatarId, backlog=backlog, pending=pending)
-        if session not in self._behind:
-            self._behind.add(session)
-            avatarId = session.avatarId
-            self._log.warn("{avatarId!r} is behind: {behind}", avatarId=avatarId, behind=behind)
+        if id(connection) not in self._behind:
+            self._behind[id(connection)] = connection
+            self._tell(session, behind)
+        raise behind
+
+    def sent(self, mind: Any) -> None:
+        """
+        A client was sent something that it is to answer.
+        """
+        connection = connectionOf(mind)
+        _, pending = self._pending.get(id(connection), (None, 0))
+        self._pending[id(connection)] = (connection, pending + 1)
+
+    def answered(self, connection: int) -> None:
+        """
+        It has answered, or its connection is lost.
+
+        @param connection: the C{id} of the connection, which is what is counted: a client that
+            logs in again has not answered by that.
+        """
+        kept, pending = self._pending.pop(connection)
+        if pending > 1:
+            self._pending[connection] = (kept, pending - 1)
+
+    def forget(self, mind: Any) -> None:
+        """
+        A client has logged out.
+        """
+        self._behind.pop(id(connectionOf(mind)), None)
+
+    def _tell(self, session: Session, behind: MindIsBehind) -> None:
+        self._log.warn(
+            "{avatarId!r} is behind: {backlog} bytes and {pending} answers are waited for",
+            avatarId=session.avatarId,
+            backlog=behind.backlog,
+            pending=behind.pending,
+        )
         try:
             self.whenBehind(session)
         except Exception:
             self._log.failure("{whenBehind!r} failed", whenBehind=self.whenBehind)
-        raise behind
-
-    def sent(self, session: Session) -> None:
-        """
-        A client was sent something that it is to answer.
-        """
-        if not session.ended:
-            self._pending[session] = self._pending.get(session, 0) + 1
-
-    def answered(self, session: Session) -> None:
-        """
-        It has answered.
-        """
-        left = self._pending.pop(session, 1) - 1
-        if left:
-            self._pending[session] = left
-
-    def forget(self, session: Session) -> None:
-        """
-        A session has ended.
-        """
-        self._pending.pop(session, None)
-        self._behind.discard(session)
 
     def _backlogOf(self, mind: Any) -> int:
         backlog = None if self.maximumBacklog is None else getattr(mindOf(mind), "backlog", None)

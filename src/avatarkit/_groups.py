@@ -41,7 +41,7 @@ class _Registry(Protocol):
 
     reactor: IReactorTime | None
 
-    def addresseeOf(self, mind: object) -> Addressee | None:
+    def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
         """
         Answer whom a push to a mind goes to, if it is known here.
         """
@@ -136,9 +136,9 @@ class MindGroup(Collection[Any]):
         addressees = tuple(self._addressees())
         clock = clockOr(self._reactor or _reactorOf(addressees))
         message = Message(name, args, kw, answering=bool(pbanswer), toMany=len(addressees) > 1)
-        push = Push(message, message.answering, [None] * len(addressees) if pbanswer else [])
+        push = Push(message, addressees, message.answering)
         done = push.whenDone(pbtimeout, clock) if pbanswer else None
-        lanesOf(clock).push(push, addressees, clock)
+        lanesOf(clock).push(push, clock)
         return done
 
     def disconnect(
@@ -194,8 +194,11 @@ class Filtered:
 class MindBag:
     """
     The minds that an avatar was told of, by identity, in the order in which they came.
+
+    @ivar avatar: a weak reference to the avatar.
     """
 
+    avatar: Callable[[], object] = lambda: None
     _entries: dict[int, tuple[Any, ...]] = attrs.field(factory=dict, init=False)
     _size: int = attrs.field(default=0, init=False)
 
@@ -205,6 +208,12 @@ class MindBag:
 
     def __len__(self) -> int:
         return self._size
+
+    def addressees(self) -> Iterator[Addressee]:
+        """
+        Whom a push to them goes to.
+        """
+        return _find(self, self.avatar())
 
     def add(self, mind: Any) -> None:
         """
@@ -229,14 +238,14 @@ class MindBag:
         self._size -= 1
 
 
-def _find(minds: Iterable[Any]) -> Iterator[Addressee]:
+def _find(minds: Iterable[Any], avatar: object = None) -> Iterator[Addressee]:
     """
     Answer whom a push to minds goes to that may or may not be online in some registry; of several
     the oldest one counts that has bounds.
     """
     known = tuple(registries)
     for mind in minds:
-        found = [to for to in (each.addresseeOf(mind) for each in known) if to is not None]
+        found = [to for to in (each.addresseeOf(mind, avatar) for each in known) if to is not None]
         bounded = [to for to in found if to[2] is not None]
         yield (*bounded, *found, (mind, None, None))[0]
 
@@ -245,8 +254,6 @@ def _reactorOf(addressees: tuple[Addressee, ...]) -> IReactorTime | None:
     """
     Answer the reactor of the registry that knows the minds of a group that has none itself.
     """
-    for mind, session, _ in addressees[:1]:
-        for registry in registries:
-            if session is not None and registry.addresseeOf(mind) is not None:
-                return registry.reactor
-    return None
+    known = next((mind for mind, session, _ in addressees if session is not None), None)
+    knowing = (each for each in registries if each.addresseeOf(known) is not None)
+    return next((each.reactor for each in knowing), None)

@@ -22,6 +22,7 @@ __all__ = [
     "PBMind",
     "areSame",
     "closeConnection",
+    "connectionOf",
     "identityOf",
     "isDead",
     "mindOf",
@@ -85,6 +86,13 @@ def identityOf(mind: object) -> Hashable:
     if isinstance(mind, RemoteReference) and isinstance(mind.luid, (int, bytes)):
         return mind.broker, mind.luid
     return id(mind)
+
+
+def connectionOf(mind: Any) -> Any:
+    """
+    Answer what stands for the connection of a mind: itself, if it is not known to share one.
+    """
+    return mind.broker if isinstance(mind, RemoteReference) else mind
 
 
 def areSame(one: object, other: object) -> bool:

@@ -85,10 +85,10 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     and not for what calls the mind itself.
 
     @param maximumBacklog: how many bytes may wait to be sent to a client before it is behind;
-        C{None}: any number.  Known for what is connected by TCP, also with TLS.
+        C{None}: any number.  Known for TCP and UNIX sockets, also below TLS.
     @param maximumPending: how many pushes may wait for its answer before it is; C{None}: any
         number.
-    @param whenBehind: called with the L{Session} of a client for each push that is left out for it:
+    @param whenBehind: called with the L{Session} of a client when it falls behind:
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or something of yours.
     @param reactor: what measures the time, the global reactor if not given.
     """
@@ -156,12 +156,16 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         return tuple(self._online[avatarId].sessions) if avatarId in self._online else ()
 
-    def addresseeOf(self, mind: object) -> Addressee | None:
+    def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
         """
-        Answer whom a push to a mind goes to, if it is online here.
+        Answer whom a push to a mind goes to, if it is online here: as that avatar, if it is that,
+        otherwise as the one that it has logged in as last.
         """
         sessions = self._byMind.get(identityOf(mind))
-        return None if sessions is None else (mind, sessions[-1], self._bounds)
+        if sessions is None:
+            return None
+        session = next((each for each in sessions if each.avatar is avatar), sessions[-1])
+        return mind, session, self._bounds
 
     def attached(self, session: Session) -> object:
         """
@@ -200,6 +204,8 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     def _forgetMind(self, session: Session) -> None:
         key = identityOf(session.mind)
         sessions = self._byMind.pop(key)
+        if self._bounds is not None:
+            self._bounds.forget(session.mind)
         if len(sessions) > 1:
             self._byMind[key] = tuple(each for each in sessions if each is not session)
 
@@ -219,8 +225,6 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         self._all.remove(session)
         if session.mind is not None:
             self._forgetMind(session)
-        if self._bounds is not None:
-            self._bounds.forget(session)
         present = self._online[session.avatarId]
         present.remove(session)
         if not present.sessions:

@@ -16,8 +16,7 @@ others.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import OrderedDict, deque
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -27,10 +26,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteReference
+from twisted.spread.pb import DeadReferenceError, PBConnectionLost
 
 from ._bounds import Bounds
 from ._fanout import Message
+from ._mind import connectionOf
 from .errors import MindIsBehind
 
 __all__ = ["Addressee", "Push", "lanesOf"]
@@ -48,19 +48,23 @@ class Push:
     """
     One message to some minds, and their answers.
 
-    When it is over, since all have answered, or nobody waits for them any longer, it lets go of the
-    message and the results: an answer that never comes keeps neither.
+    It lets go of the message when all is sent, and of the rest when it is over, since all have
+    answered or nobody waits for them any longer: an answer that never comes keeps none of it.
     """
 
     _message: Message | None
+    addressees: tuple[Addressee, ...]
     _answering: bool
-    _results: list[tuple[bool, Any] | None]
-    _missing: int = attrs.field(init=False)
+    _results: list[tuple[bool, Any] | None] = attrs.field(factory=list, init=False)
+    _unsent: int = attrs.field(init=False)
+    _missing: int = attrs.field(default=0, init=False)
     _whenDone: Deferred[list[tuple[bool, Any]]] | None = attrs.field(default=None, init=False)
     _deadline: Any = attrs.field(default=None, init=False)
-    _kept: bool = attrs.field(default=False, init=False)
 
     _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._unsent = len(self.addressees)
 
     def whenDone(
         self, timeout: float | None, clock: IReactorTime
@@ -68,7 +72,8 @@ class Push:
         """
         Answer a Deferred of the results; called before anything is sent, or never.
         """
-        self._missing = len(self._results)
+        self._missing = self._unsent
+        self._results = [None] * self._missing
         done = self._whenDone = Deferred(self._cancel)
         if not self._missing:
             self._done()
@@ -80,39 +85,46 @@ class Push:
         """
         Send the message to one of the minds; never raises.
         """
-        if self._message is None:
+        self._unsent -= 1
+        message, (mind, session, bounds) = self._message, to
+        if message is None:
             return
-        mind, session, bounds = to
         try:
             if session is not None and session.ended:
                 raise DeadReferenceError("the client left before its turn came")
             if bounds is not None:
                 bounds.check(mind, session)
-            answer = self._message.send(mind)
-        except Exception:
+            answer = message.send(mind)
+        except BaseException:  # as a Deferred has it
             self._failed(place, to, Failure())
             return
+        if not self._unsent:
+            self._message = None
         if isinstance(answer, Deferred):
-            if bounds is not None:
-                bounds.sent(session)
-            answer.addBoth(self._answered, place, to)
-        elif self._whenDone is not None:
+            self._await(answer, place, mind, bounds)
+        elif self._answering:
             self._settle(place, True, answer)
+
+    def _await(self, answer: Deferred[Any], place: int, mind: Any, bounds: Bounds | None) -> None:
+        if not self._answering:
+            answer.addErrback(self._notSent, mind)
+            return
+        if bounds is not None:
+            bounds.sent(mind)
+        answer.addBoth(self._answered, place, bounds, id(connectionOf(mind)))
 
     def keep(self) -> None:
         """
         Some of it is sent later, when the caller has gone on.
         """
-        if not self._kept and self._message is not None:
-            self._kept = True
-            self._message.keep()
+        assert self._message is not None
+        self._message.keep()
 
-    def _answered(self, result: object, place: int, to: Addressee) -> None:
-        _, session, bounds = to
+    def _answered(self, result: object, place: int, bounds: Bounds | None, connection: int) -> None:
         if bounds is not None:
-            bounds.answered(session)
-        if isinstance(result, Failure):
-            self._failed(place, to, result)
+            bounds.answered(connection)
+        if self._results and isinstance(result, Failure):
+            self._failed(place, self.addressees[place], result)
         else:
             self._settle(place, True, result)
 
@@ -121,9 +133,16 @@ class Push:
         if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
             if session is not None:
                 session.logout()
-        elif not self._answering and not failure.check(MindIsBehind):
-            self._log.failure("{mind} could not be told", failure=failure, mind=mind)
+        elif not self._answering:
+            self._notSent(failure, mind)
         self._settle(place, False, failure)
+
+    def _notSent(self, failure: Failure, mind: object) -> None:
+        """
+        Nobody waits for the result, but somebody should know.
+        """
+        if not failure.check(MindIsBehind):
+            self._log.failure("{mind} could not be told", failure=failure, mind=mind)
 
     def _settle(self, place: int, success: bool, result: object) -> None:
         """
@@ -139,7 +158,8 @@ class Push:
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
-        results, self._results, self._message = self._results, [], None
+        results, self._results = self._results, []
+        self._message, self.addressees = None, ()
         done, self._whenDone = self._whenDone, None
         assert done is not None
         done.callback(results)  # type: ignore[arg-type]  # none of them is missing
@@ -163,26 +183,24 @@ class Lanes:
     What waits for its turn, by receiver.
 
     @ivar _pushes: what has not been looked at yet, because something else is being sent.
-    @ivar _lanes: what waits in each lane, with where in its push it belongs.  The minds of one
-        connection share a lane.
-    @ivar _ahead: the lanes, in the order in which they are emptied; some may be empty by then.
+    @ivar _lanes: what waits in each lane, with where in its push it belongs, in the order in which
+        the lanes are emptied.  The minds of one connection share a lane.
     @ivar _busy: whether something is being sent.
     @ivar _until: when the reactor has its turn.
     @ivar _scheduled: whether it goes on after that.
     """
 
-    _pushes: deque[tuple[Push, Iterable[Addressee]]] = attrs.field(factory=deque)
-    _lanes: dict[int, deque[tuple[Push, int, Addressee]]] = attrs.field(factory=dict)
-    _ahead: deque[int] = attrs.field(factory=deque)
+    _pushes: deque[Push] = attrs.field(factory=deque)
+    _lanes: OrderedDict[int, deque[tuple[Push, int, Addressee]]] = attrs.field(factory=OrderedDict)
     _busy: bool = False
     _until: float = 0
     _scheduled: bool = False
 
-    def push(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
+    def push(self, push: Push, clock: IReactorTime) -> None:
         """
         Send a push on its way, and as much of it as there is time for at once.
         """
-        self._pushes.append((push, addressees))
+        self._pushes.append(push)
         if self._busy:  # somebody pushes because of a push: it goes behind that
             push.keep()
         else:
@@ -195,16 +213,18 @@ class Lanes:
         @param ahead: whether to send what waits in lanes, before what has not been looked at yet.
         """
         self._busy, self._until = True, clock.seconds() + SLICE
-        try:
-            while ahead and self._ahead and self._empty(self._ahead[0], clock):
-                self._ahead.popleft()
-            while self._pushes:
-                self._send(*self._pushes.popleft(), clock)
-        finally:
-            self._busy = False
-            if (self._ahead or self._pushes) and not self._scheduled:
-                self._scheduled = True
-                clock.callLater(0, self._goOn, clock)
+        while ahead and self._lanes and clock.seconds() < self._until:
+            lane = next(iter(self._lanes))
+            if not self._empty(lane, clock):
+                self._lanes.move_to_end(lane)  # the others have their turn as well
+        atOnce = 0 if ahead else 1  # there is always time for the first one
+        while self._pushes:
+            self._send(self._pushes.popleft(), clock, atOnce=atOnce)
+            atOnce = 0
+        self._busy = False
+        if self._lanes and not self._scheduled:
+            self._scheduled = True
+            clock.callLater(0, self._goOn, clock)
 
     def _goOn(self, clock: IReactorTime) -> None:
         """
@@ -213,21 +233,18 @@ class Lanes:
         self._scheduled = False
         self._work(clock, ahead=True)
 
-    def _send(self, push: Push, addressees: Iterable[Addressee], clock: IReactorTime) -> None:
+    def _send(self, push: Push, clock: IReactorTime, *, atOnce: int) -> None:
         seconds, until = clock.seconds, self._until
-        for place, to in enumerate(addressees):
-            if seconds() >= until or (self._lanes and not self._empty(_laneOf(to), clock)):
-                self._wait(push, place, to)
-            else:
+        waiting = False
+        for place, to in enumerate(push.addressees):
+            inTime = place < atOnce or seconds() < until
+            if inTime and (not self._lanes or self._empty(_laneOf(to), clock)):
                 push.deliver(place, to)
-
-    def _wait(self, push: Push, place: int, to: Addressee) -> None:
-        push.keep()
-        lane = _laneOf(to)
-        if lane not in self._lanes:
-            self._lanes[lane] = deque()
-            self._ahead.append(lane)
-        self._lanes[lane].append((push, place, to))
+                continue
+            if not waiting:
+                push.keep()
+                waiting = True
+            self._lanes.setdefault(_laneOf(to), deque()).append((push, place, to))
 
     def _empty(self, lane: int, clock: IReactorTime) -> bool:
         """
@@ -244,8 +261,7 @@ class Lanes:
 
 
 def _laneOf(to: Addressee) -> int:
-    mind = to[0]
-    return id(mind.broker if isinstance(mind, RemoteReference) else mind)
+    return id(connectionOf(to[0]))
 
 
 _lanesOf: WeakKeyDictionary[Any, Lanes] = WeakKeyDictionary()
