@@ -1129,12 +1129,14 @@ class AddressingTests(SynchronousTestCase):
         A group of minds of several registries, and of none, finds the session of each.
         """
         elsewhere, stranger = FakeMind(), FakeMind()
-        login(MindRegistry()(lambda avatarId: Thing()), elsewhere)
+        other = MindRegistry()
+        login(other(lambda avatarId: Thing()), elsewhere)
         group = MindGroup([self.minds[2], elsewhere])
         self.assertRaises(TypeError, MindGroup([self.minds[2], stranger]).disconnect)
         assert "bob" in self.online
         self.successResultOf(group.disconnect())
         assert "bob" not in self.online
+        assert len(other) == 0
         self.assertRaises(TypeError, group.disconnect)
 
     def test_onceFiled(self) -> None:
