@@ -1208,6 +1208,7 @@ class BoundsTests(SynchronousTestCase):
         assert str(behind) == "0 bytes and 2 answers are waited for"
         self.minds[0].calls[0].answer.callback(1)
         assert self.push() == [3, 4]
+        assert self.push() == [3, 5]
         assert list(self.online) == [0, 1]
 
     def test_pendingAfterTimeout(self) -> None:

@@ -800,6 +800,12 @@ class ContractTests(SynchronousTestCase):
         self.brokenBlock("goes well", detached=lambda self, session: session.mind.calls)
         self.brokenBlock("answered at once", attached=lambda self, session: Deferred())
 
+        def bye(self: Any, session: Any) -> None:
+            if session.mind is not None:
+                session.mind.callRemote("bye", pbanswer=False)
+
+        self.brokenBlock("a client that leaves while its login waits goes well", detached=bye)
+
         def once(self: Any, session: Any) -> None:
             if getattr(self, "taken", False):
                 raise LoginRefused

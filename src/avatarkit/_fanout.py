@@ -67,7 +67,6 @@ class Message:
     _toMany: bool = attrs.field(kw_only=True)
     _plain: bool = attrs.field(init=False)
     _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
-    _kept: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._plain = (
@@ -81,9 +80,6 @@ class Message:
         Keep plain data in the arguments as it is now, since the caller may change it before all is
         sent.
         """
-        if self._kept:
-            return
-        self._kept = True
         with suppress(Exception):  # too deep to be copied: it is too deep to be sent, too
             self._args, self._kw = copied((self._args, self._kw))
 
