@@ -706,6 +706,33 @@ class OrderTests(SynchronousTestCase):
         assert self.successResultOf(pushed) == [(True, 1)] * 3
         assert self.clock.getDelayedCalls() == []
 
+    def test_cancelledOnTheWay(self) -> None:
+        """
+        A push that is cancelled because of what it does, or before it is sent, harms no other.
+        """
+
+        class Cancelling(FakeMind):
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+                pushed[-1].cancel()
+                clock.rightNow += SLICE
+                return super().callRemote(name, *args, **kw)
+
+        clock, other, pushed = self.clock, FakeMind(), list[Any]()
+        cancelling = Cancelling()
+        group = MindGroup([cancelling, other], reactor=clock)
+
+        def nest() -> None:
+            group.callRemote("never").cancel()
+            pushed.append(group.callRemote("a"))
+
+        MindGroup([FakeMind({"go": nest})], reactor=clock).callRemote("go")
+        (results,) = map(self.successResultOf, pushed)
+        assert {failure.type for _, failure in results} == {CancelledError}
+        self.clock.advance(0)
+        assert [[call.name for call in mind.calls] for mind in (cancelling, other)] == [["a"], []]
+        MindGroup([other], reactor=clock).callRemote("b")
+        assert [call.name for call in other.calls] == ["b"]
+
     def test_atLeastOne(self) -> None:
         """
         However late it is, the first one is told at once.

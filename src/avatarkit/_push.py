@@ -115,10 +115,10 @@ class Push:
 
     def keep(self) -> None:
         """
-        Some of it is sent later, when the caller has gone on.
+        Some of it is sent later, when the caller has gone on, unless it is over.
         """
-        assert self._message is not None
-        self._message.keep()
+        if self._message is not None:
+            self._message.keep()
 
     def _answered(self, result: object, place: int, bounds: Bounds | None, connection: int) -> None:
         if bounds is not None:
@@ -213,15 +213,17 @@ class Lanes:
         @param ahead: whether to send what waits in lanes, before what has not been looked at yet.
         """
         self._busy, self._until = True, clock.seconds() + SLICE
-        while ahead and self._lanes and clock.seconds() < self._until:
-            lane = next(iter(self._lanes))
-            if not self._empty(lane, clock):
-                self._lanes.move_to_end(lane)  # the others have their turn as well
-        atOnce = 0 if ahead else 1  # there is always time for the first one
-        while self._pushes:
-            self._send(self._pushes.popleft(), clock, atOnce=atOnce)
-            atOnce = 0
-        self._busy = False
+        try:
+            while ahead and self._lanes and clock.seconds() < self._until:
+                lane = next(iter(self._lanes))
+                if not self._empty(lane, clock):
+                    self._lanes.move_to_end(lane)  # the others have their turn as well
+            atOnce = 0 if ahead else 1  # there is always time for the first one
+            while self._pushes:
+                self._send(self._pushes.popleft(), clock, atOnce=atOnce)
+                atOnce = 0
+        finally:
+            self._busy = False
         if self._lanes and not self._scheduled:
             self._scheduled = True
             clock.callLater(0, self._goOn, clock)
