@@ -558,7 +558,10 @@ class AuditTests(SynchronousTestCase):
         self.limit._give(self.session)
         assert "has no slot of ConnectionLimit" in self.found()
         self.limit._take(self.session, b"alice")
-        self.limit._keys[ghost] = b"ghost"
+        self.limit._otherKeys[ghost] = b"bob"
+        assert self.found() == "ConnectionLimit(9) does not know which slot is whose"
+        del self.limit._otherKeys[ghost]
+        self.limit._otherKeys[self.session] = b"bob"
         assert self.found() == "ConnectionLimit(9) does not know which slot is whose"
 
     def test_count(self) -> None:
@@ -575,7 +578,7 @@ class AuditTests(SynchronousTestCase):
 
     def test_group(self) -> None:
         """
-        A group entry without a session, a session without one, and wrong numbers.
+        A group entry without a session, a session without one, and somebody among everyone.
         """
         ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
         ghost = ghost[2].__self__
@@ -585,10 +588,7 @@ class AuditTests(SynchronousTestCase):
         self.online._unfile(self.session)
         assert "is not on the file" in self.found()
         self.online._file(self.session)
-        self.online._all._minds = 7
-        assert self.found() == "MindRegistry() counts 7 minds, and there are 1"
-        self.online._all._minds = 1
-        self.online._all.sessions[ghost] = None
+        self.online._reachable[ghost] = None
         assert self.found() == "everyone in MindRegistry() is not everyone"
 
     def test_users(self) -> None:

@@ -844,7 +844,8 @@ class PoliciesMachine(RuleBasedStateMachine):
         assert closing.called
         assert self.realm.audit() == []
         assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
-        assert (len(self.limit._turns), self.limit._revoked, self.limit._keys) == (0, set(), {})
+        assert (len(self.limit._turns), self.limit._revoked) == (0, set())
+        assert self.limit._otherKeys == {}
         assert self.limit._going == {}
         self.clock.advance(100)
         assert self.clock.getDelayedCalls() == []

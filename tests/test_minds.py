@@ -347,15 +347,15 @@ class AvatarTests(SynchronousTestCase):
 
     def test_bag(self) -> None:
         """
-        A mind that was put in twice is there twice, in its place, and is gone when it was taken out
-        twice; one that is not there cannot be taken out.
+        A mind that was put in three times is there three times, in its place, and is gone when it
+        was taken out as often; one that is not there cannot be taken out.
         """
         bag, one, two = MindBag(), FakeMind(), FakeMind()
-        bag.add(one)
-        bag.add(two)
-        bag.add(one)
-        assert (len(bag), [id(each) for each in bag]) == (3, [id(one), id(one), id(two)])
-        bag.remove(one)
+        for mind in (one, two, one, one):
+            bag.add(mind)
+        for times in (3, 2):
+            assert (len(bag), same(bag, [one] * times + [two])) == (times + 1, True)
+            bag.remove(one)
         assert same(bag, [one, two])
         bag.remove(one)
         assert same(bag, [two])

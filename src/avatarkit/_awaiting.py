@@ -87,7 +87,8 @@ def orUndo(
     @return: a Deferred if the attempt has to be waited for.
     """
     try:
-        waiting = awaited(attempt())
+        answer = attempt()
+        waiting = None if answer is None else awaited(answer)
     except BaseException:
         undo(*arguments)
         raise

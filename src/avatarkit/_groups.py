@@ -8,6 +8,7 @@ they may be behind, is known to the registries.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import repeat
 from typing import Any, Literal, Protocol, overload
 from weakref import WeakKeyDictionary
 
@@ -196,18 +197,19 @@ class MindBag:
     The minds that an avatar was told of, by identity, in the order in which they came.
 
     @ivar avatar: a weak reference to the avatar.
+    @ivar _again: how many times more those are there that are there more than once.
     """
 
     avatar: Callable[[], object] = lambda: None
-    _entries: dict[int, tuple[Any, ...]] = attrs.field(factory=dict, init=False)
-    _size: int = attrs.field(default=0, init=False)
+    _minds: dict[int, Any] = attrs.field(factory=dict, init=False)
+    _again: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __iter__(self) -> Iterator[Any]:
-        for minds in self._entries.values():
-            yield from minds
+        for key, mind in self._minds.items():
+            yield from repeat(mind, 1 + self._again.get(key, 0))
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._minds) + sum(self._again.values())
 
     def addressees(self) -> Iterator[Addressee]:
         """
@@ -219,8 +221,11 @@ class MindBag:
         """
         Put a mind in, once more if it is there.
         """
-        self._entries[id(mind)] = (*self._entries.get(id(mind), ()), mind)
-        self._size += 1
+        key = id(mind)
+        if key in self._minds:
+            self._again[key] = self._again.get(key, 0) + 1
+        else:
+            self._minds[key] = mind
 
     def remove(self, mind: Any) -> None:
         """
@@ -228,14 +233,12 @@ class MindBag:
 
         @raise KeyError: if it is not there.
         """
-        if id(mind) not in self._entries:
+        key = id(mind)
+        again = self._again.pop(key, 0)
+        if again > 1:
+            self._again[key] = again - 1
+        elif not again and self._minds.pop(key, None) is None:
             raise KeyError(f"{mind!r} was never attached, or has been detached")
-        left = self._entries[id(mind)][1:]
-        if left:
-            self._entries[id(mind)] = left
-        else:
-            del self._entries[id(mind)]
-        self._size -= 1
 
 
 def _find(minds: Iterable[Any], avatar: object = None) -> Iterator[Addressee]:

@@ -98,7 +98,7 @@ class ConnectionLimit(Audited, Block):
     _holders: dict[Hashable, dict[Session, None]] = attrs.field(
         factory=dict, init=False, repr=False
     )
-    _keys: dict[Session, Hashable] = attrs.field(factory=dict, init=False)
+    _otherKeys: dict[Session, Hashable] = attrs.field(factory=dict, init=False)
     _going: dict[Session, float] = attrs.field(factory=dict, init=False)
     _revoked: set[Session] = attrs.field(factory=set, init=False)
     _turns: Turns = attrs.field(factory=Turns, init=False)
@@ -201,7 +201,7 @@ class ConnectionLimit(Audited, Block):
             yield f"{session!r} has no slot of {self!r}"
         for session in kept - there:
             yield f"{session!r} has a slot of {self!r} and should not"
-        if kept != set(self._keys):
+        if not kept.issuperset(self._otherKeys) or not all(map(self._holds, kept)):
             yield f"{self!r} does not know which slot is whose"
 
     async def _enterLater(self, session: Session, key: Hashable, quota: Deferred[Any]) -> None:
@@ -348,12 +348,12 @@ class ConnectionLimit(Audited, Block):
             await gone
         except defer.TimeoutError:
             for each in leaving:
-                if self._going[each] + DEADLINE <= clock.seconds() and each in self._keys:
+                if self._going[each] + DEADLINE <= clock.seconds() and self._holds(each):
                     self._give(each)
                     self._revoked.add(each)
         finally:
             for each in leaving:
-                if each not in self._keys:
+                if not self._holds(each):
                     self._going.pop(each, None)
 
     def _isLeaving(self, holder: Session) -> bool:
@@ -362,12 +362,19 @@ class ConnectionLimit(Audited, Block):
     def _hasRoom(self, key: Hashable, maximum: int) -> bool:
         return len(self._holders.get(key, ())) < maximum
 
+    def _keyOf(self, session: Session) -> Hashable:
+        return self._otherKeys.get(session, session.avatarId)
+
+    def _holds(self, session: Session) -> bool:
+        return session in self._holders.get(self._keyOf(session), ())
+
     def _take(self, session: Session, key: Hashable) -> None:
         self._holders.setdefault(key, {})[session] = None
-        self._keys[session] = key
+        if key is not session.avatarId:
+            self._otherKeys[session] = key
 
     def _give(self, session: Session) -> None:
-        key = self._keys.pop(session)
+        key = self._otherKeys.pop(session, session.avatarId)
         holders = self._holders[key]
         del holders[session]
         if not holders:

@@ -7,7 +7,8 @@ connections cannot be (C{==} raises C{TypeError}), and the hash of a mind is no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import attrs
@@ -27,46 +28,6 @@ from ._session import Session
 from .interfaces import IMindAware
 
 __all__ = ["MindRegistry"]
-
-
-@attrs.define(eq=False)
-class _Present:
-    """
-    The sessions of an avatar ID, or of everyone, in the order of their logins; as a collection,
-    the minds of those that have one.
-    """
-
-    bounds: Bounds | None
-    sessions: dict[Session, None] = attrs.field(factory=dict)
-    _minds: int = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        return (session.mind for session in self.sessions if session.mind is not None)
-
-    def addressees(self) -> Iterator[Addressee]:
-        """
-        Whom a push to those goes to.
-        """
-        for session in self.sessions:
-            if session.mind is not None:
-                yield session.mind, session, self.bounds
-
-    def __len__(self) -> int:
-        return self._minds
-
-    def add(self, session: Session) -> None:
-        """
-        Put a session in.
-        """
-        self.sessions[session] = None
-        self._minds += session.mind is not None
-
-    def remove(self, session: Session) -> None:
-        """
-        Take a session out.
-        """
-        del self.sessions[session]
-        self._minds -= session.mind is not None
 
 
 @attrs.define(eq=False)
@@ -91,6 +52,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     @param whenBehind: called with the L{Session} of a client when it falls behind:
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or something of yours.
     @param reactor: what measures the time, the global reactor if not given.
+    @ivar _online: the sessions of each avatar ID.
+    @ivar _reachable: the sessions that have a mind.
+    @ivar _byMind: the session of each mind, or several.
     """
 
     needsMinds: ClassVar[bool] = True
@@ -99,19 +63,20 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     _whenBehind: Callable[[Session], object] = attrs.field(default=skip, kw_only=True, repr=False)
     reactor: IReactorTime | None = attrs.field(default=None, kw_only=True, repr=False)
     _bounds: Bounds | None = attrs.field(init=False, repr=False)
-    _online: dict[Hashable, _Present] = attrs.field(factory=dict, init=False, repr=False)
-    _all: _Present = attrs.field(init=False, repr=False)
-    _byMind: dict[Hashable, tuple[Session, ...]] = attrs.field(factory=dict, init=False, repr=False)
+    _online: dict[Hashable, dict[Session, None]] = attrs.field(factory=dict, init=False, repr=False)
+    _reachable: dict[Session, None] = attrs.field(factory=dict, init=False, repr=False)
+    _byMind: dict[Hashable, Session | tuple[Session, ...]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         checkReactor(self.reactor)
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
-        self._all = _Present(self._bounds)
         registries[self] = None
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
-        return MindGroup(_Addressed(self._online, avatarId), reactor=self.reactor)
+        return self._groupOf(partial(self._reachableAs, avatarId))
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._online)
@@ -127,7 +92,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         The minds of all sessions, a live view.
         """
-        return MindGroup(self._all, reactor=self.reactor)
+        return self._groupOf(lambda: self._reachable)
 
     def select(self, predicate: Callable[[Any], object]) -> MindGroup:
         """
@@ -154,15 +119,15 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         Answer the sessions of an avatar ID at this moment, oldest first.
         """
-        return tuple(self._online[avatarId].sessions) if avatarId in self._online else ()
+        return tuple(self._online.get(avatarId, ()))
 
     def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
         """
         Answer whom a push to a mind goes to, if it is online here: as that avatar, if it is that,
         otherwise as the one that it has logged in as last.
         """
-        sessions = self._byMind.get(identityOf(mind))
-        if sessions is None:
+        sessions = _several(self._byMind.get(identityOf(mind), ()))
+        if not sessions:
             return None
         session = next((each for each in sessions if each.avatar is avatar), sessions[-1])
         return mind, session, self._bounds
@@ -190,65 +155,74 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         Say which sessions are filed that should not be, and which are not that should.
         """
         there = {*self.passed(self.detached), *self.entering(self.detached)}
-        filed = {each for present in self._online.values() for each in present.sessions}
+        filed = {each for sessions in self._online.values() for each in sessions}
         for session in there - filed:
             yield f"{session!r} is not on the file of {self!r}"
         for session in filed - there:
             yield f"{session!r} is on the file of {self!r} and should not be"
-        for present in (self._all, *self._online.values()):
-            if len(present) != len(list(present)):
-                yield f"{self!r} counts {len(present)} minds, and there are {len(list(present))}"
-        if filed != set(self._all.sessions):
+        if {each for each in filed if each.mind is not None} != set(self._reachable):
             yield f"everyone in {self!r} is not everyone"
 
-    def _forgetMind(self, session: Session) -> None:
-        key = identityOf(session.mind)
-        sessions = self._byMind.pop(key)
-        if self._bounds is not None:
-            self._bounds.forget(session.mind)
-        if len(sessions) > 1:
-            self._byMind[key] = tuple(each for each in sessions if each is not session)
+    def _groupOf(self, sessions: Callable[[], Collection[Session]]) -> MindGroup:
+        return MindGroup(_Minds(sessions, self._bounds), reactor=self.reactor)
+
+    def _reachableAs(self, avatarId: Hashable) -> list[Session]:
+        return [each for each in self._online.get(avatarId, ()) if each.mind is not None]
 
     def _toTell(self, session: Session) -> Any:
         return None if session.mind is None else adapted(IMindAware, session.avatar)
 
     def _file(self, session: Session) -> None:
-        if session.avatarId not in self._online:
-            self._online[session.avatarId] = _Present(self._bounds)
-        self._online[session.avatarId].add(session)
-        self._all.add(session)
+        sessions = self._online.get(session.avatarId)
+        if sessions is None:
+            sessions = self._online[session.avatarId] = {}
+        sessions[session] = None
         if session.mind is not None:
+            self._reachable[session] = None
             key = identityOf(session.mind)
-            self._byMind[key] = (*self._byMind.get(key, ()), session)
+            others = self._byMind.get(key)
+            self._byMind[key] = session if others is None else (*_several(others), session)
 
     def _unfile(self, session: Session) -> None:
-        self._all.remove(session)
-        if session.mind is not None:
-            self._forgetMind(session)
-        present = self._online[session.avatarId]
-        present.remove(session)
-        if not present.sessions:
+        sessions = self._online[session.avatarId]
+        del sessions[session]
+        if not sessions:
             del self._online[session.avatarId]
+        if session.mind is not None:
+            del self._reachable[session]
+            key = identityOf(session.mind)
+            known = self._byMind.pop(key)
+            if known is not session:
+                left = tuple(each for each in _several(known) if each is not session)
+                self._byMind[key] = left if len(left) > 1 else left[0]
+            if self._bounds is not None:
+                self._bounds.forget(session.mind)
+
+
+def _several(sessions: Session | tuple[Session, ...]) -> tuple[Session, ...]:
+    """
+    Answer the sessions of a mind, which nearly always is one.
+    """
+    return sessions if isinstance(sessions, tuple) else (sessions,)
 
 
 @attrs.define(eq=False)
-class _Addressed:
+class _Minds:
     """
-    The minds of whoever is online as an avatar ID when one looks.
+    The minds of the sessions that are there when one looks.
     """
 
-    _online: dict[Hashable, _Present]
-    _avatarId: Hashable
+    _sessions: Callable[[], Collection[Session]]
+    _bounds: Bounds | None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._online.get(self._avatarId, ()))
+        return (session.mind for session in self._sessions())
 
     def __len__(self) -> int:
-        return len(self._online.get(self._avatarId, ()))
+        return len(self._sessions())
 
-    def addressees(self) -> Iterable[Addressee]:
+    def addressees(self) -> Iterator[Addressee]:
         """
         Whom a push to those goes to.
         """
-        present = self._online.get(self._avatarId)
-        return () if present is None else present.addressees()
+        return ((session.mind, session, self._bounds) for session in self._sessions())

@@ -249,16 +249,11 @@ class Session:
         return nameOf(undo if self._waiting is None else do)
 
     def _ascend(self) -> None:
-        plan = self.realm.plan
-        while self._state is OPENING:
-            if self._depth == len(plan):
-                if self._watched is None or not self._watched.disconnected:
-                    self._opened()
-                    return
-                self._turn(self._abandonment())  # it died, and has not come to say so
+        for do, _undo in self.realm.plan[self._depth :]:
+            if self._state is not OPENING:
                 break
             try:
-                answer = plan[self._depth][0](self)
+                answer = do(self)
                 waiting = None if answer is None else awaited(answer)
             except BaseException:
                 self._turn(Failure())
@@ -267,7 +262,12 @@ class Session:
                 self._depth += 1
             elif not self._wait(waiting):
                 return
-        self._descend()
+        if self._watched is not None and self._watched.disconnected:
+            self._turn(self._abandonment())  # it died, and has not come to say so
+        if self._state is OPENING:
+            self._opened()
+        else:
+            self._descend()
 
     def _wait(self, waiting: Deferred[Any]) -> bool:
         """
@@ -357,15 +357,16 @@ class Session:
         """
         plan = self.realm.plan
         while True:
-            if isinstance(failed, Failure):
+            if failed is not None and isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth][1])
             if not self._depth:
                 break
             self._depth -= 1
             try:
-                answer = plan[self._depth][1](self)
-                waiting = None if answer is None else awaited(answer)
-                failed = None if waiting is None else settle(waiting, self._descend)
+                failed = plan[self._depth][1](self)
+                if failed is not None:
+                    waiting = awaited(failed)
+                    failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
             if failed is LATER:
