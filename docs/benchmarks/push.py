@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import statistics
 import subprocess
 import sys
@@ -156,8 +157,10 @@ async def main(reactor: Any, *arguments: str) -> None:
     options.add_argument("--rounds", type=int, default=11)
     asked = options.parse_args(arguments)
     brokers = await connect(1000, asked.tcp)
+    calls = itertools.count(1, 7)  # they have been called a different number of times
     for broker in brokers:
         broker.currentDialect = b"pb"
+        broker.currentRequestID = next(calls)
     print("| push | a loop over callRemote | push | times as fast | spread |")
     print("|---|---|---|---|---|")
     for case in CASES:

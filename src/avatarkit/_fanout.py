@@ -24,7 +24,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
-from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -105,7 +104,8 @@ class Message:
         answer: Deferred[Any] | None = None
         if self.answering:
             answer = broker.waitingForAnswers[requestID] = Deferred()
-        broker.transport.writeSequence((_beginning(requestID, mind.luid), encoded))
+        beginning = _with(_with(_OPENING, requestID), mind.luid)
+        broker.transport.writeSequence((beginning, encoded))
         return answer
 
     def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
@@ -164,7 +164,7 @@ def _ordinaryBroker(mind: Any) -> Any:
         and broker.currentDialect == b"pb"
         and len(broker.outgoingSymbols) == _SYMBOLS
         and type(mind.luid) is int
-        and 0 <= mind.luid <= _LARGEST_INT
+        and mind.luid >= 0
     )
     return broker if ordinary else None
 
@@ -202,13 +202,21 @@ _SYMBOLS = len(pb.Broker.outgoingVocabulary)
 _OPENING = _openingOf(7, b"message")
 
 
-@lru_cache(8192)
-def _beginning(requestID: int, luid: int) -> bytes:
+#: How each digit of a number is sent, which has seven bits; and how the first one is, which comes
+#: last, with what kind of number it was.
+_DIGITS = [bytes((digit,)) for digit in range(128)]
+_ENDS = [digit + banana.INT for digit in _DIGITS]
+_LONG_ENDS = [digit + banana.LONGINT for digit in _DIGITS]
+
+
+def _with(beginning: bytes, number: int) -> bytes:
     """
-    Answer how a message to a mind begins.
+    Answer the beginning of a message with one more number, which is not negative.
+
+    It is what L{banana.int2b128} does, in a fraction of the time.
     """
-    parts = [_OPENING]
-    for number in (requestID, luid):
-        banana.int2b128(number, parts.append)
-        parts.append(banana.INT if number <= _LARGEST_INT else banana.LONGINT)
-    return b"".join(parts)
+    ends = _ENDS if number <= _LARGEST_INT else _LONG_ENDS
+    while number > 127:
+        beginning += _DIGITS[number & 127]
+        number >>= 7
+    return beginning + ends[number]
