@@ -100,6 +100,20 @@ def stacked(maximum: int) -> avatarkit.Realm:
     return avatarkit.MindRegistry()(limit(counter(cache(lambda avatarId: Player()))))
 
 
+class Beside(HandWritten):
+    """
+    The realm by hand, and beside each login one of avatarkit that nothing else knows of.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(maximum)
+        self.beside = bare(stacked(maximum))
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        self.beside()
+        return super().requestAvatar(avatarId, mind, *interfaces)
+
+
 BROKER = pb.Broker()
 
 
@@ -163,11 +177,16 @@ def timed(login: Callable[[], object], times: int) -> float:
     return took
 
 
-async def compare(name: str, rounds: int, measure: Callable[[Any], Awaitable[float]]) -> None:
+async def compare(
+    name: str,
+    rounds: int,
+    measure: Callable[[Any], Awaitable[float]],
+    make: Callable[[int], Any] = stacked,
+) -> None:
     """Print a row: the one, the other, and how many times as long it takes."""
     took = []
     for _ in range(rounds):
-        took.append((await measure(HandWritten(9)), await measure(stacked(9))))
+        took.append((await measure(HandWritten(9)), await measure(make(9))))
     hand, ours = (statistics.median(each[way] for each in took) * 1e6 for way in (0, 1))
     ratios = sorted(ours / hand for hand, ours in took)
     print(
@@ -188,7 +207,8 @@ def fill(count: int) -> tuple[Any, list[Any]]:
 
 def growth(rounds: int) -> None:
     """Print what a login and logout costs among more and more live sessions."""
-    print("\n| live sessions | login and logout | times as long as among 100 | spread |")
+    print("\n<!-- growth -->")
+    print("| live sessions | login and logout | times as long as among 100 | spread |")
     print("|---|---|---|---|")
     sizes = (100, 10_000, 1_000_000)
     filled = [fill(size) for size in sizes]
@@ -225,7 +245,8 @@ def memory(count: int) -> None:
         tracemalloc.stop()
         del logins
     hand, ours = bytesTaken
-    print(f"\nBytes of a live session, five for each avatar: by hand {hand:.0f}, ours {ours:.0f}.")
+    print("\n<!-- memory -->")
+    print(f"Bytes of a live session, five for each avatar: by hand {hand:.0f}, ours {ours:.0f}.")
 
 
 def imports(rounds: int) -> None:
@@ -238,7 +259,8 @@ def imports(rounds: int) -> None:
         float(subprocess.check_output([sys.executable, "-c", code]))  # noqa: S603  # our own
         for _ in range(rounds)
     ]
-    print(f"\nImporting avatarkit after Twisted: {statistics.median(took) * 1000:.0f} ms.")
+    print("\n<!-- import -->")
+    print(f"Importing avatarkit after Twisted: {statistics.median(took) * 1000:.0f} ms.")
 
 
 async def main(reactor: Any, *arguments: str) -> None:
@@ -256,11 +278,13 @@ async def main(reactor: Any, *arguments: str) -> None:
     async def measurePB(realm: Any) -> float:
         return await throughPB(realm, 200)
 
+    print("<!-- logins -->")
     print("| login and logout | by hand | avatarkit | times as long | spread |")
     print("|---|---|---|---|---|")
     await compare("bare", asked.rounds, measureBare)
     await compare("through `Portal.login`", asked.rounds, measurePortal)
     await compare("through Perspective Broker on loopback", asked.rounds, measurePB)
+    await compare("the same, with ours beside it instead", asked.rounds, measurePB, Beside)
     memory(10_000)
     imports(5)
     if not asked.few:

@@ -7,10 +7,10 @@ at their beginning.  So the rest is made once, and each mind is written its own 
 Whatever is not known to come out the same goes through the mind's own C{callRemote}.
 
 All that this relies on in L{twisted.spread} is said here.  These attributes are public by name and
-documented nowhere: C{luid} and C{broker} of a L{RemoteReference<pb.RemoteReference>};
+documented nowhere: C{luid} and C{broker} of a L{RemoteReference};
 C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
 C{prefixLimit}, C{setPrefixLimit}, C{outgoingSymbols}, C{outgoingVocabulary}, C{serialize},
-C{sendEncoded}, C{transport} of a L{Broker<pb.Broker>}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
+C{sendEncoded}, C{transport} of a L{Broker}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
 L{banana<twisted.spread.banana>}.  And this is what its private
 C{_sendMessage} does: a message is the list C{[b"message", requestID, luid, name, answerRequired,
 args, kw]}, and who waits for an answer is put into C{waitingForAnswers}.  Tests compare what is
@@ -29,7 +29,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.spread import banana, pb
+from twisted.spread import banana
+from twisted.spread.pb import Broker, DeadReferenceError, RemoteReference
 
 from ._mind import mindOf
 
@@ -95,7 +96,7 @@ class Message:
             wishes = {} if self.answering else {"pbanswer": False}
             return _caller(mind).callRemote(self._name, *self._args, **self._kw, **wishes)
         if broker.disconnected:
-            raise pb.DeadReferenceError("Calling Stale Broker")
+            raise DeadReferenceError("Calling Stale Broker")
         key = (id(broker.security), broker.prefixLimit)
         encoded = self._encoded.get(key) or self._encodeFor(broker, key)
         if not isinstance(encoded, bytes):
@@ -156,11 +157,11 @@ def _ordinaryBroker(mind: Any) -> Any:
     """
     Answer the broker of a mind, or C{None} if what it is sent may depend on more than two numbers.
     """
-    if type(mind) is not pb.RemoteReference:
+    if type(mind) is not RemoteReference:
         return None
     broker = mind.broker
     ordinary = (
-        type(broker) is pb.Broker
+        type(broker) is Broker
         and broker.currentDialect == b"pb"
         and len(broker.outgoingSymbols) == _SYMBOLS
         and type(mind.luid) is int
@@ -180,7 +181,7 @@ def _scribe(prefixLimit: int) -> Any:
     """
     Answer a broker that nobody is connected to: what it sends can be had from its transport.
     """
-    scribe: Any = pb.Broker()
+    scribe: Any = Broker()
     scribe.transport = BytesIO()
     scribe.currentDialect = b"pb"
     scribe.setPrefixLimit(prefixLimit)
@@ -198,7 +199,7 @@ def _openingOf(parts: int, first: bytes) -> bytes:
     return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
 
 
-_SYMBOLS = len(pb.Broker.outgoingVocabulary)
+_SYMBOLS = len(Broker.outgoingVocabulary)
 _OPENING = _openingOf(7, b"message")
 
 
@@ -213,7 +214,7 @@ def _with(beginning: bytes, number: int) -> bytes:
     """
     Answer the beginning of a message with one more number, which is not negative.
 
-    It is what L{banana.int2b128} does, in a fraction of the time.
+    It is what C{banana.int2b128} does, in a fraction of the time.
     """
     ends = _ENDS if number <= _LARGEST_INT else _LONG_ENDS
     while number > 127:

@@ -100,7 +100,7 @@ class Push:
             return
         if not self._unsent:
             self._message = None
-        if isinstance(answer, Deferred):
+        if answer is not None and isinstance(answer, Deferred):
             self._await(answer, place, mind, bounds)
         elif self._answering:
             self._settle(place, True, answer)
