@@ -4,6 +4,7 @@ Real Perspective Broker over loopback TCP: a server, and as many clients as a te
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
@@ -25,7 +26,7 @@ class Client(pb.Referenceable):
     @ivar told: what the server calls on it, as C{(name, args)}, one after the other.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, connect: Callable[[Any], object]) -> None:
         self.told: DeferredQueue[tuple[str, tuple[Any, ...]]] = DeferredQueue()
         self.avatars: list[Any] = []
         self.closed: Deferred[None] = Deferred()
@@ -38,7 +39,7 @@ class Client(pb.Referenceable):
             self.closed.callback(None)
 
         self.factory.clientConnectionLost = lost
-        reactor.connectTCP("127.0.0.1", port, self.factory)
+        connect(self.factory)
 
     def login(self, name: str = "alice", *, mind: bool = True) -> Deferred[Any]:
         """
@@ -78,6 +79,13 @@ class Client(pb.Referenceable):
         name = message if isinstance(message, str) else message.decode()
         self.told.put((name, broker.unserialize(args)))
         return broker.serialize(f"{name} done", self)
+
+
+def transportOf(client: Client) -> Any:
+    """
+    Answer what a client reads from.
+    """
+    return client.factory._broker.transport
 
 
 async def refusal(login: Deferred[Any]) -> Failure:
@@ -127,14 +135,26 @@ class PBTestCase(TestCase):
             return broker
 
         factory.buildProtocol = build
-        self.listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.listening = self.listen(factory)
         self.port: int = self.listening.getHost().port
+
+    def listen(self, factory: Any) -> Any:
+        """
+        Listen on any port, over TCP unless a subclass has it otherwise.
+        """
+        return reactor.listenTCP(0, factory, interface="127.0.0.1")
+
+    def connect(self, factory: Any) -> None:
+        """
+        Connect a client's factory to it.
+        """
+        reactor.connectTCP("127.0.0.1", self.port, factory)
 
     def client(self) -> Client:
         """
         Connect one more client.
         """
-        client = Client(self.port)
+        client = Client(self.connect)
         self.clients.append(client)
         return client
 

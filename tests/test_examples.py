@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,24 +92,17 @@ class ExamplesTests(SynchronousTestCase):
         assert run("persistent_player.py") == promised("persistent_player.py")
 
 
-class ChatTests(SynchronousTestCase):
+class ProcessTestCase(SynchronousTestCase):
     """
-    The chat is a server and as many clients as there are, each a process.
+    A test with processes, which end with it.
     """
 
-    def setUp(self) -> None:
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
         """
-        Start the server on whatever port is free.
-        """
-        self.server = self.start("chat_server.py", "0")
-        self.port = line(self.server).removeprefix("listening on port ")
-
-    def start(self, name: str, *args: str) -> subprocess.Popen[str]:
-        """
-        Start a process, and see to it that it ends with the test.
+        Start a program.
         """
         process = subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, EXAMPLES / name, *args],
+            [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -118,11 +112,24 @@ class ChatTests(SynchronousTestCase):
         self.addCleanup(process.kill)
         return process
 
+
+class ChatTests(ProcessTestCase):
+    """
+    The chat is a server and as many clients as there are.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start the server on whatever port is free.
+        """
+        self.server = self.start(EXAMPLES / "chat_server.py", "0")
+        self.port = line(self.server).removeprefix("listening on port ")
+
     def client(self, name: str) -> subprocess.Popen[str]:
         """
         Start a client, and wait until it has logged in.
         """
-        client = self.start("chat_client.py", self.port, name)
+        client = self.start(EXAMPLES / "chat_client.py", self.port, name)
         assert line(client) == f"you are {name}"
         return client
 
@@ -153,14 +160,14 @@ class ChatTests(SynchronousTestCase):
         """
         for _ in range(3):
             self.client("alice")
-        fourth = self.start("chat_client.py", self.port, "alice")
+        fourth = self.start(EXAMPLES / "chat_client.py", self.port, "alice")
         assert fourth.communicate("", timeout=20) == ("failed: too many connections\n", "")
 
     def test_interrupted(self) -> None:
         """
         The server ends without complaint at either signal, and a client ends with it.
         """
-        terminated = self.start("chat_server.py", "0")
+        terminated = self.start(EXAMPLES / "chat_server.py", "0")
         line(terminated)
         client = self.client("alice")
         self.server.send_signal(signal.SIGINT)
@@ -168,6 +175,102 @@ class ChatTests(SynchronousTestCase):
         for process in (self.server, terminated):
             assert process.communicate(timeout=20) == ("", "")
         assert client.wait(20) == 0
+
+
+class TutorialTests(ProcessTestCase):
+    """
+    The tutorial's programs, as they stand there.
+    """
+
+    def setUp(self) -> None:
+        """
+        Put them into an empty directory, and start the server.
+        """
+        self.text = (EXAMPLES.parent / "tutorial.md").read_text()
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        for name in ("server.py", "client.py", "test_server.py"):
+            (self.directory / name).write_text(
+                self.block(f"This is the whole of `{name}`:", "python")
+            )
+        self.server = self.start(self.directory / "server.py", "0")
+        self.port = line(self.server).removeprefix("listening on port ")
+
+    def block(self, lead: str, kind: str) -> str:
+        """
+        Answer the block that follows a line of the text.
+        """
+        _, behind = self.text.split(f"{lead}\n\n```{kind}\n")
+        return behind.split("```\n")[0]
+
+    def client(self, *credentials: str) -> subprocess.Popen[str]:
+        """
+        Start a client.
+        """
+        return self.start(self.directory / "client.py", *credentials, self.port)
+
+    def test_chat(self) -> None:
+        """
+        Alice and bob see what the tutorial says that they see.
+        """
+        alice = self.client("alice", "secret")
+        aliceSees = [line(alice)]
+        bob = self.client("bob", "secret")
+        bobSees = [line(bob)]
+        aliceSees.append(line(alice))
+        enter(bob, "hello")
+        bobSees.append(line(bob))
+        aliceSees.append(line(alice))
+        enter(alice, "/who")
+        aliceSees.append(line(alice))
+        enter(bob, "/enter bar", "anybody?")
+        bobSees += [line(bob) for _ in range(3)]
+        aliceSees.append(line(alice))
+        enter(alice, "/who")
+        aliceSees.append(line(alice))
+        assert aliceSees == self.block("then alice sees", "text").splitlines()
+        assert bobSees == self.block("and bob sees", "text").splitlines()
+
+    def test_refused(self) -> None:
+        """
+        The third login of a user is refused, and so is a wrong password; the server goes on, and
+        ends as the tutorial says.
+        """
+        alice = ("alice", "secret")
+        first, second = self.client(*alice), self.client(*alice)
+        assert (line(first), line(second)) == ("logged in as alice",) * 2
+        refused = self.client(*alice).communicate("", timeout=20)
+        assert refused == (self.block("The third is refused, and ends by itself:", "text"), "")
+        wrong = self.client("bob", "guess").communicate("", timeout=20)
+        assert wrong == ("refused: wrong name or password\n", "")
+        assert second.communicate("", timeout=20) == ("", "")
+        assert self.client(*alice).communicate("", timeout=20) == ("logged in as alice\n", "")
+        self.server.send_signal(signal.SIGINT)
+        printed, logged = self.server.communicate(timeout=20)
+        assert printed == "everybody is logged out\n"
+        assert logged.count("[avatarkit._limit.ConnectionLimit#info] a login of b'alice'") == 1
+        assert logged.count("Traceback") == logged.count("UnauthorizedLogin") == 1
+        assert first.wait(20) == 0
+
+    def test_tests(self) -> None:
+        """
+        Its tests pass, with both runners.
+        """
+        commands = self.block("Run them with pytest, or with Twisted's own trial:", "sh")
+        summaries = ("8 passed", "PASSED (successes=8)")
+        for command, passed in zip(commands.splitlines(), summaries, strict=True):
+            python, *arguments = command.split()
+            assert python == ".venv/bin/python"
+            tests = subprocess.run(  # noqa: S603  # our own program
+                [sys.executable, *arguments],
+                cwd=self.directory,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert passed in tests.stdout, tests.stdout + tests.stderr
 
 
 def line(process: subprocess.Popen[str]) -> str:

@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.spread import pb
 
 from avatarkit import Avatar, MindIsBehind, MindRegistry
-from pb import Client, PBTestCase, reactor
+from pb import Client, PBTestCase, reactor, transportOf
 
 
 class Watch(pb.Referenceable):
@@ -24,13 +24,6 @@ class Watch(pb.Referenceable):
         Answer something.
         """
         return 42
-
-
-def transportOf(client: Client) -> Any:
-    """
-    Answer what a client reads from.
-    """
-    return client.factory._broker.transport
 
 
 class PushTests(PBTestCase):

@@ -1,0 +1,130 @@
+"""
+The same over TLS.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from twisted.internet import ssl
+from twisted.internet.task import deferLater
+
+from avatarkit import Avatar, MindIsBehind, MindRegistry
+from avatarkit._mind import PBMind
+from pb import Client, PBTestCase, reactor, transportOf
+
+
+def selfSigned() -> Any:
+    """
+    Answer a certificate for localhost with its key.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return ssl.PrivateCertificate.loadPEM(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+class TLSTests(PBTestCase):
+    """
+    A server that is reached over TLS only.
+    """
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        """
+        Have a certificate, which clients trust.
+        """
+        super().setUp()
+        self.certificate = selfSigned()
+
+    def listen(self, factory: Any) -> Any:
+        """
+        Listen with it.
+        """
+        options = self.certificate.options()
+        return reactor.listenSSL(0, factory, options, interface="127.0.0.1")
+
+    def connect(self, factory: Any) -> None:
+        """
+        Connect to who has it.
+        """
+        options = ssl.optionsForClientTLS("localhost", trustRoot=self.certificate)
+        reactor.connectSSL("127.0.0.1", self.port, factory, options)
+
+    async def stack(self, **bounds: Any) -> list[Client]:
+        """
+        Serve a registry, with three clients.
+        """
+        self.online = MindRegistry(**bounds)
+        self.realm = self.online(lambda avatarId: Avatar())
+        self.serve(self.realm)
+        clients = [self.client() for _ in range(3)]
+        for client in clients:
+            await client.login()
+        return clients
+
+    async def test_push(self) -> None:
+        """
+        Clients are pushed to, in order, and answer.
+        """
+        clients = await self.stack()
+        self.online.everyone.callRemote("first", b"x" * 2**19, pbanswer=False)
+        results = await self.online.everyone.callRemote("second", {"a": [1, 2]})
+        assert results == [(True, "second done")] * 3
+        for client in clients:
+            assert await client.told.get() == ("first", (b"x" * 2**19,))
+
+    async def test_gone(self) -> None:
+        """
+        A client whose connection is lost is logged out.
+        """
+        clients = await self.stack()
+        clients[0].factory._broker.transport.abortConnection()
+        await clients[0].closed
+        while len(self.online.everyone) > 2:
+            await deferLater(reactor, 0.01)
+        assert self.realm.audit() == []
+
+    async def test_slow(self) -> None:
+        """
+        What waits for a client that has stopped reading is bounded, the others get everything, and
+        its connection can be closed.
+        """
+        clients = await self.stack(maximumBacklog=2**20)
+        slow, others = clients[0], clients[1:]
+        mind, *_ = self.online.everyone
+        transportOf(slow).pauseProducing()
+        backlogs = []
+        for _ in range(400):
+            pushed = self.online.everyone.callRemote("tick", b"x" * 2**16, pbtimeout=60)
+            for client in others:
+                assert (await client.told.get())[0] == "tick"
+            backlogs.append(PBMind(mind).backlog or 0)
+        first, *rest = await pushed
+        assert first[1].check(MindIsBehind)
+        assert rest == [(True, "tick done")] * 2
+        assert 2**20 < max(backlogs) < 2**20 + 3 * 2**16
+        (session,) = self.online.sessions(b"alice")[:1]
+        await session.disconnect(timeout=0.1)
+        assert mind not in self.online.everyone
+        transportOf(slow).resumeProducing()
+        await slow.closed
