@@ -7,7 +7,7 @@ It says what you type, line by line, and prints what the others say.  "/who" ask
 room, "/enter ROOM" goes to another one.  It ends at the end of its input, or with the connection.
 """
 
-import sys
+import argparse
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
@@ -69,9 +69,9 @@ async def talk(terminal: Terminal, factory: Any, name: str) -> None:
         terminal.show(f"failed: {error}")
 
 
-async def main(reactor: Any, port: str, name: str) -> None:
+async def main(reactor: Any, port: int, name: str) -> None:
     factory: Any = pb.PBClientFactory()
-    await TCP4ClientEndpoint(reactor, "127.0.0.1", int(port)).connect(factory)
+    await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
     terminal: Any = Terminal()
     stdio: Any = StandardIO(terminal)
     await talk(terminal, factory, name)
@@ -81,4 +81,8 @@ async def main(reactor: Any, port: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor, *args: Deferred.fromCoroutine(main(reactor, *args)), sys.argv[1:])
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("port", type=int)
+    arguments.add_argument("name")
+    asked = arguments.parse_args()
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor, asked.port, asked.name)))

@@ -7,7 +7,7 @@ It prints the port that it listens on (PORT may be 0), and serves until it is in
 it with chat_client.py.  Any name will do; a server of yours would check passwords.
 """
 
-import sys
+import argparse
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -72,14 +72,17 @@ class AnyName:
         return credentials.username
 
 
-async def main(reactor: Any, port: str) -> None:
+async def main(reactor: Any, port: int) -> None:
     checker: Any = AnyName()
     factory: Any = pb.PBServerFactory(Portal(realm, [checker]))
-    listening = await TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1").listen(factory)
+    listening = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", realm.close)
     print(f"listening on port {listening.getHost().port}", flush=True)
     await Deferred()  # until it is interrupted
 
 
 if __name__ == "__main__":
-    react(lambda reactor, port: Deferred.fromCoroutine(main(reactor, port)), sys.argv[1:])
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("port", type=int)
+    asked = arguments.parse_args()
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor, asked.port)))
