@@ -4,8 +4,8 @@ The how-to's limiting realm, written by hand, and the same in avatarkit, through
     python docs/examples/compare.py
 
 Each accident happens to both, over real connections on loopback (but for the logout that is called
-twice, which no client can do).  It prints a table of what came
-of it, and ends by itself.
+twice, which no client can do).  It prints a table of what came of it, which is the one in
+docs/why.md, and ends by itself.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,19 @@ A server and three clients in one process, over real connections on loopback.
 
     python docs/examples/quickstart.py
 
-It says step by step what happens, and ends by itself.
+It says step by step what happens, and ends by itself:
+
+    the first logs in and says: <1>hello alice
+    the second logs in and says: <2>hello alice
+    the third is refused: too many connections
+    online: alice, 2 times
+    the first heard: lunch is ready
+    the second heard: lunch is ready
+    the second leaves; online: alice, 1 time
+    the third logs in and says: <3>hello alice
+    the first heard: closing at noon
+    the third heard: closing at noon
+    the realm is closed; online: nobody
 """
 
 from typing import Any
