@@ -243,7 +243,7 @@ def slots(limit: ConnectionLimit) -> dict[object, int]:
     """
     Answer how many slots of a limit are taken, by key.
     """
-    return {key: len(sessions) for key, sessions in limit._holders.items()}
+    return {key: len(sessions) for key, sessions in limit._slots.holders.items()}
 
 
 def garbageOf(login: Callable[[], object]) -> int:

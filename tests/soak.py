@@ -152,7 +152,7 @@ class Server:
                 len(self.realm.sessions),
                 self.counter.total,
                 len(self.online),
-                len(self.limit._holders),
+                len(self.limit._slots.holders),
                 len(self.cache),
                 self.alive,
             ],

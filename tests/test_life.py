@@ -550,18 +550,18 @@ class AuditTests(SynchronousTestCase):
         """
         ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
         ghost = ghost[2].__self__
-        self.limit._take(ghost, b"alice")
+        self.limit._slots.take(ghost, b"alice")
         assert self.found() == (
             "<Session of b'ghost' as IThing, open> has a slot of ConnectionLimit(9) and should not"
         )
-        self.limit._give(ghost)
-        self.limit._give(self.session)
+        self.limit._slots.give(ghost)
+        self.limit._slots.give(self.session)
         assert "has no slot of ConnectionLimit" in self.found()
-        self.limit._take(self.session, b"alice")
-        self.limit._otherKeys[ghost] = b"bob"
+        self.limit._slots.take(self.session, b"alice")
+        self.limit._slots.otherKeys[ghost] = b"bob"
         assert self.found() == "ConnectionLimit(9) does not know which slot is whose"
-        del self.limit._otherKeys[ghost]
-        self.limit._otherKeys[self.session] = b"bob"
+        del self.limit._slots.otherKeys[ghost]
+        self.limit._slots.otherKeys[self.session] = b"bob"
         assert self.found() == "ConnectionLimit(9) does not know which slot is whose"
 
     def test_count(self) -> None:
@@ -626,7 +626,7 @@ class AuditTests(SynchronousTestCase):
             realm = around(target)
             opened(realm.requestAvatar(b"alice", None, IThing))
             assert realm.audit() == []
-            limit._give(*limit.sessions(b"alice"))
+            limit._slots.give(*limit.sessions(b"alice"))
             (sentence,) = realm.audit()
             assert "has no slot" in sentence
 

@@ -440,7 +440,7 @@ class DisplaceOldestTests(LimitTestCase):
         assert self.realm.audit() == []
         gate.wait.callback(None)
         assert limit.sessions(b"alice") == (session,)
-        assert limit._revoked == set()
+        assert limit._slots.revoked == set()
         assert self.clock.getDelayedCalls() == []
 
     def test_deadlineIsNotMoved(self) -> None:
@@ -467,7 +467,7 @@ class DisplaceOldestTests(LimitTestCase):
         self.successResultOf(second)
         for gate in gates[1:]:
             gate.wait.callback(None)
-        assert (limit._going, limit._revoked) == ({}, set())
+        assert (limit._slots.going, limit._slots.revoked) == ({}, set())
 
     def test_eachHasItsOwn(self) -> None:
         """
@@ -496,7 +496,7 @@ class DisplaceOldestTests(LimitTestCase):
         self.clock.advance(0)
         self.successResultOf(last)
         gate.wait.callback(None)
-        assert (limit._going, limit._revoked) == ({}, set())
+        assert (limit._slots.going, limit._slots.revoked) == ({}, set())
 
     def test_allOrNothing(self) -> None:
         """

@@ -42,7 +42,7 @@ from avatarkit import (
     displaceUnresponsive,
     refuse,
 )
-from avatarkit._limit import DEADLINE
+from avatarkit._slots import DEADLINE
 from avatarkit.testing import FakeMind
 from scripted import Boom, slots
 
@@ -825,7 +825,7 @@ class PoliciesMachine(RuleBasedStateMachine):
         for session in self.realm.sessions:
             if session.ended:
                 self.endedAt.setdefault(session, self.clock.seconds())
-        for session in self.limit._revoked:
+        for session in self.limit._slots.revoked:
             assert self.clock.seconds() - self.endedAt[session] >= DEADLINE
         assert self.realm.audit() == []
 
@@ -844,9 +844,9 @@ class PoliciesMachine(RuleBasedStateMachine):
         assert closing.called
         assert self.realm.audit() == []
         assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
-        assert (len(self.limit._turns), self.limit._revoked) == (0, set())
-        assert self.limit._otherKeys == {}
-        assert self.limit._going == {}
+        assert (len(self.limit._turns), self.limit._slots.revoked) == (0, set())
+        assert self.limit._slots.otherKeys == {}
+        assert self.limit._slots.going == {}
         self.clock.advance(100)
         assert self.clock.getDelayedCalls() == []
         assert all(len(login.real.outcome) == 1 for login in self.logins)

@@ -536,7 +536,7 @@ class MemoryPortalTests(SynchronousTestCase):
             assert (connection.delivered, connection.lost) == (after, True)
             self.failureResultOf(lost)
             assert (list(self.online), self.realm.audit()) == ([], [])
-            assert not self.limit._holders
+            assert not self.limit._slots.holders
 
     def test_leavesWhileWaiting(self) -> None:
         """
@@ -547,9 +547,9 @@ class MemoryPortalTests(SynchronousTestCase):
         login = connection.login(mind=Client())
         self.portal.pump()
         self.assertNoResult(login)
-        assert len(self.limit._holders) == 1
+        assert len(self.limit._slots.holders) == 1
         connection.drop()
-        assert not self.limit._holders
+        assert not self.limit._slots.holders
         self.failureResultOf(login, pb.PBConnectionLost)
         assert self.flushLoggedErrors() == []
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from types import CoroutineType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -35,8 +34,6 @@ def awaited(answer: object) -> Deferred[Any] | None:
         return fail(answer) if isinstance(answer, Failure) else None
     if isinstance(answer, Deferred):
         return answer
-    if isinstance(answer, CoroutineType):
-        return Deferred.fromCoroutine(answer)
     return Deferred.fromCoroutine(_wait(answer))
 
 
