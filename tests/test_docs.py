@@ -34,3 +34,18 @@ class ReferenceTests(SynchronousTestCase):
         """
         for names in (avatarkit.__all__, avatarkit.testing.__all__):
             assert list(names) == sorted(names)
+
+
+class DesignTests(SynchronousTestCase):
+    """
+    The page about how it works.
+    """
+
+    def test_modules(self) -> None:
+        """
+        Every module is in its table, and no other.
+        """
+        table = (DOCS / "design.md").read_text().split("| module | what it is |\n")[1]
+        named = set(re.findall(r"`(\w+)\.py`", table.split("\n\n")[0]))
+        there = {path.stem for path in Path(avatarkit.__file__).parent.glob("*.py")}
+        assert named == there - {"__init__"}

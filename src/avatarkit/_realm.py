@@ -12,22 +12,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ._audit import Audited
 from ._awaiting import awaited
 from ._checks import checkReactor, checkSeconds
-from ._clock import clockOr
+from ._closing import Closing, RealmService
 from ._mind import isDead
 from ._session import Answer, Hook, Session, nameOf
 from ._sources import AvatarFactory, bottomSource
@@ -148,10 +145,7 @@ class Realm:
     sources: tuple[Any, ...]
     plan: tuple[Hook, ...]
     sessions: set[Session]
-    _refusing: bool
-    _unclosed: list[Any]
-
-    _log = Logger()
+    _closing: Closing
 
     def __init__(self, target: Target, *, blocks: Iterable[Any] = ()) -> None:
         """
@@ -176,8 +170,7 @@ class Realm:
             *(hook for b in reversed(self.blocks) for hook in _hook(b, "attached", "detached")),
         )
         self.sessions = set()
-        self._refusing = False
-        self._unclosed = []
+        self._closing = Closing(self)
         for part in (*self.blocks, *self.sources):
             if isinstance(part, Audited):
                 part.stacked(self)
@@ -236,25 +229,7 @@ class Realm:
         """
         checkSeconds("a timeout", timeout, orNone=True)
         checkReactor(reactor)
-        closing = self.drain()
-        for session in tuple(self.sessions):
-            session.end(RealmClosed(avatarId=session.avatarId))
-        if timeout is None or closing.called:
-            return closing
-        closed: Deferred[None] = Deferred()
-
-        def late() -> None:
-            self._logUnfinished(timeout)
-            closed.callback(None)
-
-        def done(ignored: object) -> None:
-            if deadline.active():
-                deadline.cancel()
-                closed.callback(None)
-
-        deadline = clockOr(reactor).callLater(timeout, late)
-        closing.addCallback(done)
-        return closed
+        return self._closing.close(timeout, reactor)
 
     def drain(self) -> Deferred[None]:
         """
@@ -264,13 +239,7 @@ class Realm:
         @return: a Deferred that fires with C{None} when the last session has ended, and the last
             avatar is gone.
         """
-        self._refusing = True
-        waits: list[Deferred[Any]] = [session.whenClosed() for session in self.sessions]
-        for source in self.sources:
-            self._unclosed.append(source)
-            closing = maybeDeferred(source.close).addErrback(self._notClosed, source)
-            waits.append(closing.addCallback(self._closed, source))
-        return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
+        return self._closing.drain()
 
     def realms(self) -> Iterator[Realm]:
         """
@@ -318,31 +287,10 @@ class Realm:
         """
         checkSeconds("a timeout", timeout, orNone=True)
         checkReactor(reactor)
-        return _RealmService(self, timeout, reactor)
-
-    def _logUnfinished(self, timeout: float) -> None:
-        for realm in self.realms():
-            for session in filter(attrgetter("ended"), realm.sessions):
-                self._log.error(
-                    "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
-                    hook=session.stage,
-                    avatarId=session.avatarId,
-                    timeout=timeout,
-                )
-
-        for source in self._unclosed:
-            self._log.error(
-                "{source} was not closed in {timeout} seconds", source=repr(source), timeout=timeout
-            )
-
-    def _closed(self, result: object, source: object) -> None:
-        self._unclosed.remove(source)
-
-    def _notClosed(self, failure: Failure, source: object) -> None:
-        self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
+        return RealmService(self, timeout, reactor)
 
     def _enter(self, session: Session) -> None:
-        if self._refusing:
+        if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
         self.sessions.add(session)
 
@@ -352,20 +300,6 @@ class Realm:
 
 #: What can be stacked upon.
 Target: TypeAlias = "Realm | IRealm | IAvatarSource | Stackable | AvatarFactory"
-
-
-@attrs.define(eq=False)
-class _RealmService(Service):
-    realm: Realm
-    timeout: float | None
-    reactor: IReactorTime | None
-
-    def stopService(self) -> Deferred[None]:
-        """
-        Close the realm.
-        """
-        super().stopService()
-        return self.realm.close(timeout=self.timeout, reactor=self.reactor)
 
 
 def _check(blocks: tuple[object, ...]) -> None:
