@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     TooManyConnections,
 )
-from scripted import Boom, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
 
 
 class Player(Thing):
@@ -373,6 +373,25 @@ class AvatarCacheTests(SynchronousTestCase):
         gates[0].callback(None)
         assert self.successResultOf(second)[1] is self.successResultOf(third)[1] is cache[b"alice"]
         assert len(gates) == 1
+
+    def test_givenUpAndClosing(self) -> None:
+        """
+        A login that comes and goes while a load that was given up is still being undone changes
+        nothing; the next one has a load of its own.
+        """
+        gate, loader = Gate(), Loader()
+        below = Script({"release 0": gate.deferred})
+        cache = AvatarCache()
+        realm = cache(below.realm.blocks[0](loader))
+        for _ in range(2):
+            login = waiting(realm.requestAvatar(b"alice", None, IThing))
+            login.cancel()
+            self.failureResultOf(login, CancelledError)
+        third = waiting(realm.requestAvatar(b"alice", None, IThing))
+        assert len(loader.loads) == 1
+        gate.wait.callback(None)
+        loader.loads[1][1].callback(Player(b"alice"))
+        self.successResultOf(third)
 
     def test_limitBelow(self) -> None:
         """

@@ -5,6 +5,7 @@ Tests for what L{avatarkit.ConnectionLimit} does beyond counting: quotas, keys, 
 from __future__ import annotations
 
 from functools import partial
+from inspect import CORO_CLOSED, getcoroutinestate
 from typing import Any
 
 from twisted.internet import defer
@@ -186,6 +187,26 @@ class QuotaTests(LimitTestCase):
             limit = self.limited(quota=quota)
             assert str(self.assertRaises(LoginRefused, self.login)) == "banned"
             assert limit.refusals == 1
+            assert self.events[-1]["log_format"] == "a login of {avatarId!r} is refused"
+            assert self.events[-1]["avatarId"] == b"alice"
+
+    def test_asyncKey(self) -> None:
+        """
+        A key that is a coroutine function's is refused without a warning that nobody waits for it.
+        """
+        started = []
+
+        async def key(session: Session) -> object:
+            return b"alice"
+
+        def keeping(session: Session) -> object:
+            started.append(key(session))
+            return started[-1]
+
+        self.limited(key=keeping)
+        self.assertRaises(LoginRefused, self.login)
+        self.flushLoggedErrors(TypeError)
+        assert getcoroutinestate(started[0]) == CORO_CLOSED
 
     def test_cancelled(self) -> None:
         """
@@ -660,7 +681,6 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
         class Raw(FakeMind):
             def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
-                super().callRemote(name, *args, **kw)
                 self.answer: Deferred[Any] = Deferred()
                 return self.answer
 
@@ -688,7 +708,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         """
         far: Any = CopiedFailure.__new__(CopiedFailure)
         far.__dict__.update(Failure(defer.TimeoutError()).__dict__)
-        for answer in (None, Failure(AttributeError("no such method")), far):
+        near = Failure(AttributeError("no such method"))
+        for answer in (None, near, far):
             limit = self.limited(1, whenFull=self.policy)
             mind = FakeMind()
             self.login(mind=mind)
@@ -703,6 +724,19 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.login(mind=None)
         self.assertRaises(TooManyConnections, self.login)
         assert self.clock.getDelayedCalls() == []
+
+    def test_notSendable(self) -> None:
+        """
+        A client that cannot be sent the question is not dead by that.
+        """
+
+        class Mute(FakeMind):
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+                raise Boom
+
+        self.limited(1, whenFull=self.policy)
+        self.login(mind=Mute())
+        self.assertRaises(TooManyConnections, self.login)
 
     def test_shared(self) -> None:
         """
@@ -776,6 +810,7 @@ class Ending:
     def __init__(self, where: str) -> None:
         self.where = where
         self.challenged: list[Session] = []
+        self.waiting: Deferred[Any] = Deferred()
 
     def __call__(self, session: Session, holders: Any) -> Any:
         """
@@ -788,7 +823,7 @@ class Ending:
             else:
                 session.logout()
             if self.where == "waiting policy":
-                return Deferred()
+                return self.waiting
         return holders[:1]
 
 
@@ -952,6 +987,7 @@ class OwnPolicyTests(LimitTestCase):
             self.successResultOf(first)
             self.failureResultOf(second, LoginAbandoned)
             assert policy.challenged[1] not in limit.sessions(b"alice")
+            assert policy.waiting.called is (where == "waiting policy")
             assert self.realm.audit() == []
             for session in limit.sessions(b"alice"):
                 session.logout()

@@ -389,6 +389,13 @@ class ResultTests(SynchronousTestCase):
         logged = self.flushLoggedErrors(banana.BananaError)
         assert ["int is too large" in each.getErrorMessage() for each in logged] == [True] * 3
 
+        class Bad(pb.Copyable):
+            def getStateToCopyFor(self, perspective: Any) -> Any:
+                raise Boom
+
+        self.online["bad"].callRemote("notify", Bad(), pbanswer=False)
+        assert len(self.flushLoggedErrors(Boom)) == 1
+
     def test_ignoresPbanswer(self) -> None:
         """
         An answer of a mind that answers though nobody asked is nobody's.
@@ -1248,6 +1255,19 @@ class BoundsTests(SynchronousTestCase):
         assert self.push() == [1, 1]
         self.minds[0].calls[0].answer.errback(Boom())
         assert self.push() == [2, 1]
+
+    def test_leftOut(self) -> None:
+        """
+        One that a push is left out for, since its time is up, is not asked whether it is behind.
+        """
+        told: list[Any] = []
+        self.stack(maximumBacklog=5, whenBehind=told.append)
+        self.minds[0].backlog = 6
+        group = MindGroup([Slow(self.clock), self.minds[0]], reactor=self.clock)
+        pushed = group.callRemote("tick", pbtimeout=SLICE)
+        self.clock.pump([0, 0])
+        assert len(self.successResultOf(pushed)) == 2
+        assert told == []
 
     def test_noAnswersNoPending(self) -> None:
         """

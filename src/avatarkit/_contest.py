@@ -152,7 +152,6 @@ class Contest:
             if self._slots.isLeaving(goer):
                 continue
             self.limit._displacements += 1
-            self._slots.going[goer] = self._clock.seconds()
             self.limit._log.info(
                 "a session of {avatarId!r} has to go: {key!r} may have {maximum}",
                 avatarId=goer.avatarId,

@@ -99,6 +99,5 @@ class _Queue:
         while self._waiting and not self.taken:
             turn = next(iter(self._waiting))
             del self._waiting[turn]
-            self.taken = True
             turn.callback(None)
         self.handing = False
