@@ -42,7 +42,7 @@ class Listening(FakeMind):
         """
         How many.
         """
-        return len(self._listening)
+        return len(self._callbacks)
 
 
 class MindTests(SynchronousTestCase):

@@ -639,7 +639,7 @@ class SessionsMachine(RuleBasedStateMachine):
         for login in self.logins:
             if login.mind is not None:
                 watched = login.waits is not None and not login.closing
-                assert len(login.mind._listening) == watched
+                assert len(login.mind._callbacks) == watched
             real = [each if isinstance(each, type) else "in" for each in login.real.outcome]
             assert real == login.outcome, login
         assert slots(self.limit) == Counter(each.name for each in self.logins if each.depth)

@@ -422,6 +422,16 @@ class LoginTests(SynchronousTestCase):
         failure = self.failureResultOf(waits)
         assert failure.check(Boom)
         assert [name for name, *_ in failure.frames if name.startswith("_")] == []
+        gate: Deferred[Any] = Deferred()
+
+        async def factory(name: Any) -> Any:
+            await gate
+            raise Boom
+
+        waits = login(PerConnection(lambda session: None)(factory), b"alice")
+        gate.callback(None)
+        frames = traceback.extract_tb(self.failureResultOf(waits, Boom).value.__traceback__)
+        assert [frame.name for frame in frames] == ["factory"]
         mind = FakeMind()
         waits = login(ConnectionLimit()(lambda name: Deferred()), b"alice", mind=mind)
         mind.disconnect()
@@ -519,8 +529,12 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_everyByte(self) -> None:
         """
-        A connection can be lost at every byte of a login, which leaves nothing behind.
+        A connection can be lost at every byte of a login, and before the first one, which leaves
+        nothing behind.
         """
+        connection = self.portal.connect()
+        connection.drop()
+        assert (connection.lost, connection.delivered) == (True, 0)
         connection = self.portal.connect()
         kept = connection.login(mind=Client())
         self.portal.pump()
@@ -855,6 +869,22 @@ class ContractTests(SynchronousTestCase):
         assert "two realms that share it" in str(error)
         self.flushLoggedErrors()
 
+        class First(Block):
+            def __init__(self) -> None:
+                self.realm: Any = None
+                self.sessions: list[Any] = []
+
+            def attached(self, session: Any) -> None:
+                self.realm = self.realm or session.realm
+                self.sessions.append(session)
+
+            def detached(self, session: Any) -> None:
+                if session.realm is self.realm:
+                    self.sessions.remove(session)
+
+        error = self.assertRaises(AssertionError, checkBlock, First)
+        assert "after two realms that share it are used at a time nothing is kept" in str(error)
+
     def test_leaking(self) -> None:
         """
         A block that loses slots now and then, keeps minds, or raises what is no refusal, is caught;
@@ -967,6 +997,45 @@ class ContractTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, checkRealm, Thing)
         assert "provides IRealm" in str(error)
 
+    def test_oneInterface(self) -> None:
+        """
+        So is one that looks at the first interface only, cannot have a second login beside the
+        first (to refuse it is right), or lets nobody in any more after a login that failed.
+        """
+
+        @implementer(IRealm)
+        class Broken(Foreign):
+            online = 0
+            failed = False
+
+            def __init__(self, how: str) -> None:
+                self.how = how
+
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                if self.failed or self.online:
+                    raise Boom
+                try:
+                    seen = interfaces[:1] if self.how == "first" else interfaces
+                    seenAs, avatar, _ = super().requestAvatar(avatarId, mind, *seen)
+                except NotImplementedError:
+                    self.failed = self.how == "failed"
+                    raise
+                self.online = self.how == "alone"
+                return seenAs, avatar, self.logout
+
+            def logout(self) -> None:
+                self.online = 0
+
+        for how, promise in (
+            ("first", "a login that asks for several interfaces, and one beside it goes well"),
+            ("alone", "a login that asks for several interfaces, and one beside it goes well"),
+            ("failed", "a login after one that failed goes well"),
+        ):
+            error = self.assertRaises(AssertionError, checkRealm, partial(Broken, how))
+            assert promise in str(error)
+        checkRealm(partial(Broken, "right"))
+        checkRealm(lambda: ConnectionLimit(1)(Player))
+
     def test_brokenLogouts(self) -> None:
         """
         So is one that leaves something of a login, or fails when it is logged out twice.
@@ -977,16 +1046,31 @@ class ContractTests(SynchronousTestCase):
                 return Deferred()
 
         error = self.assertRaises(AssertionError, checkRealm, lambda: Keeping()(Player))
-        assert "after a logout nothing is left" in str(error)
+        assert str(error).endswith("after a logout nothing is left of the login's mind")
 
-        class KeepingFailed(Block):
-            def release(self, session: Any) -> Any:
-                return (
-                    Deferred() if session.avatar is not None and session.interface is None else None
-                )
+        class Miscounting(ConnectionCounter):
+            def detached(self, session: Any) -> Any:
+                pass
 
-        error = self.assertRaises(AssertionError, checkRealm, lambda: KeepingFailed()(Player))
-        assert "login" in str(error)
+        error = self.assertRaises(AssertionError, checkRealm, lambda: Miscounting()(Player))
+        assert str(error).endswith("after a logout nothing is left of the login")
+
+        class KeepingFailed(ConnectionLimit):
+            def release(self, session: Any) -> None:
+                if session.loggedIn:
+                    super().release(session)
+
+        error = self.assertRaises(AssertionError, checkRealm, lambda: KeepingFailed(9)(Player))
+        assert str(error).endswith("after a login that failed nothing is left of it")
+
+        @implementer(IRealm)
+        class Once(Foreign):
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                seenAs, avatar, _ = super().requestAvatar(avatarId, mind, *interfaces)
+                return seenAs, avatar, [None].pop
+
+        error = self.assertRaises(AssertionError, checkRealm, Once)
+        assert "a login and two logouts goes well" in str(error)
 
         @implementer(IRealm)
         class Logging(Foreign):

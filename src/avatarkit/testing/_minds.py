@@ -68,7 +68,7 @@ class FakeMind:
     closings: list[str] = attrs.field(factory=list, init=False)
     stalled: bool = attrs.field(default=False, init=False)
     _waiting: list[Deferred[Any]] = attrs.field(factory=list, init=False)
-    _callbacks: list[Callable[[Any], object]] | None = attrs.field(factory=list, init=False)
+    _callbacks: Any = attrs.field(factory=list, init=False)
 
     _log = Logger()
 
@@ -130,7 +130,7 @@ class FakeMind:
 
         @raise AttributeError: if the client is gone, as a real mind does.
         """
-        self._listening.append(callback)
+        self._callbacks.append(callback)
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
@@ -139,7 +139,7 @@ class FakeMind:
         @raise AttributeError: if the client is gone, as a real mind does.
         @raise ValueError: if there is no such callback.
         """
-        self._listening.remove(callback)
+        self._callbacks.remove(callback)
 
     def loseConnection(self) -> None:
         """
@@ -169,17 +169,11 @@ class FakeMind:
         for result in waiting:
             result.errback(Failure(pb.PBConnectionLost("the connection was lost")))
         try:
-            for callback in self._listening:
+            for callback in self._callbacks:
                 callback(self)
         except Exception:
             self._log.failure("a disconnect callback failed")
         self._callbacks = None
-
-    @property
-    def _listening(self) -> list[Callable[[Any], object]]:
-        if self._callbacks is None:
-            raise AttributeError("the connection of this mind is lost")
-        return self._callbacks
 
     def _deliver(self, answer: object, result: Deferred[Any] | None) -> None:
         """

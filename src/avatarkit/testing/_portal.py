@@ -91,7 +91,6 @@ class MemoryConnection:
     _log = Logger()
 
     def __init__(self, portal: MemoryPortal) -> None:
-        self.portal = portal
         self.client: Any = pb.PBClientFactory()
         self.delivered = 0
         self.lost = False
