@@ -800,6 +800,7 @@ class ContractTests(SynchronousTestCase):
         kind: Any = type("Broken", (Block,), changes)
         error = self.assertRaises(AssertionError, checkBlock, kind)
         assert promise in str(error), error
+        assert str(error).count("a promise is broken") == 1
         self.flushLoggedErrors()
         assert list(globalLogPublisher._observers) == before
 
@@ -920,6 +921,37 @@ class ContractTests(SynchronousTestCase):
 
         checkBlock(Right)
 
+    def test_rarely(self) -> None:
+        """
+        A block that goes wrong now and then, miscounts, or does not hear of a login that fails late
+        is caught, and it is said after what.
+        """
+
+        def thirtieth(self: Any, session: Any) -> None:
+            self.logins += 1
+            if self.logins == 30:
+                raise LoginRefused
+
+        self.brokenBlock("after a logout the next login gets in", logins=0, admit=thirtieth)
+
+        class Miscounting(ConnectionCounter):
+            def detached(self, session: Any) -> None:
+                pass
+
+        error = self.assertRaises(AssertionError, checkBlock, Miscounting)
+        assert 'after a logout everything agrees: ["Miscounting' in str(error)
+
+        def unless(self: Any, session: Any) -> None:
+            if session.loggedIn or session.mind.disconnected:
+                self.kept.remove(session)
+
+        self.brokenBlock(
+            "after a login that a block above refuses, when it has its avatar nothing is kept",
+            kept=[],
+            attached=lambda self, session: self.kept.append(session),
+            detached=unless,
+        )
+
     def brokenSource(self, promise: str, **changes: Any) -> None:
         """
         See that a source that is broken is caught.
@@ -950,6 +982,13 @@ class ContractTests(SynchronousTestCase):
         self.brokenSource("nothing is kept", release=lambda self, session: kept.append(session))
         kept.clear()
         self.brokenSource("goes well", release=lambda self, session: 1 / 0)
+
+        def keep(self: Any, session: Any) -> None:
+            if session.mind is None:
+                kept.append(session)
+
+        self.brokenSource("a login without a mind nothing is kept of the session", release=keep)
+        kept.clear()
         self.brokenSource("the session is closed", release=lambda self, session: Deferred())
         self.brokenSource("lets go of its avatars", close=lambda self: Deferred())
         self.brokenSource("closing it goes well", close=lambda self: 1 / 0)

@@ -237,5 +237,4 @@ def _jelly(data: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
 def _encode(jelly: list[Any]) -> None:
     broker: Any = pb.Broker()
     broker.makeConnection(BytesIO())
-    broker.currentDialect = b"pb"
     broker.sendEncoded(jelly)
