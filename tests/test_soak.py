@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,5 +36,5 @@ class SoakTests(SynchronousTestCase):
         assert report["audit"] == []
         assert set(report["left"]) == {0}
         assert report["failed"] == 0
-        assert report["grown"] < 1000 + report["logins"] / 10
+        assert median(report["grown"]) < 300 + report["logins"] / 40
         assert report["seconds"] < 60
