@@ -17,6 +17,7 @@ others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -81,14 +82,15 @@ class Push:
             self._deadline = clock.callLater(timeout, self._late)
         return done
 
-    def deliver(self, place: int, to: Addressee) -> None:
+    def deliver(self, place: int) -> None:
         """
-        Send the message to one of the minds; never raises.
+        Send the message to one of the minds, unless it is over; never raises.
         """
         self._unsent -= 1
-        message, (mind, session, bounds) = self._message, to
+        message = self._message
         if message is None:
             return
+        to = mind, session, bounds = self.addressees[place]
         try:
             if session is not None and session.ended:
                 raise DeadReferenceError("the client left before its turn came")
@@ -191,7 +193,7 @@ class Lanes:
     """
 
     _pushes: deque[Push] = attrs.field(factory=deque)
-    _lanes: OrderedDict[int, deque[tuple[Push, int, Addressee]]] = attrs.field(factory=OrderedDict)
+    _lanes: OrderedDict[int, deque[tuple[Push, int]]] = attrs.field(factory=OrderedDict)
     _busy: bool = False
     _until: float = 0
     _scheduled: bool = False
@@ -237,16 +239,20 @@ class Lanes:
 
     def _send(self, push: Push, clock: IReactorTime, *, atOnce: int) -> None:
         seconds, until = clock.seconds, self._until
-        waiting = False
         for place, to in enumerate(push.addressees):
             inTime = place < atOnce or seconds() < until
-            if inTime and (not self._lanes or self._empty(_laneOf(to), clock)):
-                push.deliver(place, to)
-                continue
-            if not waiting:
-                push.keep()
-                waiting = True
-            self._lanes.setdefault(_laneOf(to), deque()).append((push, place, to))
+            if not inTime or (self._lanes and not self._empty(_laneOf(to), clock)):
+                self._lineUp(push, place)
+                return
+            push.deliver(place)
+
+    def _lineUp(self, push: Push, first: int) -> None:
+        """
+        Have what is left of a push wait in the lanes of its receivers.
+        """
+        push.keep()
+        for place, to in enumerate(islice(push.addressees, first, None), first):
+            self._lanes.setdefault(_laneOf(to), deque()).append((push, place))
 
     def _empty(self, lane: int, clock: IReactorTime) -> bool:
         """
@@ -256,8 +262,8 @@ class Lanes:
         while waiting:
             if clock.seconds() >= self._until:
                 return False
-            push, place, to = waiting.popleft()
-            push.deliver(place, to)
+            push, place = waiting.popleft()
+            push.deliver(place)
         self._lanes.pop(lane, None)
         return True
 
