@@ -590,6 +590,9 @@ class AuditTests(SynchronousTestCase):
         self.online._file(self.session)
         self.online._reachable[ghost] = None
         assert self.found() == "everyone in MindRegistry() is not everyone"
+        del self.online._reachable[ghost]
+        self.online._mindless[b"ghost"] = 1
+        assert self.found() == "MindRegistry() miscounts who has no mind"
 
     def test_users(self) -> None:
         """

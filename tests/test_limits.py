@@ -593,6 +593,21 @@ class DisplaceOldestTests(LimitTestCase):
             assert limit.displacements == 1
             assert [each.avatarId for each in limit.sessions(everyone)] == [b"carol"]
 
+    def test_namedTwice(self) -> None:
+        """
+        One that a policy names twice has to go once, also below a cache, where it goes later.
+        """
+        limit = self.limit = ConnectionLimit(
+            1, whenFull=lambda session, holders: holders * 2, key=everyone, reactor=self.clock
+        )
+        above = Script({"detached 0": Gate().deferred})
+        self.realm = above.realm.blocks[0](AvatarCache()(limit(lambda name: Thing())))
+        self.login(b"alice")
+        bob = self.challenge(b"bob")
+        assert limit.displacements == 1
+        bob.cancel()
+        self.failureResultOf(bob, CancelledError)
+
     def test_pendingHolder(self) -> None:
         """
         A login that has a slot but not its avatar yet can have to go as well.

@@ -103,6 +103,26 @@ class MindRegistryTests(SynchronousTestCase):
         logout()
         assert same(self.registry.everyone, [mind])
 
+    def test_counting(self) -> None:
+        """
+        The minds of an avatar ID are counted without looking at them, however many there are.
+        """
+
+        class Blind(dict[Any, None]):
+            def __iter__(self) -> Any:
+                raise Boom
+
+        online = MindRegistry()
+        realm = online(lambda avatarId: Thing())
+        logouts = [login(realm, mind)[2] for mind in (FakeMind(), None, FakeMind(), None)]
+        group = online[b"alice"]
+        online._online[b"alice"] = Blind(online._online[b"alice"])
+        for logout in logouts:
+            count = len(group)
+            logout()
+            assert count - len(group) == (logout.__self__.mind is not None)
+        assert (len(group), dict(online._mindless)) == (0, {})
+
     def test_sameMind(self) -> None:
         """
         A mind that logged in twice is in the group twice, and after one logout once.
@@ -357,6 +377,7 @@ class AvatarTests(SynchronousTestCase):
             assert (len(bag), same(bag, [one] * times + [two])) == (times + 1, True)
             bag.remove(one)
         assert same(bag, [one, two])
+        assert (len(bag), bag._again) == (2, {})
         bag.remove(one)
         assert same(bag, [two])
         self.assertRaises(KeyError, bag.remove, one)

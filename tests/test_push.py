@@ -194,7 +194,7 @@ class WireTests(SynchronousTestCase):
         """
         So are messages to minds, and in requests, of any number.
         """
-        for luid in (0, 1, 127, 128, 70000, 2**31 - 1, 2**31, 2**40):
+        for luid in (0, 1, 127, 128, 70000, 2**31 - 1):
             for requestID in (0, 126, 127, 16383, 2**31 - 2, 2**31 - 1, 2**31, 2**40):
                 minds, twin = [connect(luid=luid), connect(luid=luid)], connect(luid=luid)
                 for each in (*minds, twin):
@@ -232,6 +232,7 @@ class WireTests(SynchronousTestCase):
             ([connect(OtherBroker(False)), connect(OtherBroker(False))], connect()),
             ([connect(luid=b"root"), connect(luid=b"root")], connect(luid=b"root")),
             ([connect(luid=-1), connect(luid=-1)], connect(luid=-1)),
+            ([connect(luid=2**31), connect(luid=2**31)], connect(luid=2**31)),
             ([connect(luid=True), connect(luid=True)], connect(luid=True)),
         ):
             self.compare("notify", {"a": 1}, minds=minds, twin=twin)

@@ -1,5 +1,5 @@
 """
-All benchmarks, one after the other; takes about two minutes.
+All benchmarks, one after the other; takes about a minute.
 
     python docs/benchmarks
 

@@ -132,7 +132,7 @@ async def rounds(case: Any, brokers: list[Any], number: int) -> list[tuple[float
 
 def writeTo(brokers: list[Any], data: bytes) -> None:
     """
-    Write as much as a small dict takes, with nothing of Perspective Broker.
+    Write about as much as a push of a small dict does, with nothing of Perspective Broker.
     """
     for broker in brokers:
         broker.transport.write(data)

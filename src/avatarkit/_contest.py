@@ -151,6 +151,7 @@ class Contest:
         for goer in goers:
             if self._slots.isLeaving(goer):
                 continue
+            self._slots.going[goer] = self._clock.seconds()
             self.limit._displacements += 1
             self.limit._log.info(
                 "a session of {avatarId!r} has to go: {key!r} may have {maximum}",

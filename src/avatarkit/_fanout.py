@@ -165,7 +165,7 @@ def _ordinaryBroker(mind: Any) -> Any:
         and broker.currentDialect == b"pb"
         and len(broker.outgoingSymbols) == _SYMBOLS
         and type(mind.luid) is int
-        and mind.luid >= 0
+        and 0 <= mind.luid <= _LARGEST_INT
     )
     return broker if ordinary else None
 

@@ -203,13 +203,14 @@ class MindBag:
     avatar: Callable[[], object] = lambda: None
     _minds: dict[int, Any] = attrs.field(factory=dict, init=False)
     _again: dict[int, int] = attrs.field(factory=dict, init=False)
+    _size: int = attrs.field(default=0, init=False)
 
     def __iter__(self) -> Iterator[Any]:
         for key, mind in self._minds.items():
             yield from repeat(mind, 1 + self._again.get(key, 0))
 
     def __len__(self) -> int:
-        return len(self._minds) + sum(self._again.values())
+        return self._size
 
     def addressees(self) -> Iterator[Addressee]:
         """
@@ -226,6 +227,7 @@ class MindBag:
             self._again[key] = self._again.get(key, 0) + 1
         else:
             self._minds[key] = mind
+        self._size += 1
 
     def remove(self, mind: Any) -> None:
         """
@@ -234,11 +236,14 @@ class MindBag:
         @raise KeyError: if it is not there.
         """
         key = id(mind)
+        if key not in self._minds:
+            raise KeyError(f"{mind!r} was never attached, or has been detached")
         again = self._again.pop(key, 0)
         if again > 1:
             self._again[key] = again - 1
-        elif not again and self._minds.pop(key, None) is None:
-            raise KeyError(f"{mind!r} was never attached, or has been detached")
+        elif not again:
+            del self._minds[key]
+        self._size -= 1
 
 
 def _find(minds: Iterable[Any], avatar: object = None) -> Iterator[Addressee]:

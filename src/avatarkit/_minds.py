@@ -7,7 +7,8 @@ connections cannot be (C{==} raises C{TypeError}), and the hash of a mind is no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -54,6 +55,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     @param reactor: what measures the time, the global reactor if not given.
     @ivar _online: the sessions of each avatar ID.
     @ivar _reachable: the sessions that have a mind.
+    @ivar _mindless: how many sessions of each avatar ID have none.
     @ivar _byMind: the session of each mind, or several.
     """
 
@@ -65,6 +67,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
     _bounds: Bounds | None = attrs.field(init=False, repr=False)
     _online: dict[Hashable, dict[Session, None]] = attrs.field(factory=dict, init=False, repr=False)
     _reachable: dict[Session, None] = attrs.field(factory=dict, init=False, repr=False)
+    _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
     _byMind: dict[Hashable, Session | tuple[Session, ...]] = attrs.field(
         factory=dict, init=False, repr=False
     )
@@ -76,7 +79,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         registries[self] = None
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
-        return self._groupOf(partial(self._reachableAs, avatarId))
+        sessions, count = self._reachableAs, self._count
+        minds = _Minds(partial(sessions, avatarId), partial(count, avatarId), self._bounds)
+        return MindGroup(minds, reactor=self.reactor)
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._online)
@@ -92,7 +97,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         The minds of all sessions, a live view.
         """
-        return self._groupOf(lambda: self._reachable)
+        reachable = self._reachable
+        minds = _Minds(lambda: reachable, lambda: len(reachable), self._bounds)
+        return MindGroup(minds, reactor=self.reactor)
 
     def select(self, predicate: Callable[[Any], object]) -> MindGroup:
         """
@@ -162,12 +169,14 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
             yield f"{session!r} is on the file of {self!r} and should not be"
         if {each for each in filed if each.mind is not None} != set(self._reachable):
             yield f"everyone in {self!r} is not everyone"
+        if Counter(each.avatarId for each in filed if each.mind is None) != self._mindless:
+            yield f"{self!r} miscounts who has no mind"
 
-    def _groupOf(self, sessions: Callable[[], Collection[Session]]) -> MindGroup:
-        return MindGroup(_Minds(sessions, self._bounds), reactor=self.reactor)
+    def _reachableAs(self, avatarId: Hashable) -> Iterator[Session]:
+        return (each for each in self._online.get(avatarId, ()) if each.mind is not None)
 
-    def _reachableAs(self, avatarId: Hashable) -> list[Session]:
-        return [each for each in self._online.get(avatarId, ()) if each.mind is not None]
+    def _count(self, avatarId: Hashable) -> int:
+        return len(self._online.get(avatarId, ())) - self._mindless[avatarId]
 
     def _toTell(self, session: Session) -> Any:
         return None if session.mind is None else adapted(IMindAware, session.avatar)
@@ -177,26 +186,32 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         if sessions is None:
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
-        if session.mind is not None:
-            self._reachable[session] = None
-            key = identityOf(session.mind)
-            others = self._byMind.get(key)
-            self._byMind[key] = session if others is None else (*_several(others), session)
+        if session.mind is None:
+            self._mindless[session.avatarId] += 1
+            return
+        self._reachable[session] = None
+        key = identityOf(session.mind)
+        others = self._byMind.get(key)
+        self._byMind[key] = session if others is None else (*_several(others), session)
 
     def _unfile(self, session: Session) -> None:
         sessions = self._online[session.avatarId]
         del sessions[session]
         if not sessions:
             del self._online[session.avatarId]
-        if session.mind is not None:
-            del self._reachable[session]
-            key = identityOf(session.mind)
-            known = self._byMind.pop(key)
-            if known is not session:
-                left = tuple(each for each in _several(known) if each is not session)
-                self._byMind[key] = left if len(left) > 1 else left[0]
-            if self._bounds is not None:
-                self._bounds.forget(session.mind)
+        if session.mind is None:
+            self._mindless[session.avatarId] -= 1
+            if not self._mindless[session.avatarId]:
+                del self._mindless[session.avatarId]
+            return
+        del self._reachable[session]
+        key = identityOf(session.mind)
+        known = self._byMind.pop(key)
+        if known is not session:
+            left = tuple(each for each in _several(known) if each is not session)
+            self._byMind[key] = left if len(left) > 1 else left[0]
+        if self._bounds is not None:
+            self._bounds.forget(session.mind)
 
 
 def _several(sessions: Session | tuple[Session, ...]) -> tuple[Session, ...]:
@@ -212,14 +227,15 @@ class _Minds:
     The minds of the sessions that are there when one looks.
     """
 
-    _sessions: Callable[[], Collection[Session]]
+    _sessions: Callable[[], Iterable[Session]]
+    _count: Callable[[], int]
     _bounds: Bounds | None
 
     def __iter__(self) -> Iterator[Any]:
         return (session.mind for session in self._sessions())
 
     def __len__(self) -> int:
-        return len(self._sessions())
+        return self._count()
 
     def addressees(self) -> Iterator[Addressee]:
         """
