@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
+from timing import timed
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import IRealm, Portal
@@ -163,17 +164,6 @@ async def throughPB(realm: Any, times: int) -> float:
     factory._broker.transport.loseConnection()
     await lost
     await port.stopListening()
-    return took
-
-
-def timed(login: Callable[[], object], times: int) -> float:
-    gc.collect()
-    gc.disable()
-    started = perf_counter()
-    for _ in range(times):
-        login()
-    took = (perf_counter() - started) / times
-    gc.enable()
     return took
 
 

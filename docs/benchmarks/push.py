@@ -14,15 +14,14 @@ and avatarkit; with --tcp, to a connection over loopback that another process re
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
+from timing import timed
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory
@@ -124,7 +123,7 @@ async def rounds(case: Any, brokers: list[Any], number: int) -> list[tuple[float
 
     took = []
     for _ in range(number):
-        took.append((await timed(loop, times, brokers), await timed(push, times, brokers)))
+        took.append((await sent(loop, times, brokers), await sent(push, times, brokers)))
     for _, _, logout in logins:
         logout()
     return took
@@ -138,17 +137,11 @@ def writeTo(brokers: list[Any], data: bytes) -> None:
         broker.transport.write(data)
 
 
-async def timed(way: Callable[[], object], times: int, brokers: list[Any]) -> float:
+async def sent(way: Callable[[], object], times: int, brokers: list[Any]) -> float:
     """
     Answer how many seconds something takes, and let all of it be read afterwards.
     """
-    gc.collect()
-    gc.disable()
-    started = perf_counter()
-    for _ in range(times):
-        way()
-    took = (perf_counter() - started) / times
-    gc.enable()
+    took = timed(way, times)
     while any(getattr(broker.transport, "_tempDataLen", 0) for broker in brokers):
         await deferLater(reactor, 0.01)
     for broker in brokers:
@@ -176,7 +169,7 @@ async def main(reactor: Any, *arguments: str) -> None:
         fewer = min(3, asked.rounds) if case[2] is LIST else asked.rounds
         print(row(case, await rounds(case, brokers, fewer)), flush=True)
     data = bytes(80)
-    took = [await timed(lambda: writeTo(brokers, data), 10, brokers) for _ in range(asked.rounds)]
+    took = [await sent(lambda: writeTo(brokers, data), 10, brokers) for _ in range(asked.rounds)]
     print(f"\nA `transport.write` alone takes {statistics.median(took) / 1000 * 1e6:.2f} us.")
     for broker in brokers[: 1000 * asked.tcp]:
         broker.transport.loseConnection()

@@ -30,7 +30,9 @@ def awaited(answer: object) -> Deferred[Any] | None:
     """
     Answer a Deferred for what has to be waited for, and C{None} for everything else.
     """
-    if not hasattr(type(answer), "__await__"):  # nearly always, so it comes first
+    if answer is None:  # mostly, and what comes next takes its time to say no
+        return None
+    if not hasattr(type(answer), "__await__"):
         return fail(answer) if isinstance(answer, Failure) else None
     if isinstance(answer, Deferred):
         return answer
@@ -84,8 +86,7 @@ def orUndo(
     @return: a Deferred if the attempt has to be waited for.
     """
     try:
-        answer = attempt()
-        waiting = None if answer is None else awaited(answer)
+        waiting = awaited(attempt())
     except BaseException:
         undo(*arguments)
         raise

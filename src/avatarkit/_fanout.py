@@ -134,15 +134,15 @@ def strangersIn(data: Iterable[Any]) -> list[Any]:
     while ahead:
         value: Any = ahead.pop()
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in _ATOMS or id(value) in seen:
             continue
         if kind not in _CONTAINERS:
             strangers.append(value)
-        elif id(value) not in seen:
-            seen.add(id(value))
-            ahead.extend(value)
-            if kind is dict:
-                ahead.extend(value.values())
+            continue
+        seen.add(id(value))
+        ahead.extend(value)
+        if kind is dict:
+            ahead.extend(value.values())
     return strangers
 
 

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ._checks import checkReactor, checkSeconds
 from ._clock import clockOr
+from ._counting import countDown
 from ._fanout import Message
 from ._mind import areSame
 from ._push import Addressee, Push, lanesOf
@@ -238,10 +239,9 @@ class MindBag:
         key = id(mind)
         if key not in self._minds:
             raise KeyError(f"{mind!r} was never attached, or has been detached")
-        again = self._again.pop(key, 0)
-        if again > 1:
-            self._again[key] = again - 1
-        elif not again:
+        if key in self._again:
+            countDown(self._again, key)
+        else:
             del self._minds[key]
         self._size -= 1
 

@@ -113,7 +113,7 @@ class Life:
         @return: a Deferred that fires with C{None} when it is gone.
         """
         self.cache._wake(self)
-        self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
+        self._withdraw()
         return self._end()
 
     def whenGone(self) -> Deferred[None]:
@@ -184,9 +184,15 @@ class Life:
             self.retire()
         elif self.state is State.READY:
             self.state = State.RETIRING
-            self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
+            self._withdraw()
             for session in tuple(self.users):
                 act(session)
+
+    def _withdraw(self) -> None:
+        """
+        Have the avatar given to nobody any more.
+        """
+        self.cache._unready[self.avatarId] = self.cache._ready.pop(self.avatarId)
 
     def _end(self) -> Deferred[None]:
         inner, self.inner = self.inner, None

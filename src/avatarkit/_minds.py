@@ -21,6 +21,7 @@ from ._audit import Audited
 from ._awaiting import orUndo
 from ._bounds import Bounds, skip
 from ._checks import checkReactor
+from ._counting import countDown
 from ._groups import Filtered, MindGroup, disconnectAll, registries
 from ._mind import identityOf
 from ._push import Addressee
@@ -79,8 +80,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         registries[self] = None
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
-        sessions, count = self._reachableAs, self._count
-        minds = _Minds(partial(sessions, avatarId), partial(count, avatarId), self._bounds)
+        minds = _Minds(
+            partial(self._reachableAs, avatarId), partial(self._count, avatarId), self._bounds
+        )
         return MindGroup(minds, reactor=self.reactor)
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -200,9 +202,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         if not sessions:
             del self._online[session.avatarId]
         if session.mind is None:
-            self._mindless[session.avatarId] -= 1
-            if not self._mindless[session.avatarId]:
-                del self._mindless[session.avatarId]
+            countDown(self._mindless, session.avatarId)
             return
         del self._reachable[session]
         key = identityOf(session.mind)

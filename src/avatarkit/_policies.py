@@ -22,6 +22,7 @@ from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLos
 
 from ._checks import checkCount, checkReactor, checkSeconds
 from ._clock import clockOr
+from ._counting import countDown
 from ._mind import mindOf
 from ._session import Session
 
@@ -134,9 +135,7 @@ class _Oldest:
         now = clockOr(self.reactor).seconds()
         while self._log and self._log[0][0] <= now - self.per:
             _time, key = self._log.popleft()
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+            countDown(self._counts, key)
         if self._counts[holders.key] + holders.excess > self.flapping:
             return ()
         self._log.extend([(now, holders.key)] * holders.excess)

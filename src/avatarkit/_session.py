@@ -357,16 +357,15 @@ class Session:
         """
         plan = self.realm.plan
         while True:
-            if failed is not None and isinstance(failed, Failure):
+            if isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth][1])
             if not self._depth:
                 break
             self._depth -= 1
             try:
-                failed = plan[self._depth][1](self)
-                if failed is not None:
-                    waiting = awaited(failed)
-                    failed = None if waiting is None else settle(waiting, self._descend)
+                answer = plan[self._depth][1](self)
+                waiting = None if answer is None else awaited(answer)
+                failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
             if failed is LATER:
