@@ -237,7 +237,9 @@ class TutorialTests(ProcessTestCase):
         self.server.send_signal(signal.SIGINT)
         printed, logged = self.server.communicate(timeout=20)
         assert printed == "everybody is logged out\n"
-        assert logged.count("[avatarkit._limit.ConnectionLimit#info] a login of b'alice'") == 1
+        assert (
+            logged.count("[avatarkit._limit.limit.ConnectionLimit#info] a login of b'alice'") == 1
+        )
         assert logged.count("Traceback") == logged.count("UnauthorizedLogin") == 1
         assert first.wait(20) == 0
 

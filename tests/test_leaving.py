@@ -26,7 +26,7 @@ from avatarkit import (
     PerConnection,
     Session,
 )
-from avatarkit._mind import PBMind
+from avatarkit._clients.minds import PBMind
 from avatarkit.testing import FakeMind
 from pb import PBTestCase, reactor
 from scripted import OPENING, Gate, IThing, Script, Thing, opened, slots, undoing, waiting

@@ -42,7 +42,7 @@ from avatarkit import (
     displaceUnresponsive,
     refuse,
 )
-from avatarkit._slots import DEADLINE
+from avatarkit._limit.slots import DEADLINE
 from avatarkit.testing import FakeMind
 from scripted import Boom, slots
 

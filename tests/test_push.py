@@ -33,8 +33,8 @@ from avatarkit import (
     Session,
     disconnect,
 )
-from avatarkit._mind import bufferedIn
-from avatarkit._push import SLICE, lanesOf
+from avatarkit._clients.minds import bufferedIn
+from avatarkit._push.delivery import SLICE, lanesOf
 from avatarkit.testing import FakeMind, MemoryPortal
 from scripted import Boom, IThing, Thing, opened
 

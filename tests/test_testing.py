@@ -45,8 +45,8 @@ from avatarkit import (
     displaceUnresponsive,
     everyone,
 )
-from avatarkit._mind import PBMind
-from avatarkit._sources import Factory
+from avatarkit._clients.minds import PBMind
+from avatarkit._realm.sources import Factory
 from avatarkit.testing import (
     FakeMind,
     Login,

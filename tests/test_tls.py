@@ -14,7 +14,7 @@ from twisted.internet import ssl
 from twisted.internet.task import deferLater
 
 from avatarkit import Avatar, MindIsBehind, MindRegistry
-from avatarkit._mind import PBMind
+from avatarkit._clients.minds import PBMind
 from pb import Client, PBTestCase, reactor, transportOf
 
 

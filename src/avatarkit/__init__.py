@@ -2,17 +2,17 @@
 avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar factory.
 """
 
-from ._avatars import Avatar, ConnectionAware, MindAware
-from ._bounds import disconnect, skip
-from ._cache import AvatarCache
-from ._counter import ConnectionCounter
-from ._groups import MindGroup
-from ._limit import ConnectionLimit, everyone
-from ._minds import MindRegistry
-from ._perconnection import PerConnection
-from ._policies import displaceOldest, displaceUnresponsive, refuse
-from ._realm import Block, Realm
-from ._session import Session
+from ._avatars.cache import AvatarCache
+from ._avatars.perconnection import PerConnection
+from ._limit.limit import ConnectionLimit, everyone
+from ._limit.policies import displaceOldest, displaceUnresponsive, refuse
+from ._online.bases import Avatar, ConnectionAware, MindAware
+from ._online.counter import ConnectionCounter
+from ._online.registry import MindRegistry
+from ._push.bounds import disconnect, skip
+from ._push.groups import MindGroup
+from ._realm.realm import Block, Realm
+from ._realm.session import Session
 from .errors import (
     LoginAbandoned,
     LoginRefused,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from ._session import Session
+    from ._realm.session import Session
 
 __all__ = [
     "IAvatarSource",

@@ -5,8 +5,8 @@ Nothing in here needs a network or a test runner, or leaves anything behind.
 """
 
 from ._contracts import checkBlock, checkMind, checkRealm, checkSource
+from ._fakemind import Call, FakeMind
 from ._login import Login, login
-from ._minds import Call, FakeMind
 from ._portal import MemoryConnection, MemoryPortal
 
 __all__ = [

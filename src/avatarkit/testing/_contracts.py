@@ -21,12 +21,10 @@ from zope.interface import Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from .._realm import Realm
+from .._realm.realm import Realm
 from ..interfaces import IAvatarSource, IBlock, IMind
-from ._minds import FakeMind
+from ._fakemind import FakeMind
 from ._scenes import REFUSALS, REPEATS, WAYS, Scene, hold, nothingLogged
-
-__all__ = ["checkBlock", "checkMind", "checkRealm", "checkSource"]
 
 
 class IUnheardOf(Interface):

@@ -15,8 +15,6 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
-__all__ = ["Login", "login"]
-
 _E = TypeVar("_E", bound=BaseException)
 
 

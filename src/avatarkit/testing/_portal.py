@@ -26,8 +26,6 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-__all__ = ["MemoryConnection", "MemoryPortal"]
-
 
 class MemoryPortal:
     """

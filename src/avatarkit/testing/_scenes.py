@@ -16,13 +16,11 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
 
-from .._realm import Block, Realm
-from .._session import Session
+from .._realm.realm import Block, Realm
+from .._realm.session import Session
 from ..errors import LoginRefused
+from ._fakemind import FakeMind
 from ._login import Login, login
-from ._minds import FakeMind
-
-__all__ = ["REFUSALS", "REPEATS", "WAYS", "Scene", "hold", "nothingLogged"]
 
 #: How a login is refused.
 REFUSALS = (LoginDenied, UnauthorizedLogin)

@@ -1,0 +1,3 @@
+"""
+Which avatars there are, and how long they live.
+"""

@@ -1,0 +1,3 @@
+"""
+What a session knows of its client.
+"""

@@ -1,0 +1,188 @@
+"""
+Who has to go when a limit is reached.
+
+A policy is a callable of the session that wants to get in and the sessions that are in, oldest
+first; it answers those of them that have to go, now or later.  None means that the login is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeAlias
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
+
+from .._clients.minds import mindOf
+from .._realm.session import Session
+from .._tools.checks import checkCount, checkReactor, checkSeconds
+from .._tools.clock import clockOr
+from .._tools.counting import countDown
+
+
+class Holders(tuple[Session, ...]):
+    """
+    The sessions that hold the slots, oldest first.
+
+    @ivar key: what they are limited by.
+    @ivar excess: how many of them have to go for one more to get in.
+    """
+
+    key: Hashable = None
+    excess: int = 1
+
+
+#: Answers the sessions that have to go.
+Policy: TypeAlias = Callable[[Session, Holders], Any]
+
+
+def refuse(session: Session, holders: Holders) -> Iterable[Session]:
+    """
+    Nobody has to go: the login is refused.
+    """
+    return ()
+
+
+def displaceOldest(
+    *, flapping: int = 5, per: float = 60, reactor: IReactorTime | None = None
+) -> Policy:
+    """
+    The new login wins: the oldest session has to go.
+
+    Two clients that displace each other for ever are stopped: a login that would make more
+    displacements of its key than C{flapping} within so many seconds is refused instead.
+    Limits that share one such policy share its counts.
+
+    @param flapping: how many displacements there may be.
+    @param per: within how many seconds.
+    @param reactor: what measures the time, the global reactor if not given.
+    """
+    checkCount("flapping", flapping)
+    checkSeconds("per", per)
+    checkReactor(reactor)
+    return _Oldest(flapping, per, reactor)
+
+
+def displaceUnresponsive(
+    message: str = "ping", *, timeout: float = 10, reactor: IReactorTime | None = None
+) -> Policy:
+    """
+    Those that are not there any more have to go: the cure for being locked out by one's own dead
+    connection.
+
+    All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, also
+    an error from the client, such as that it has no such method.  A mind that cannot be asked, like
+    C{None}, is taken to be alive.  Logins that come while a holder is being asked share the
+    question.
+
+    @param message: the remote method to call.
+    @param timeout: how many seconds they have to answer.
+    @param reactor: what measures the time, the global reactor if not given.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"a message is the name of a remote method, not {message!r}")
+    checkSeconds("a timeout", timeout)
+    checkReactor(reactor)
+    return _Unresponsive(message, timeout, reactor)
+
+
+def policy(given: Any) -> Policy:
+    """
+    Answer a policy for what was given as one; one of ours that was not called is.
+
+    @raise TypeError: if it cannot be called.
+    """
+    if given in (displaceOldest, displaceUnresponsive):
+        given = given()
+    if not callable(given):
+        raise TypeError(f"whenFull is a callable of a session and the holders, not {given!r}")
+    return given  # type: ignore[no-any-return]  # it can be called
+
+
+@attrs.define(eq=False)
+class _Oldest:
+    """
+    @ivar _log: when which key saw a displacement, oldest first, as far as it still matters.
+    @ivar _counts: how many each key has in there.
+    """
+
+    flapping: int
+    per: float
+    reactor: IReactorTime | None
+    _log: deque[tuple[float, Hashable]] = attrs.field(factory=deque, init=False, repr=False)
+    _counts: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
+
+    def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
+        """
+        Answer the oldest, unless there was too much of that lately.
+        """
+        now = clockOr(self.reactor).seconds()
+        while self._log and self._log[0][0] <= now - self.per:
+            _time, key = self._log.popleft()
+            countDown(self._counts, key)
+        if self._counts[holders.key] + holders.excess > self.flapping:
+            return ()
+        self._log.extend([(now, holders.key)] * holders.excess)
+        self._counts[holders.key] += holders.excess
+        return holders[: holders.excess]
+
+
+@attrs.define(eq=False)
+class _Unresponsive:
+    """
+    @ivar _asked: who is being asked, and those who want to know.
+    """
+
+    message: str
+    timeout: float
+    reactor: IReactorTime | None
+    _asked: dict[Session, list[Deferred[bool]]] = attrs.field(factory=dict, init=False, repr=False)
+
+    async def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
+        """
+        Ask all of them, and answer those that gave no sign of life.
+        """
+        answers = [self._ask(holder) for holder in holders]
+        return [holder for holder, alive in zip(holders, answers, strict=True) if not await alive]
+
+    def _ask(self, holder: Session) -> Deferred[bool]:
+        answer: Deferred[bool] = Deferred()
+        if holder in self._asked:
+            self._asked[holder].append(answer)
+            return answer
+        self._asked[holder] = [answer]
+        call = maybeDeferred(self._call, mindOf(holder.mind) or holder.mind)
+        call.addTimeout(self.timeout, clockOr(self.reactor))
+        call.addCallbacks(lambda ignored: True, _signOfLife)
+        call.addCallback(self._answered, holder)
+        return answer
+
+    def _call(self, mind: Any) -> Any:
+        if getattr(mind, "disconnected", False):
+            raise DeadReferenceError("the client is gone")
+        callRemote = getattr(mind, "callRemote", None)
+        return None if callRemote is None else callRemote(self.message)
+
+    def _answered(self, alive: bool, holder: Session) -> None:
+        for answer in self._asked.pop(holder):
+            answer.callback(alive)
+
+
+#: What a call fails with that was not answered.
+GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
+
+
+def _signOfLife(failure: Failure) -> bool:
+    """
+    Answer whether a call that failed was answered.
+    """
+    if isinstance(failure, CopiedFailure):
+        return True
+    return not failure.check(*GONE)

@@ -1,0 +1,113 @@
+"""
+Who holds the slots of a limit, and who of them is about to go.
+
+A slot is given back when its session has ended; one whose closing hangs loses it before, when it
+has had its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+
+from .._realm.session import Session
+
+#: How many seconds those who have to go may take to do so.
+DEADLINE = 5
+
+
+@attrs.define(eq=False)
+class Slots:
+    """
+    The slots of all keys of a limit.
+
+    @ivar holders: the sessions that have those of each key, oldest first.
+    @ivar otherKeys: the keys of those sessions of which it is not the avatar ID.
+    @ivar going: the sessions that have to go, and since when, in seconds.
+    @ivar revoked: those that have lost their slot, and have not ended yet.
+    """
+
+    holders: dict[Hashable, dict[Session, None]] = attrs.field(factory=dict, init=False)
+    otherKeys: dict[Session, Hashable] = attrs.field(factory=dict, init=False)
+    going: dict[Session, float] = attrs.field(factory=dict, init=False)
+    revoked: set[Session] = attrs.field(factory=set, init=False)
+
+    def of(self, key: Hashable) -> tuple[Session, ...]:
+        """
+        Answer the sessions that hold the slots of a key, oldest first.
+        """
+        return tuple(self.holders.get(key, ()))
+
+    def haveRoom(self, key: Hashable, maximum: int) -> bool:
+        """
+        Answer whether one more may have a slot.
+        """
+        return len(self.holders.get(key, ())) < maximum
+
+    def isHeldBy(self, session: Session) -> bool:
+        """
+        Answer whether a session has one.
+        """
+        key = self.otherKeys.get(session, session.avatarId)
+        return session in self.holders.get(key, ())
+
+    def take(self, session: Session, key: Hashable) -> None:
+        """
+        Give a session a slot.
+        """
+        self.holders.setdefault(key, {})[session] = None
+        if key is not session.avatarId:
+            self.otherKeys[session] = key
+
+    def give(self, session: Session) -> None:
+        """
+        Take a session's slot away.
+        """
+        key = self.otherKeys.pop(session, session.avatarId)
+        holders = self.holders[key]
+        del holders[session]
+        if not holders:
+            del self.holders[key]
+
+    def release(self, session: Session) -> None:
+        """
+        A session has ended: take its slot, unless that has been done.
+        """
+        self.going.pop(session, None)
+        if session in self.revoked:
+            self.revoked.remove(session)
+        else:
+            self.give(session)
+
+    def isLeaving(self, holder: Session) -> bool:
+        """
+        Answer whether a slot is about to be free.
+        """
+        return holder.ended or holder in self.going
+
+    async def untilGone(self, leaving: Iterable[Session], clock: IReactorTime) -> None:
+        """
+        Wait until sessions are closed, but not for ever.
+        """
+        leaving = tuple(leaving)
+        since = [self.going.setdefault(each, clock.seconds()) for each in leaving]
+        gone: Deferred[Any] = Deferred()
+        DeferredList([each.whenClosed() for each in leaving]).chainDeferred(gone)
+        try:
+            if not gone.called:
+                gone.addTimeout(max(min(since) + DEADLINE - clock.seconds(), 0), clock)
+            await gone
+        except defer.TimeoutError:
+            for each in leaving:
+                if self.going[each] + DEADLINE <= clock.seconds() and self.isHeldBy(each):
+                    self.give(each)
+                    self.revoked.add(each)
+        finally:
+            for each in leaving:
+                if not self.isHeldBy(each):
+                    self.going.pop(each, None)

@@ -1,0 +1,3 @@
+"""
+Who is online, and the avatar base classes that are told.
+"""

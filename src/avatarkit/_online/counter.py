@@ -1,0 +1,96 @@
+"""
+How many sessions each avatar ID has, told to the avatar.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+
+import attrs
+
+from .._realm.audit import Audited
+from .._realm.realm import Block
+from .._realm.session import Session
+from .._tools.adapting import adapted
+from .._tools.awaiting import orUndo
+from ..interfaces import IConnectionAware
+
+
+@attrs.define(eq=False)
+class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
+    """
+    Counts the sessions of each avatar ID, and tells avatars that are L{IConnectionAware}.
+
+    It is a mapping from avatar ID to number of sessions, of those who have any; it cannot be
+    written.  While an avatar's C{connect} runs its session counts already; while C{disconnect}
+    runs, it counts no longer.  Anonymous sessions are counted together.
+    """
+
+    _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
+    _total: int = attrs.field(default=0, init=False, repr=False)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, avatarId: Hashable) -> int:
+        return self._counts[avatarId]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    @property
+    def total(self) -> int:
+        """
+        How many sessions there are of all avatar IDs together.
+        """
+        return self._total
+
+    def connections(self, avatarId: Hashable) -> int:
+        """
+        Answer how many sessions an avatar ID has: 0 for a stranger.
+        """
+        return self._counts.get(avatarId, 0)
+
+    def attached(self, session: Session) -> object:
+        """
+        Count the session, and tell the avatar.
+        """
+        aware = adapted(IConnectionAware, session.avatar)
+        self._add(session.avatarId, 1)
+        return None if aware is None else orUndo(aware.connect, self._add, session.avatarId, -1)
+
+    def detached(self, session: Session) -> object:
+        """
+        Stop counting the session, and tell the avatar.
+        """
+        self._add(session.avatarId, -1)
+        aware = adapted(IConnectionAware, session.avatar)
+        return None if aware is None else aware.disconnect()
+
+    def audit(self) -> Iterator[str]:
+        """
+        Say whose sessions are counted wrong.
+        """
+        sessions = [*self.passed(self.detached), *self.entering(self.detached)]
+        there = Counter(session.avatarId for session in sessions)
+        for avatarId in {**self._counts, **there}:
+            counted = self.connections(avatarId)
+            if counted != there[avatarId]:
+                yield (
+                    f"{self!r} counts {counted} sessions of {avatarId!r}, "
+                    f"and there are {there[avatarId]}"
+                )
+        if self._total != len(sessions):
+            yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"
+
+    def _add(self, avatarId: Hashable, change: int) -> None:
+        self._total += change
+        count = self._counts.get(avatarId, 0) + change
+        if count:
+            self._counts[avatarId] = count
+        else:
+            del self._counts[avatarId]

@@ -1,0 +1,3 @@
+"""
+Calling many clients at once.
+"""

@@ -1,0 +1,132 @@
+"""
+How far a client may be behind with what is pushed to it.
+
+Perspective Broker has no back-pressure: what is sent to a client that has stopped reading waits in
+the server's memory, and so does the Deferred of every answer that does not come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from .._clients.minds import connectionOf, mindOf
+from .._realm.session import Session
+from .._tools.checks import checkCount
+from ..errors import MindIsBehind
+
+
+def skip(session: Session) -> None:
+    """
+    Do nothing about a client that is behind, beside leaving the push out for it: for C{whenBehind}
+    of a L{MindRegistry<avatarkit.MindRegistry>}.
+
+    In a module of tests for trial write C{avatarkit.skip}: a module that has a C{skip} is skipped.
+    """
+
+
+def disconnect(session: Session) -> None:
+    """
+    End the session of a client that is behind, and close its connection, see
+    L{Session.disconnect<avatarkit.Session.disconnect>}: for C{whenBehind} of a
+    L{MindRegistry<avatarkit.MindRegistry>}.
+    """
+    session.disconnect()
+
+
+@attrs.define(eq=False)
+class Bounds:
+    """
+    What the clients of a registry may be behind by, and those that are.
+
+    @ivar maximumBacklog: how many bytes may wait to be sent to a client.
+    @ivar maximumPending: how many pushes may wait for an answer of a client.
+    @ivar whenBehind: what is called with the session of a client that falls behind.
+    @ivar _pending: how many answers each connection owes, by its C{id}, and the connection.
+    @ivar _behind: those that are behind.
+    """
+
+    maximumBacklog: int | None
+    maximumPending: int | None
+    whenBehind: Callable[[Session], object]
+    _pending: dict[int, tuple[Any, int]] = attrs.field(factory=dict, init=False)
+    _behind: dict[int, Any] = attrs.field(factory=dict, init=False)
+
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("maximumBacklog", "maximumPending"):
+            if getattr(self, name) is not None:
+                checkCount(name, getattr(self, name), least=1)
+        if not callable(self.whenBehind):
+            raise TypeError(f"whenBehind is called with a session, and {self.whenBehind!r} is not")
+
+    @property
+    def bounding(self) -> bool:
+        """
+        Whether there is any bound.
+        """
+        return self.maximumBacklog is not None or self.maximumPending is not None
+
+    def check(self, mind: Any, session: Session) -> None:
+        """
+        Look whether a client can take one more push.
+
+        @raise MindIsBehind: if it cannot; C{whenBehind} has been told then, unless it was already.
+        """
+        connection = connectionOf(mind)
+        _, pending = self._pending.get(id(connection), (None, 0))
+        backlog = self._backlogOf(mind)
+        late = self.maximumPending is not None and pending >= self.maximumPending
+        if not late and (self.maximumBacklog is None or backlog <= self.maximumBacklog):
+            self._behind.pop(id(connection), None)
+            return
+        behind = MindIsBehind(avatarId=session.avatarId, backlog=backlog, pending=pending)
+        if id(connection) not in self._behind:
+            self._behind[id(connection)] = connection
+            self._tell(session, behind)
+        raise behind
+
+    def sent(self, mind: Any) -> None:
+        """
+        A client was sent something that it is to answer.
+        """
+        connection = connectionOf(mind)
+        _, pending = self._pending.get(id(connection), (None, 0))
+        self._pending[id(connection)] = (connection, pending + 1)
+
+    def answered(self, connection: int) -> None:
+        """
+        It has answered, or its connection is lost.
+
+        @param connection: the C{id} of the connection, which is what is counted: a client that
+            logs in again has not answered by that.
+        """
+        kept, pending = self._pending.pop(connection)
+        if pending > 1:
+            self._pending[connection] = (kept, pending - 1)
+
+    def forget(self, mind: Any) -> None:
+        """
+        A client has logged out.
+        """
+        self._behind.pop(id(connectionOf(mind)), None)
+
+    def _tell(self, session: Session, behind: MindIsBehind) -> None:
+        self._log.warn(
+            "{avatarId!r} is behind: {backlog} bytes and {pending} answers are waited for",
+            avatarId=session.avatarId,
+            backlog=behind.backlog,
+            pending=behind.pending,
+        )
+        try:
+            self.whenBehind(session)
+        except Exception:
+            self._log.failure("{whenBehind!r} failed", whenBehind=self.whenBehind)
+
+    def _backlogOf(self, mind: Any) -> int:
+        backlog = None if self.maximumBacklog is None else getattr(mindOf(mind), "backlog", None)
+        return backlog or 0

@@ -1,0 +1,284 @@
+"""
+A push: one message on its way to many minds, and what came of it.
+
+Every message waits in the I{lane} of its receiver, and leaves it when it is its turn.  So these
+are kept here:
+
+  - I{Order}: a lane is emptied from its front, whoever empties it, so that a client gets what it
+    is sent in the order in which it was pushed.
+  - I{Big groups yield}: after some milliseconds of work the reactor has its turn, and what is left
+    in the lanes goes on after that.
+  - I{A failure stays where it happened}: what goes wrong with one mind is its own result.
+
+A push empties the lanes of its own receivers, so that a small one does not wait for a big one to
+others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import islice
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread.pb import DeadReferenceError, PBConnectionLost
+
+from .._clients.minds import connectionOf
+from ..errors import MindIsBehind
+from .bounds import Bounds
+from .wire import Message
+
+#: How many seconds of work there are before the reactor has its turn.
+SLICE = 0.005
+
+
+#: Whom a push goes to: a mind, its session if that is known, and what it may be behind by.
+Addressee: TypeAlias = "tuple[Any, Any, Bounds | None]"
+
+
+@attrs.define(eq=False)
+class Push:
+    """
+    One message to some minds, and their answers.
+
+    It lets go of the message when all is sent, and of the rest when it is over, since all have
+    answered or nobody waits for them any longer: an answer that never comes keeps none of it.
+    """
+
+    _message: Message | None
+    addressees: tuple[Addressee, ...]
+    _answering: bool
+    _results: list[tuple[bool, Any] | None] = attrs.field(factory=list, init=False)
+    _unsent: int = attrs.field(init=False)
+    _missing: int = attrs.field(default=0, init=False)
+    _whenDone: Deferred[list[tuple[bool, Any]]] | None = attrs.field(default=None, init=False)
+    _deadline: Any = attrs.field(default=None, init=False)
+
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._unsent = len(self.addressees)
+
+    def whenDone(
+        self, timeout: float | None, clock: IReactorTime
+    ) -> Deferred[list[tuple[bool, Any]]]:
+        """
+        Answer a Deferred of the results; called before anything is sent, or never.
+        """
+        self._missing = self._unsent
+        self._results = [None] * self._missing
+        done = self._whenDone = Deferred(self._cancel)
+        if not self._missing:
+            self._done()
+        elif timeout is not None:
+            self._deadline = clock.callLater(timeout, self._late)
+        return done
+
+    def deliver(self, place: int) -> None:
+        """
+        Send the message to one of the minds, unless it is over; never raises.
+        """
+        self._unsent -= 1
+        message = self._message
+        if message is None:
+            return
+        to = mind, session, bounds = self.addressees[place]
+        try:
+            if session is not None and session.ended:
+                raise DeadReferenceError("the client left before its turn came")
+            if bounds is not None:
+                bounds.check(mind, session)
+            answer = message.send(mind)
+        except BaseException:  # as a Deferred has it
+            self._failed(place, to, Failure())
+            return
+        if not self._unsent:
+            self._message = None
+        if answer is not None and isinstance(answer, Deferred):
+            self._await(answer, place, mind, bounds)
+        elif self._answering:
+            self._settle(place, True, answer)
+
+    def _await(self, answer: Deferred[Any], place: int, mind: Any, bounds: Bounds | None) -> None:
+        if not self._answering:
+            answer.addErrback(self._notSent, mind)
+            return
+        if bounds is not None:
+            bounds.sent(mind)
+        answer.addBoth(self._answered, place, bounds, id(connectionOf(mind)))
+
+    def keep(self) -> None:
+        """
+        Some of it is sent later, when the caller has gone on, unless it is over.
+        """
+        if self._message is not None:
+            self._message.keep()
+
+    def _answered(self, result: object, place: int, bounds: Bounds | None, connection: int) -> None:
+        if bounds is not None:
+            bounds.answered(connection)
+        if self._results and isinstance(result, Failure):
+            self._failed(place, self.addressees[place], result)
+        else:
+            self._settle(place, True, result)
+
+    def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
+        mind, session, _ = to
+        if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
+            if session is not None:
+                session.logout()
+        elif not self._answering:
+            self._notSent(failure, mind)
+        self._settle(place, False, failure)
+
+    def _notSent(self, failure: Failure, mind: object) -> None:
+        """
+        Nobody waits for the result, but somebody should know.
+        """
+        if not failure.check(MindIsBehind):
+            self._log.failure("{mind} could not be told", failure=failure, mind=mind)
+
+    def _settle(self, place: int, success: bool, result: object) -> None:
+        """
+        Take down a result, if results are wanted, and wanted still: an answer may come too late.
+        """
+        if self._results:
+            self._results[place] = (success, result)
+            self._missing -= 1
+            if not self._missing:
+                self._done()
+
+    def _done(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+        results, self._results = self._results, []
+        self._message, self.addressees = None, ()
+        done, self._whenDone = self._whenDone, None
+        assert done is not None
+        done.callback(results)  # type: ignore[arg-type]  # none of them is missing
+
+    def _late(self) -> None:
+        self._giveUp(defer.TimeoutError, "the client did not answer in time")
+
+    def _cancel(self, done: Deferred[list[tuple[bool, Any]]]) -> None:
+        self._giveUp(CancelledError, "the push was cancelled")
+
+    def _giveUp(self, reason: type[Exception], text: str) -> None:
+        failure = Failure(reason(text))
+        for place, result in enumerate(tuple(self._results)):
+            if result is None:
+                self._settle(place, False, failure)
+
+
+@attrs.define(eq=False)
+class Lanes:
+    """
+    What waits for its turn, by receiver.
+
+    @ivar _pushes: what has not been looked at yet, because something else is being sent.
+    @ivar _lanes: what waits in each lane, with where in its push it belongs, in the order in which
+        the lanes are emptied.  The minds of one connection share a lane.
+    @ivar _busy: whether something is being sent.
+    @ivar _until: when the reactor has its turn.
+    @ivar _scheduled: whether it goes on after that.
+    """
+
+    _pushes: deque[Push] = attrs.field(factory=deque)
+    _lanes: OrderedDict[int, deque[tuple[Push, int]]] = attrs.field(factory=OrderedDict)
+    _busy: bool = False
+    _until: float = 0
+    _scheduled: bool = False
+
+    def push(self, push: Push, clock: IReactorTime) -> None:
+        """
+        Send a push on its way, and as much of it as there is time for at once.
+        """
+        self._pushes.append(push)
+        if self._busy:  # somebody pushes because of a push: it goes behind that
+            push.keep()
+        else:
+            self._work(clock)
+
+    def _work(self, clock: IReactorTime, *, ahead: bool = False) -> None:
+        """
+        Send until the time is up.
+
+        @param ahead: whether to send what waits in lanes, before what has not been looked at yet.
+        """
+        self._busy, self._until = True, clock.seconds() + SLICE
+        try:
+            while ahead and self._lanes and clock.seconds() < self._until:
+                lane = next(iter(self._lanes))
+                if not self._empty(lane, clock):
+                    self._lanes.move_to_end(lane)  # the others have their turn as well
+            atOnce = 0 if ahead else 1  # there is always time for the first one
+            while self._pushes:
+                self._send(self._pushes.popleft(), clock, atOnce=atOnce)
+                atOnce = 0
+        finally:
+            self._busy = False
+        if self._lanes and not self._scheduled:
+            self._scheduled = True
+            clock.callLater(0, self._goOn, clock)
+
+    def _goOn(self, clock: IReactorTime) -> None:
+        """
+        The reactor has had its turn.
+        """
+        self._scheduled = False
+        self._work(clock, ahead=True)
+
+    def _send(self, push: Push, clock: IReactorTime, *, atOnce: int) -> None:
+        seconds, until = clock.seconds, self._until
+        for place, to in enumerate(push.addressees):
+            inTime = place < atOnce or seconds() < until
+            if not inTime or (self._lanes and not self._empty(_laneOf(to), clock)):
+                self._lineUp(push, place)
+                return
+            push.deliver(place)
+
+    def _lineUp(self, push: Push, first: int) -> None:
+        """
+        Have what is left of a push wait in the lanes of its receivers.
+        """
+        push.keep()
+        for place, to in enumerate(islice(push.addressees, first, None), first):
+            self._lanes.setdefault(_laneOf(to), deque()).append((push, place))
+
+    def _empty(self, lane: int, clock: IReactorTime) -> bool:
+        """
+        Send what waits in a lane, until the time is up; answer whether it is empty.
+        """
+        waiting = self._lanes.get(lane, ())
+        while waiting:
+            if clock.seconds() >= self._until:
+                return False
+            push, place = waiting.popleft()
+            push.deliver(place)
+        self._lanes.pop(lane, None)
+        return True
+
+
+def _laneOf(to: Addressee) -> int:
+    return id(connectionOf(to[0]))
+
+
+_lanesOf: WeakKeyDictionary[Any, Lanes] = WeakKeyDictionary()
+
+
+def lanesOf(clock: IReactorTime) -> Lanes:
+    """
+    Answer the lanes of a reactor.  All pushes share them, so that they keep their order whatever
+    group each goes to.
+    """
+    lanes = _lanesOf.get(clock)
+    if lanes is None:
+        lanes = _lanesOf[clock] = Lanes()
+    return lanes

@@ -1,0 +1,3 @@
+"""
+Small things that every room uses, and that know none of them.
+"""
