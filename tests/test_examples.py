@@ -217,8 +217,8 @@ class TutorialTests(ProcessTestCase):
         aliceSees.append(line(alice))
         enter(alice, "/who")
         aliceSees.append(line(alice))
-        assert aliceSees == self.block("then alice sees", "text").splitlines()
-        assert bobSees == self.block("and bob sees", "text").splitlines()
+        assert aliceSees == self.block("then alice sees:", "text").splitlines()
+        assert bobSees == self.block("and bob sees:", "text").splitlines()
 
     def test_refused(self) -> None:
         """
@@ -229,7 +229,7 @@ class TutorialTests(ProcessTestCase):
         first, second = self.client(*alice), self.client(*alice)
         assert (line(first), line(second)) == ("logged in as alice",) * 2
         refused = self.client(*alice).communicate("", timeout=20)
-        assert refused == (self.block("The third is refused, and ends by itself:", "text"), "")
+        assert refused == (self.block("A third client is refused, and exits:", "text"), "")
         wrong = self.client("bob", "guess").communicate("", timeout=20)
         assert wrong == ("refused: wrong name or password\n", "")
         assert second.communicate("", timeout=20) == ("", "")

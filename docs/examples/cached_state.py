@@ -1,15 +1,15 @@
 """
-A realm that keeps a greeter for each user, and makes an avatar for each login, which uses it: by
-hand as in the how-to, and with avatarkit.
+A realm that keeps a greeter for each user, and creates an avatar for each login, which uses that
+greeter: by hand as in the how-to, and with avatarkit.
 
     python docs/examples/cached_state.py
 
-It prints what the same clients see of both, and ends by itself:
+It prints what the same clients get from each realm, and exits:
 
-    what              | before                    | after
-    the first         | <1>hello alice, request 1 | <1>hello alice, request 1
-    the second        | <2>hello alice, request 1 | <2>hello alice, request 1
-    the first         | <3>hello alice, request 2 | <3>hello alice, request 2
+    what              | by hand                   | avatarkit
+    first login       | <1>hello alice, request 1 | <1>hello alice, request 1
+    second login      | <2>hello alice, request 1 | <2>hello alice, request 1
+    first login again | <3>hello alice, request 2 | <3>hello alice, request 2
     bob               | <1>hello bob, request 1   | <1>hello bob, request 1
     another interface | NotImplementedError       | NotImplementedError
 """
@@ -26,7 +26,7 @@ from avatarkit import AvatarCache, PerConnection
 
 
 class Greeter:
-    """What the logins of a user share.  The how-to's own has no name, and fails for want of it."""
+    """What a user's logins share.  The how-to's own Greeter has no name, and so fails."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name.decode()
@@ -38,7 +38,7 @@ class Greeter:
 
 
 class SimpleAvatar(pb.Avatar):
-    """What a login has of its own."""
+    """What each login has to itself."""
 
     def __init__(self, name: Any, greeter: Any) -> None:
         self.name, self.greeter = name, greeter
@@ -71,9 +71,9 @@ after = fresh(AvatarCache()(Greeter))
 
 async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     first, second = await server.login(), await server.login()
-    yield "the first", await first.ask("greet")
-    yield "the second", await second.ask("greet")
-    yield "the first", await first.ask("greet")
+    yield "first login", await first.ask("greet")
+    yield "second login", await second.ask("greet")
+    yield "first login again", await first.ask("greet")
     bob = await server.login("bob")
     yield "bob", await bob.ask("greet")
 

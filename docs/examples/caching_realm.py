@@ -1,17 +1,17 @@
 """
-A realm that makes an avatar at the first login and uses it for every later one, from any
+A realm that creates an avatar at a user's first login and uses it for every later one, from any
 connection: by hand as in the how-to, and with avatarkit.
 
     python docs/examples/caching_realm.py
 
-It prints what the same clients see of both, and ends by itself:
+It prints what the same clients get from each realm, and exits:
 
-    what              | before              | after
-    alice             | <1>hello alice      | <1>hello alice
-    alice, again      | <2>hello alice      | <2>hello alice
-    all left, again   | <3>hello alice      | <3>hello alice
-    bob               | <1>hello bob        | <1>hello bob
-    another interface | NotImplementedError | NotImplementedError
+    what                 | by hand             | avatarkit
+    alice                | <1>hello alice      | <1>hello alice
+    alice again          | <2>hello alice      | <2>hello alice
+    after both have left | <3>hello alice      | <3>hello alice
+    bob                  | <1>hello bob        | <1>hello bob
+    another interface    | NotImplementedError | NotImplementedError
 """
 
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ from avatarkit import AvatarCache
 
 
 class SimpleAvatar(pb.Avatar):
-    """It greets, and counts its greetings."""
+    """Greets, and counts its greetings."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name.decode()
@@ -60,11 +60,11 @@ async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     first = await server.login()
     yield "alice", await first.ask("greet")
     second = await server.login()
-    yield "alice, again", await second.ask("greet")
+    yield "alice again", await second.ask("greet")
     await server.leave(first)
     await server.leave(second)
     third = await server.login()
-    yield "all left, again", await third.ask("greet")
+    yield "after both have left", await third.ask("greet")
     bob = await server.login("bob")
     yield "bob", await bob.ask("greet")
 

@@ -3,8 +3,9 @@ A client of chat_server.py.
 
     python docs/examples/chat_client.py PORT NAME
 
-It says what you type, line by line, and prints what the others say.  "/who" asks who is in the
-room, "/enter ROOM" goes to another one.  It ends at the end of its input, or with the connection.
+It sends what you type, line by line, and prints what the others say.  "/who" asks who is in the
+room; "/enter ROOM" moves to another one.  It exits at the end of its input, or when the connection
+is lost.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from zope.interface import implementer
 
 @implementer(IHalfCloseableProtocol)
 class Terminal(LineReceiver, pb.Referenceable):
-    """What is typed goes into a queue, with None at its end; what is heard is printed."""
+    """Queues what is typed, then None when the input ends, and prints what it hears."""
 
     delimiter = b"\n"
 

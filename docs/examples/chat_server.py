@@ -1,10 +1,10 @@
 """
-A chat server on loopback: rooms, who is there, and at most three logins for each name.
+A chat server on loopback, with rooms, a list of who is in them, and at most three logins per name.
 
     python docs/examples/chat_server.py PORT
 
-It prints the port that it listens on (PORT may be 0), and serves until it is interrupted.  Talk to
-it with chat_client.py.  Any name will do; a server of yours would check passwords.
+It prints the port that it listens on (PORT may be 0), and serves until it is interrupted.  Connect
+to it with chat_client.py.  It accepts any name; a real server would check passwords.
 """
 
 import argparse
@@ -78,7 +78,7 @@ async def main(reactor: Any, port: int) -> None:
     listening = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", realm.close)
     print(f"listening on port {listening.getHost().port}", flush=True)
-    await Deferred()  # until it is interrupted
+    await Deferred()  # until interrupted
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ avatars and give each one a set of current clients", says the how-to), and with 
 
     python docs/examples/clients_of_an_avatar.py
 
-It prints what the same clients see of both, and ends by itself.  When the method of one client
-fails, the hand-written avatar loses the answers of the others:
+It prints what the same clients get from each realm, and exits.  When one client's method fails, the
+hand-written avatar loses the answers of the others:
 
-    what              | before                            | after
-    alice says hi     | phone heard hi, laptop heard hi   | phone heard hi, laptop heard hi
-    bob says hi       | radio heard hi                    | radio heard hi
-    the phone fails   | twisted.internet.defer.FirstError | laptop heard boom
-    the phone is gone | laptop heard boom                 | laptop heard boom
-    another interface | NotImplementedError               | NotImplementedError
+    what               | by hand                           | avatarkit
+    alice says hi      | phone heard hi, laptop heard hi   | phone heard hi, laptop heard hi
+    bob says hi        | radio heard hi                    | radio heard hi
+    the phone fails    | twisted.internet.defer.FirstError | laptop heard boom
+    the phone has left | laptop heard boom                 | laptop heard boom
+    another interface  | NotImplementedError               | NotImplementedError
 """
 
 from collections.abc import AsyncIterator
@@ -29,8 +29,8 @@ from avatarkit import Avatar, AvatarCache, MindRegistry
 
 class HandWrittenAvatar(pb.Avatar):
     """
-    It keeps its clients by C{id}: in a set, as the how-to has it, the clients of two connections
-    are compared, which raises a TypeError.
+    Keeps its clients by C{id}: a set, which the how-to proposes, would compare the clients of two
+    connections, which raises a TypeError.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class HandWritten:
 
 
 class Player(Avatar):
-    """The same: an avatarkit avatar keeps its clients by itself, in C{minds}."""
+    """The same, except that an avatarkit avatar keeps its clients itself, in C{minds}."""
 
     def __init__(self, name: bytes) -> None:
         pass
@@ -97,7 +97,7 @@ async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     yield "bob says hi", await said(bob, "hi")
     yield "the phone fails", await said(laptop, "boom")
     await server.leave(phone)
-    yield "the phone is gone", await said(laptop, "boom")
+    yield "the phone has left", await said(laptop, "boom")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """
-The how-to's limiting realm, written by hand, and the same in avatarkit, through the same accidents.
+The how-to's limiting realm, by hand and in avatarkit, put through the same accidents.
 
     python docs/examples/compare.py
 
-Each accident happens to both, over real connections on loopback (but for the logout that is called
-twice, which no client can do).  It prints a table of what came of it, which is the one in
-docs/why.md, and ends by itself.
+Each accident happens to both, over real connections on loopback, except the logout that is called
+twice, which no Perspective Broker client can cause.  The program prints a table of the results,
+which is the one in docs/why.md, and exits.
 """
 
 from collections.abc import Callable
@@ -57,14 +57,14 @@ class HandWritten:
 
 
 def stacked(factory: Callable[[Any], Deferred[Player]]) -> avatarkit.Realm:
-    """The same."""
+    """The same realm in avatarkit."""
     return avatarkit.ConnectionLimit()(
         avatarkit.ConnectionCounter()(avatarkit.AvatarCache()(factory))
     )
 
 
 class Server:
-    """A server whose avatars are loaded when a scenario says so."""
+    """A server whose avatars finish loading when a scenario says so."""
 
     def __init__(self, makeRealm: Callable[..., Any]) -> None:
         self.loads: list[Deferred[Player]] = []
@@ -108,13 +108,13 @@ class Server:
         return client
 
     def login(self, client: Any, credentials: Any = None) -> Deferred[Any]:
-        """Log in, and answer the avatar, or None if that is refused."""
+        """Log in; the result is the avatar, or None if the login is refused."""
         credentials = credentials or UsernamePassword(b"alice", b"secret")
         login: Deferred[Any] = client.login(credentials, pb.Referenceable())
         return login.addErrback(lambda failure: None)
 
     async def load(self, *, after: int) -> None:
-        """When so many logins have come in, load all avatars that were asked for."""
+        """Once that many logins have arrived, load all avatars that were requested."""
         await until(lambda: self.requests >= after)
         loads, self.loads = self.loads, []
         for load in loads:
@@ -123,13 +123,13 @@ class Server:
                 load.callback(self.players[-1])
 
     async def leave(self, client: Any) -> None:
-        """Disconnect a client, and wait until the server has seen it."""
+        """Disconnect a client, and wait until the server has noticed."""
         left = sum(broker.disconnects is None for broker in self.brokers)
         client.disconnect()
         await until(lambda: sum(each.disconnects is None for each in self.brokers) > left)
 
     async def loginWorks(self) -> bool:
-        """Whether somebody can log in now."""
+        """Return whether somebody can log in now."""
         requests = self.requests
         login = self.login(self.client())
         await self.load(after=requests + 1)
@@ -147,11 +147,11 @@ async def until(holds: Callable[[], bool]) -> None:
         if holds():
             return
         await deferLater(reactor, 0.001)
-    raise AssertionError("it did not happen in a second")
+    raise AssertionError("it did not happen within a second")
 
 
 async def shareOneAvatar(server: Server) -> bool:
-    """Two logins while the avatar is being loaded get one avatar"""
+    """Two logins while the avatar is loading share it"""
     logins = [server.login(server.client()) for _ in range(2)]
     await server.load(after=2)
     await gatherResults(logins)
@@ -159,14 +159,14 @@ async def shareOneAvatar(server: Server) -> bool:
 
 
 async def limitHolds(server: Server) -> bool:
-    """Ten simultaneous logins, and a limit of one: one gets in"""
+    """Of ten simultaneous logins under a limit of one, one gets in"""
     logins = [server.login(server.client()) for _ in range(10)]
     await server.load(after=10)
     return sum(player is not None for player in await gatherResults(logins)) == 1
 
 
 async def leaves(server: Server) -> bool:
-    """A client that left during its login does not lock the next one out"""
+    """A client that leaves during its login does not lock out the next one"""
     client = server.client()
     server.login(client)
     await until(lambda: server.requests == 1)
@@ -176,7 +176,7 @@ async def leaves(server: Server) -> bool:
 
 
 async def leavesEarly(server: Server) -> bool:
-    """Nor does one that left while its password was being checked"""
+    """Nor does one that leaves while its password is being checked"""
     checked: Deferred[bytes] = Deferred()
     asked: list[Any] = []
 
@@ -208,7 +208,7 @@ async def logsOutTwice(server: Server) -> bool:
 
 
 async def quietRefusal(server: Server) -> bool:
-    """A refused login is no error in the server's log"""
+    """A refused login is not logged as an error"""
     first = server.login(server.client())
     await server.load(after=1)
     kept = await first
@@ -229,16 +229,16 @@ async def anonymous(server: Server) -> bool:
 
 
 async def failingLoad(server: Server) -> bool:
-    """A load that failed is tried again by the next login"""
+    """After a load fails, the next login tries again"""
     login = server.login(server.client())
     await until(lambda: server.requests == 1)
-    server.loads.pop().errback(OSError("the database is away"))
+    server.loads.pop().errback(OSError("the database is down"))
     await login
     return await server.loginWorks()
 
 
 async def freedSlot(server: Server) -> bool:
-    """When the first client is gone, the next one gets in"""
+    """After the first client leaves, the next one gets in"""
     client = server.client()
     login = server.login(client)
     await server.load(after=1)

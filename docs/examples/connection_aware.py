@@ -1,18 +1,18 @@
 """
-An avatar that is told of each login and each logout, and knows how many clients it has: by hand as
-in the how-to, and with avatarkit.
+An avatar that is told of each login and logout, and knows how many clients it has: by hand as in
+the how-to, and with avatarkit.
 
     python docs/examples/connection_aware.py
 
-It prints what the same clients see of both, and ends by itself:
+It prints what the same clients get from each realm, and exits:
 
-    what                  | before              | after
-    the first logs in     | alice has 1         | alice has 1
-    the second logs in    | alice has 2         | alice has 2
-    bob logs in           | bob has 1           | bob has 1
-    the first leaves      | alice has 1         | alice has 1
-    all left, one logs in | alice has 1         | alice has 1
-    another interface     | NotImplementedError | NotImplementedError
+    what                         | by hand             | avatarkit
+    the first logs in            | alice has 1         | alice has 1
+    the second logs in           | alice has 2         | alice has 2
+    bob logs in                  | bob has 1           | bob has 1
+    the first leaves             | alice has 1         | alice has 1
+    a third, when both have left | alice has 1         | alice has 1
+    another interface            | NotImplementedError | NotImplementedError
 """
 
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ class HandWritten:
 
 
 class Player(Avatar):
-    """The same: an avatarkit avatar keeps its connections by itself."""
+    """The same, except that an avatarkit avatar counts its connections itself."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name.decode()
@@ -85,7 +85,7 @@ async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     yield "the first leaves", await second.ask("connections")
     await server.leave(second)
     third = await server.login()
-    yield "all left, one logs in", await third.ask("connections")
+    yield "a third, when both have left", await third.ask("connections")
 
 
 if __name__ == "__main__":

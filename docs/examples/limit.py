@@ -1,19 +1,19 @@
 """
-A realm that refuses a login when its user has enough of them, one if you do not say: by hand as in
-the how-to, and with avatarkit.
+A realm that refuses a login when the user already has the maximum number of connections, one by
+default: by hand as in the how-to, and with avatarkit.
 
     python docs/examples/limit.py
 
-It prints what the same clients see of both, and ends by itself.  They see the same, but for the
-name of the error, and a refused login is no accident that belongs into the server's log:
+It prints what the same clients get from each realm, and exits.  They get the same, except for the
+name of the error; and with avatarkit a refused login is not logged as an error:
 
-    what                       | before               | after
+    what                       | by hand              | avatarkit
     the first logs in          | alice has 1          | alice has 1
     the second is refused      | too many connections | too many connections
-    by this error              | builtins.ValueError  | avatarkit.errors.TooManyConnections
+    the error's name           | builtins.ValueError  | avatarkit.errors.TooManyConnections
     errors in the server's log | 1                    | 0
     bob logs in                | bob has 1            | bob has 1
-    the first has left         | alice has 1          | alice has 1
+    after the first has left   | alice has 1          | alice has 1
     another interface          | NotImplementedError  | NotImplementedError
 """
 
@@ -68,14 +68,14 @@ async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     logged = len(server.logged)
     refused = await server.refusal()
     yield "the second is refused", refused
-    yield "by this error", refused.remoteType.decode()
+    yield "the error's name", refused.remoteType.decode()
     errors = [event for event in server.logged[logged:] if event.get("isError")]
     yield "errors in the server's log", len(errors)
     bob = await server.login("bob")
     yield "bob logs in", await bob.ask("connections")
     await server.leave(first)
     third = await server.login()
-    yield "the first has left", await third.ask("connections")
+    yield "after the first has left", await third.ask("connections")
 
 
 if __name__ == "__main__":

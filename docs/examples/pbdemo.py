@@ -1,8 +1,8 @@
 """
-What the examples of the how-to's six systems share: serve a realm, log clients in, and have the
-same clients tell what they see of two realms.
+What the examples of the how-to's six systems share: code that serves a realm, logs clients in, and
+compares what the same clients get from two realms.
 
-It is no program by itself.
+This is not a program in itself.
 """
 
 import sys
@@ -25,12 +25,12 @@ reactor: Any = globalReactor
 
 
 class ISomethingElse(Interface):
-    """What no realm here serves."""
+    """An interface that no realm here serves."""
 
 
 @attrs.define(eq=False)
 class Client:
-    """A client with a connection of its own, which keeps its avatar as long as it is logged in."""
+    """A client with a connection of its own, which keeps its avatar while it is logged in."""
 
     factory: Any = attrs.field(factory=pb.PBClientFactory)
     port: int = 0
@@ -42,7 +42,7 @@ class Client:
 
 @attrs.define(eq=False)
 class Server:
-    """A realm that is served on loopback."""
+    """A realm served on loopback."""
 
     realm: Any
     logged: list[Any]
@@ -78,7 +78,7 @@ class Server:
         return client
 
     async def refusal(self) -> Any:
-        """Log in, which is to fail, and answer the failure that the client gets."""
+        """Log in, expecting a refusal, and return the error that the client gets."""
         try:
             await self.login()
         except pb.RemoteError as refused:
@@ -86,13 +86,13 @@ class Server:
         raise AssertionError("the login was not refused")
 
     async def leave(self, client: Client) -> None:
-        """Close the connection of a client, and wait until the server has seen it."""
+        """Close a client's connection, and wait until the server has noticed."""
         self.clients.remove(client)
         client.factory.disconnect()
         await self.gone[client.port]
 
     async def somethingElse(self) -> str:
-        """Log in for an interface that the realm does not serve, and answer what is raised."""
+        """Log in for an interface that the realm does not serve, and return what happens."""
         try:
             await self.portal.login(UsernamePassword(b"alice", b"secret"), None, ISomethingElse)
         except NotImplementedError:
@@ -110,8 +110,8 @@ Visit = Callable[[Server], AsyncIterator[tuple[str, object]]]
 
 def compare(before: object, after: object, visit: Visit) -> None:
     """
-    Serve two realms, one after the other, have the same clients visit both, and print side by side
-    what they see.
+    Serve two realms, one after the other, have the same clients visit both, and print what they get
+    side by side.
     """
     logged: list[Any] = []
     begin: Any = globalLogBeginner.beginLoggingTo
@@ -127,7 +127,7 @@ def compare(before: object, after: object, visit: Visit) -> None:
 
 async def _compare(before: object, after: object, visit: Visit, logged: list[Any]) -> None:
     seen = [await _visited(realm, visit, logged) for realm in (before, after)]
-    rows = [("what", "before", "after")]
+    rows = [("what", "by hand", "avatarkit")]
     rows += [(what, old, new) for (what, old), (_what, new) in zip(*seen, strict=True)]
     what, old, _new = (max(map(len, column)) for column in zip(*rows, strict=True))
     for row in rows:

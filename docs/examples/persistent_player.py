@@ -1,10 +1,9 @@
 """
-Players that are kept in a database: loaded at the first login, saved when the cache lets go of
-them.
+Players in a database: loaded at the first login, and saved when the cache retires them.
 
     python docs/examples/persistent_player.py
 
-It runs a server twice on the same temporary file, and ends by itself.  It prints:
+It runs a server twice, on the same temporary file, and exits.  It prints:
 
     loaded alice with 0 gold
     alice earns 5 and has 5
@@ -29,7 +28,7 @@ import avatarkit
 
 
 class Store:
-    """The database, in which every player has a row."""
+    """The database, with a row for each player."""
 
     def __init__(self, path: str) -> None:
         self.saved: DeferredQueue[str] = DeferredQueue()
@@ -72,7 +71,7 @@ async def firstRun(store: Store) -> None:
     print(f"alice earns 5 and has {await first.ask('earn', 5)}")
     print(f"alice earns 2 from another connection and has {await second.ask('earn', 2)}")
     await server.stop()
-    await store.saved.get()  # when the time is up
+    await store.saved.get()  # when the idle timeout has passed
 
 
 async def secondRun(store: Store) -> None:
@@ -81,7 +80,7 @@ async def secondRun(store: Store) -> None:
     await server.start()
     client = await server.login()
     print(f"alice earns 1 and has {await client.ask('earn', 1)}")
-    await realm.close()  # which saves whoever is there
+    await realm.close()  # saves everyone who is still there
     await server.stop()
 
 

@@ -3,18 +3,18 @@ A server and three clients in one process, over real connections on loopback.
 
     python docs/examples/quickstart.py
 
-It says step by step what happens, and ends by itself:
+It prints each step as it happens, and exits:
 
-    the first logs in and says: <1>hello alice
-    the second logs in and says: <2>hello alice
-    the third is refused: too many connections
-    online: alice, 2 times
-    the first heard: lunch is ready
-    the second heard: lunch is ready
-    the second leaves; online: alice, 1 time
-    the third logs in and says: <3>hello alice
-    the first heard: closing at noon
-    the third heard: closing at noon
+    client 1 logs in: <1>hello alice
+    client 2 logs in: <2>hello alice
+    client 3 is refused: too many connections
+    sessions of alice: 2
+    client 1 heard: lunch is ready
+    client 2 heard: lunch is ready
+    client 2 leaves; sessions of alice: 1
+    client 3 logs in: <3>hello alice
+    client 1 heard: closing at noon
+    client 3 heard: closing at noon
     the realm is closed; online: nobody
 """
 
@@ -30,7 +30,7 @@ from twisted.spread import pb
 
 import avatarkit
 
-# The server: an avatar, and a realm that shares it, counts it, limits it and pushes to it.
+# The server: an avatar, and a realm that shares it, counts and limits its logins, and pushes to it.
 
 
 class Player(avatarkit.Avatar):
@@ -60,7 +60,7 @@ def realm(avatarId: bytes) -> Player:
 
 
 class Client(pb.Referenceable):
-    """A client, which the server can push to."""
+    """A client that the server can push to."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -80,26 +80,26 @@ async def main(reactor: Any) -> None:
     listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(server)
     port = listening.getHost().port
 
-    first, second, third = Client("the first"), Client("the second"), Client("the third")
+    first, second, third = Client("client 1"), Client("client 2"), Client("client 3")
     for client in (first, second):
         await client.login(reactor, port)
-        print(f"{client.name} logs in and says: {await client.player.callRemote('greet')}")
+        print(f"{client.name} logs in: {await client.player.callRemote('greet')}")
     try:
         await third.login(reactor, port)
     except pb.RemoteError as refused:
-        print(f"the third is refused: {refused}")
+        print(f"{third.name} is refused: {refused}")
         third.factory.disconnect()
 
     sessions = online.sessions(b"alice")
-    print(f"online: alice, {len(sessions)} times")
+    print(f"sessions of alice: {len(sessions)}")
     for _success, answer in await online[b"alice"].callRemote("notify", "lunch is ready"):
         print(answer)
 
     second.factory.disconnect()
     await sessions[1].whenClosed()
-    print(f"the second leaves; online: alice, {len(online.sessions(b'alice'))} time")
+    print(f"{second.name} leaves; sessions of alice: {len(online.sessions(b'alice'))}")
     await third.login(reactor, port)
-    print(f"the third logs in and says: {await third.player.callRemote('greet')}")
+    print(f"{third.name} logs in: {await third.player.callRemote('greet')}")
     for _success, answer in await online.everyone.callRemote("notify", "closing at noon"):
         print(answer)
 

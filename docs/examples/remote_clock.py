@@ -1,17 +1,17 @@
 """
-A remote clock: an avatar that tells its client the time, every second unless the client asks for
-another period, until the client logs out: by hand as in the how-to, and with avatarkit.
+A remote clock: an avatar that tells its client the time until the client logs out, every second or
+at the period that the client sets: by hand as in the how-to, and with avatarkit.
 
     python docs/examples/remote_clock.py
 
-It prints what the same client sees of both, and ends by itself:
+It prints what the same client gets from each realm, and exits:
 
-    what               | before              | after
-    at the login       | told the time 1x    | told the time 1x
-    every 0.05 seconds | told the time 4x    | told the time 4x
-    timers that run    | 1                   | 1
-    after the logout   | 0                   | 0
-    another interface  | NotImplementedError | NotImplementedError
+    what                | by hand             | avatarkit
+    at the login        | told the time 1x    | told the time 1x
+    every 0.05 seconds  | told the time 4x    | told the time 4x
+    running timers      | 1                   | 1
+    timers after logout | 0                   | 0
+    another interface   | NotImplementedError | NotImplementedError
 """
 
 import time
@@ -29,7 +29,7 @@ from avatarkit import PerConnection, Realm
 
 
 class RemoteClock(pb.Avatar):
-    """It has the client that it was made for, and tells it the time."""
+    """Tells its client the time."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -87,9 +87,9 @@ async def visit(server: Server) -> AsyncIterator[tuple[str, object]]:
     yield "at the login", await watch.next(1)
     await client.ask("setperiod", 0.05)
     yield "every 0.05 seconds", await watch.next(4)
-    yield "timers that run", len(reactor.getDelayedCalls())
+    yield "running timers", len(reactor.getDelayedCalls())
     await server.leave(client)
-    yield "after the logout", len(reactor.getDelayedCalls())
+    yield "timers after logout", len(reactor.getDelayedCalls())
 
 
 if __name__ == "__main__":
