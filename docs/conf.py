@@ -1,11 +1,10 @@
 """
-How Sphinx builds the documentation; see contributing.md.
+How Sphinx builds the documentation: see contributing.md.
 """
 
 import re
 import tempfile
 import zlib
-from importlib import metadata
 from pathlib import Path
 
 from twisted.python.reflect import namedAny
@@ -16,8 +15,8 @@ package = root / "src" / "avatarkit"
 
 def twistedInventory() -> Path:
     """
-    Write down where the names of Twisted are documented that docstrings link to, as nothing is
-    fetched from a network; each of them has to be there.
+    Write an inventory of the Twisted names that docstrings link to, so that nothing is fetched from
+    the network; each name must exist.
     """
     sources = "".join(path.read_text() for path in package.rglob("*.py"))
     names = set(re.findall(r"L\{(?:[^{}<]*<)?(twisted\.[\w.]+)>?\}", sources))
@@ -39,7 +38,7 @@ def twistedInventory() -> Path:
 
 project = "avatarkit"
 author = "the avatarkit developers"
-release = metadata.version("avatarkit")
+release = re.findall(r'^version = "(.+)"$', (root / "pyproject.toml").read_text(), re.M)[0]
 
 extensions = ["myst_parser", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
 myst_heading_anchors = 3

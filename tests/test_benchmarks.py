@@ -31,9 +31,9 @@ class BenchmarksTests(SynchronousTestCase):
             "| bare",
             "| through `Portal.login`",
             "| through Perspective Broker on loopback",
-            "| the same, with ours beside it instead",
+            "| the same, by hand with avatarkit alongside",
         ]
-        assert any(line.startswith("Bytes of a live session") for line in lines)
+        assert any(line.startswith("Bytes per session") for line in lines)
         assert rowsOf(RESULTS)[:4] == rowsOf(lines)
 
     def test_push(self) -> None:

@@ -1,9 +1,9 @@
 """
-All benchmarks, one after the other; takes about a minute.
+Run all benchmarks, one after the other; this takes about a minute.
 
     python docs/benchmarks
 
-What they print is put into results.txt, which the page about them includes.
+Their output goes into results.txt, which the page about them includes.
 """
 
 import os

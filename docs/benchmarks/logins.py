@@ -1,11 +1,12 @@
 """
-What logins cost: the four blocks stacked, and the how-to's hand-written realm doing the same.
+What logins cost: the four blocks stacked, compared with the how-to's hand-written realm.
 
     python docs/benchmarks/logins.py
 
-Bare, through C{Portal.login}, and through real logins of Perspective Broker over loopback; then
-with more and more live sessions; then the memory of a session.  The two realms take turns in one
-process; ratios are the median of the rounds, and the spread is that of the rounds.
+Logs in directly, through C{Portal.login}, and through real Perspective Broker logins over loopback;
+then measures the memory of a session, the import, and logins among more and more live sessions.
+The two realms take turns in one process.  Times and ratios are medians of the rounds, and the
+spread is the lowest and the highest ratio.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CREDENTIALS = UsernamePassword(b"alice", b"secret")
 
 
 class Player(avatarkit.Avatar):
-    """An avatar that counts its connections, and knows its minds."""
+    """An avatar that counts its connections and knows its minds."""
 
 
 class ByHandAvatar(pb.Avatar):
@@ -63,8 +64,8 @@ class ByHandAvatar(pb.Avatar):
 @implementer(IRealm)
 class HandWritten:
     """
-    The how-to's realms in one: cached avatars that are told of connections and minds, a limit, and
-    who is online.
+    The how-to's realms in one: cached avatars that are told about connections and minds, a limit,
+    and a table of who is online.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -95,23 +96,23 @@ class HandWritten:
 
 
 def stacked(maximum: int) -> avatarkit.Realm:
-    """The same in avatarkit."""
+    """Return a realm that does the same with avatarkit."""
     limit = avatarkit.ConnectionLimit(maximum)
     counter, cache = avatarkit.ConnectionCounter(), avatarkit.AvatarCache()
     return avatarkit.MindRegistry()(limit(counter(cache(lambda avatarId: Player()))))
 
 
-class Beside(HandWritten):
+class Alongside(HandWritten):
     """
-    The realm by hand, and beside each login one of avatarkit that nothing else knows of.
+    The realm by hand, with a separate avatarkit login alongside each of its logins.
     """
 
     def __init__(self, maximum: int) -> None:
         super().__init__(maximum)
-        self.beside = bare(stacked(maximum))
+        self.alongside = bare(stacked(maximum))
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        self.beside()
+        self.alongside()
         return super().requestAvatar(avatarId, mind, *interfaces)
 
 
@@ -119,7 +120,7 @@ BROKER = pb.Broker()
 
 
 def makeMind(number: int = 1) -> pb.RemoteReference:
-    """Answer a mind as Perspective Broker makes it."""
+    """Return a mind like those that Perspective Broker makes."""
     return pb.RemoteReference(None, BROKER, number, False)
 
 
@@ -146,7 +147,7 @@ def throughPortal(realm: Any) -> Callable[[], object]:
 
 
 async def throughPB(realm: Any, times: int) -> float:
-    """Answer how many seconds a login and logout takes, over one connection."""
+    """Return how many seconds a login and its logout take over one connection."""
     users: Any = {"alice": b"secret"}
     checker: Any = InMemoryUsernamePasswordDatabaseDontUse(**users)
     portal: Any = Portal(realm, [checker])
@@ -159,7 +160,7 @@ async def throughPB(realm: Any, times: int) -> float:
     mind = pb.Referenceable()
     started = perf_counter()
     for _ in range(times):
-        await factory.login(CREDENTIALS, mind)  # what comes is let go of, which logs out
+        await factory.login(CREDENTIALS, mind)  # dropping the reference logs out
     took = (perf_counter() - started) / times
     factory._broker.transport.loseConnection()
     await lost
@@ -173,7 +174,7 @@ async def compare(
     measure: Callable[[Any], Awaitable[float]],
     make: Callable[[int], Any] = stacked,
 ) -> None:
-    """Print a row: the one, the other, and how many times as long it takes."""
+    """Print a row: the time by hand, the other time, and their ratio."""
     took = []
     for _ in range(rounds):
         took.append((await measure(HandWritten(9)), await measure(make(9))))
@@ -187,7 +188,7 @@ async def compare(
 
 
 def fill(count: int) -> tuple[Any, list[Any]]:
-    """Answer a realm with so many live sessions, five for each avatar ID."""
+    """Return a realm with C{count} live sessions, five for each avatar ID."""
     realm: Any = stacked(9)
     minds = [makeMind(n) for n in range(count)]
     return realm, [
@@ -196,9 +197,9 @@ def fill(count: int) -> tuple[Any, list[Any]]:
 
 
 def growth(rounds: int) -> None:
-    """Print what a login and logout costs among more and more live sessions."""
+    """Print what a login and its logout cost among more and more live sessions."""
     print("\n<!-- growth -->")
-    print("| live sessions | login and logout | times as long as among 100 | spread |")
+    print("| live sessions | login and logout | ratio to 100 sessions | spread |")
     print("|---|---|---|---|")
     sizes = (100, 10_000, 1_000_000)
     filled = [fill(size) for size in sizes]
@@ -215,7 +216,7 @@ def growth(rounds: int) -> None:
 
 
 def memory(count: int) -> None:
-    """Print how many bytes a live session takes, beside its mind and its avatar."""
+    """Print how many bytes a live session takes, not counting its mind and its avatar."""
     realm, kept = fill(1000)
     del realm, kept
     minds = [makeMind(n) for n in range(count)]
@@ -224,7 +225,7 @@ def memory(count: int) -> None:
     for make in makers:
         realm = make(9)
         for n in range(count // 5):
-            realm.requestAvatar(n, makeMind(), pb.IPerspective)[2]()  # the avatars are there
+            realm.requestAvatar(n, makeMind(), pb.IPerspective)[2]()  # make the avatars first
         gc.collect()
         tracemalloc.start()
         logins = [
@@ -236,11 +237,11 @@ def memory(count: int) -> None:
         del logins
     hand, ours = bytesTaken
     print("\n<!-- memory -->")
-    print(f"Bytes of a live session, five for each avatar: by hand {hand:.0f}, ours {ours:.0f}.")
+    print(f"Bytes per session, five per avatar: {hand:.0f} by hand, {ours:.0f} with avatarkit.")
 
 
 def imports(rounds: int) -> None:
-    """Print how long the import takes when Twisted is there already."""
+    """Print how long the import takes when Twisted is already loaded."""
     code = (
         "import time, twisted.spread.pb, twisted.application.service, twisted.cred.portal; "
         "started = time.perf_counter(); import avatarkit; print(time.perf_counter() - started)"
@@ -250,13 +251,13 @@ def imports(rounds: int) -> None:
         for _ in range(rounds)
     ]
     print("\n<!-- import -->")
-    print(f"Importing avatarkit after Twisted: {statistics.median(took) * 1000:.0f} ms.")
+    print(f"Importing avatarkit once Twisted is loaded: {statistics.median(took) * 1000:.0f} ms.")
 
 
 async def main(reactor: Any, *arguments: str) -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=11)
-    options.add_argument("--few", action="store_true", help="no million of sessions")
+    options.add_argument("--few", action="store_true", help="skip the million sessions")
     asked = options.parse_args(arguments)
 
     async def measureBare(realm: Any) -> float:
@@ -269,12 +270,12 @@ async def main(reactor: Any, *arguments: str) -> None:
         return await throughPB(realm, 200)
 
     print("<!-- logins -->")
-    print("| login and logout | by hand | avatarkit | times as long | spread |")
+    print("| login and logout | by hand | avatarkit | ratio | spread |")
     print("|---|---|---|---|---|")
     await compare("bare", asked.rounds, measureBare)
     await compare("through `Portal.login`", asked.rounds, measurePortal)
     await compare("through Perspective Broker on loopback", asked.rounds, measurePB)
-    await compare("the same, with ours beside it instead", asked.rounds, measurePB, Beside)
+    await compare("the same, by hand with avatarkit alongside", asked.rounds, measurePB, Alongside)
     memory(10_000)
     imports(5)
     if not asked.few:

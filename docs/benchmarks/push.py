@@ -1,14 +1,14 @@
 """
-What a push costs, against a loop over callRemote on the same connected brokers.
+What a push costs, compared with a loop over callRemote on the same connected brokers.
 
     python docs/benchmarks/push.py
     python docs/benchmarks/push.py --tcp
 
-Prints how many times as fast the push is.  The two ways take turns, some rounds of it in one
-process, so that what disturbs one disturbs the other; the spread is that of the rounds.
+Prints the speed-up.  The two ways take turns for some rounds in one process, so that what disturbs
+one disturbs the other; the spread is the lowest and the highest speed-up of a round.
 
-Brokers write to a transport that drops everything, so that what is measured is the work of Twisted
-and avatarkit; with --tcp, to a connection over loopback that another process reads from.
+Brokers write to a transport that discards everything, so that only the work of Twisted and
+avatarkit is measured; with --tcp, they write to loopback connections that another process reads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ reactor: Any = globalReactor
 SMALL = {"price": 42, "name": "twisted"}
 LIST = [{"price": n, "name": f"share {n}"} for n in range(200)]
 
-#: What to push, to how many, whether answers are wanted, and how often in a round.
+#: Each case: its name, how many receivers, what to push, whether to ask for answers, and how often
+#: to push in a round.
 CASES: list[tuple[str, int, object, bool, int]] = [
     ("a small dict to 1,000, `pbanswer=False`", 1000, SMALL, False, 10),
     ("a small dict to 1,000", 1000, SMALL, True, 10),
@@ -59,7 +60,7 @@ while sockets.get_map():
 
 class Drop:
     """
-    A transport that takes what it is given, and keeps nothing.
+    A transport that discards what it is given.
     """
 
     def write(self, data: bytes) -> None:
@@ -71,7 +72,7 @@ class Drop:
 
 class Server(Factory):
     """
-    Brokers of clients that only read.
+    Makes brokers for clients that only read.
     """
 
     def __init__(self, count: int) -> None:
@@ -87,7 +88,7 @@ class Server(Factory):
 
 async def connect(count: int, tcp: bool) -> list[Any]:
     """
-    Answer so many brokers.
+    Return C{count} connected brokers.
     """
     if tcp:
         server = Server(count)
@@ -105,11 +106,11 @@ async def connect(count: int, tcp: bool) -> list[Any]:
 
 async def rounds(case: Any, brokers: list[Any], number: int) -> list[tuple[float, float]]:
     """
-    Answer how long the loop and the push take in seconds, round by round.
+    Return how many seconds the loop and the push take in each round.
     """
     _, count, data, pbanswer, times = case
     minds = [pb.RemoteReference(None, broker, 1, False) for broker in brokers[:count]]
-    online = MindRegistry(reactor=Clock())  # which stands still: all of the push is in one slice
+    online = MindRegistry(reactor=Clock())  # stands still, so each push is one slice
     realm = online(lambda avatarId: object())
     logins: list[Any] = [realm.requestAvatar(n, mind, Interface) for n, mind in enumerate(minds)]
     wishes: dict[str, Any] = {} if pbanswer else {"pbanswer": False}
@@ -131,7 +132,7 @@ async def rounds(case: Any, brokers: list[Any], number: int) -> list[tuple[float
 
 def writeTo(brokers: list[Any], data: bytes) -> None:
     """
-    Write about as much as a push of a small dict does, with nothing of Perspective Broker.
+    Write about as much as a push of a small dict does, without Perspective Broker.
     """
     for broker in brokers:
         broker.transport.write(data)
@@ -139,7 +140,7 @@ def writeTo(brokers: list[Any], data: bytes) -> None:
 
 async def sent(way: Callable[[], object], times: int, brokers: list[Any]) -> float:
     """
-    Answer how many seconds something takes, and let all of it be read afterwards.
+    Return how many seconds it takes to send something; then wait until all of it is written.
     """
     took = timed(way, times)
     while any(getattr(broker.transport, "_tempDataLen", 0) for broker in brokers):
@@ -151,19 +152,19 @@ async def sent(way: Callable[[], object], times: int, brokers: list[Any]) -> flo
 
 async def main(reactor: Any, *arguments: str) -> None:
     """
-    Measure, and print a table.
+    Measure, and print the table.
     """
     options = argparse.ArgumentParser()
     options.add_argument("--tcp", action="store_true")
     options.add_argument("--rounds", type=int, default=11)
     asked = options.parse_args(arguments)
     brokers = await connect(1000, asked.tcp)
-    calls = itertools.count(1, 7)  # they have been called a different number of times
+    calls = itertools.count(1, 7)  # as if each had been called a different number of times
     for broker in brokers:
         broker.currentDialect = b"pb"
         broker.currentRequestID = next(calls)
     print("<!-- push over TCP -->" if asked.tcp else "<!-- push -->")
-    print("| push | a loop over callRemote | push | times as fast | spread |")
+    print("| what is pushed | loop over `callRemote` | push | speed-up | spread |")
     print("|---|---|---|---|---|")
     for case in CASES:
         fewer = min(3, asked.rounds) if case[2] is LIST else asked.rounds
@@ -177,7 +178,7 @@ async def main(reactor: Any, *arguments: str) -> None:
 
 def row(case: Any, took: list[tuple[float, float]]) -> str:
     """
-    Answer a row of the table: times are those of one receiver.
+    Return a row of the table; times are per receiver.
     """
     loop, push = (statistics.median(each[way] for each in took) / case[1] * 1e6 for way in (0, 1))
     ratios = sorted(loop / push for loop, push in took)

@@ -9,7 +9,7 @@ from time import perf_counter
 
 def timed(way: Callable[[], object], times: int) -> float:
     """
-    Answer how many seconds something takes, done so many times, with no garbage collection.
+    Return how many seconds one of many calls takes on average, without garbage collection.
     """
     gc.collect()
     gc.disable()
