@@ -39,7 +39,7 @@ def twistedInventory() -> Path:
 
 project = "avatarkit"
 author = "the avatarkit developers"
-release = metadata.version("avatarkit")
+release = metadata.version("txavatarkit")
 
 extensions = ["myst_parser", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
 myst_heading_anchors = 3
