@@ -10,6 +10,9 @@ import zipfile
 from pathlib import Path
 
 wheel, sdist = sys.argv[1:]
+for built in (wheel, sdist):
+    assert Path(built).name.startswith("txavatarkit-"), built
+
 sources = Path("src")
 files = [path for kind in ("*.py", "py.typed") for path in (sources / "avatarkit").rglob(kind)]
 package = {str(path.relative_to(sources)) for path in files}

@@ -1,11 +1,13 @@
 """
-Print the project's dependencies at the lowest versions that it allows.
+Print the dependencies of a wheel at the lowest versions that it allows.
+
+    python .ci/lowest.py WHEEL
 """
 
-from pathlib import Path
+import sys
+from importlib import metadata
 
-import tomllib
-
-project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-for dependency in project["dependencies"]:
-    print(dependency.replace(">=", "==", 1))
+[wheel] = metadata.distributions(path=sys.argv[1:])
+for dependency in wheel.requires or []:
+    if "extra ==" not in dependency:
+        print(dependency.replace(">=", "==", 1))

@@ -34,7 +34,7 @@ IDLE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Pass, ast.Asser
 
 def statements(body: list[ast.stmt], *, inside: bool = False) -> Iterator[ast.stmt]:
     """
-    Answer the statements of functions, those in others included.
+    Return the statements of functions, including nested ones.
     """
     for node in body:
         text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -84,7 +84,7 @@ def measure(work: Path) -> tuple[dict[str, float], dict[tuple[str, int], set[str
 
 def passes(copy: Path, tests: list[str], timeout: float) -> bool:
     """
-    Answer whether tests pass with a copy of the package, in a time in which they should.
+    Return whether the tests pass with a copy of the package before the timeout.
     """
     child = os.fork()
     if not child:
@@ -112,7 +112,7 @@ def passes(copy: Path, tests: list[str], timeout: float) -> bool:
 
 def survives(copy: Path, tests: list[str], seconds: dict[str, float]) -> bool:
     """
-    Answer whether no test fails: at first those that take two seconds together are asked.
+    Return whether no test fails, trying the quickest two seconds of tests first.
     """
     quick, took = 0, 0.0
     while quick < len(tests) and (not quick or took < 2):

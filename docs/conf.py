@@ -38,11 +38,11 @@ def twistedInventory() -> Path:
 
 project = "avatarkit"
 author = "the avatarkit developers"
-release = re.findall(r'^version = "(.+)"$', (root / "pyproject.toml").read_text(), re.M)[0]
+release = metadata.version("txavatarkit")
 
 extensions = ["myst_parser", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "changes.d"]
 html_theme = "furo"
 html_title = f"avatarkit {release}"
 intersphinx_mapping: dict[str, tuple[str, None]] = {}
