@@ -239,6 +239,25 @@ def waiting(answer: Any) -> Deferred[Any]:
     return answer
 
 
+def sessionOf(realm: Any, answer: Any) -> Session:
+    """
+    Return the session of a login that succeeded and has not been undone: the one that its logout
+    ends.
+    """
+    _, _, logout = opened(answer)
+    (session,) = (each for each in realm.sessions if each.logout == logout)
+    assert isinstance(session, Session)
+    return session
+
+
+def foreignSession() -> Session:
+    """
+    Return a session of another realm.
+    """
+    realm = Realm(lambda avatarId: Thing())
+    return sessionOf(realm, realm.requestAvatar(b"ghost", None, IThing))
+
+
 def slots(limit: ConnectionLimit) -> dict[object, int]:
     """
     Answer how many slots of a limit are taken, by key.

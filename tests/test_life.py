@@ -26,7 +26,17 @@ from avatarkit import (
     Session,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom, Gate, IThing, Script, ScriptedSource, Thing, opened, waiting
+from scripted import (
+    Boom,
+    Gate,
+    IThing,
+    Script,
+    ScriptedSource,
+    Thing,
+    foreignSession,
+    opened,
+    waiting,
+)
 
 
 class Player(Thing):
@@ -548,8 +558,7 @@ class AuditTests(SynchronousTestCase):
         """
         A slot without a session, a session without a slot, and a slot of nobody in particular.
         """
-        ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
-        ghost = ghost[2].__self__
+        ghost = foreignSession()
         self.limit._slots.take(ghost, b"alice")
         assert self.found() == (
             "<Session of b'ghost' as IThing, open> has a slot of ConnectionLimit(9) and should not"
@@ -580,8 +589,7 @@ class AuditTests(SynchronousTestCase):
         """
         A group entry without a session, a session without one, and somebody among everyone.
         """
-        ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
-        ghost = ghost[2].__self__
+        ghost = foreignSession()
         self.online._file(ghost)
         assert "<Session of b'ghost' as IThing, open> is on the file" in self.found()
         self.online._unfile(ghost)
@@ -598,10 +606,10 @@ class AuditTests(SynchronousTestCase):
         """
         A cached avatar with a wrong number of users, or wrongly idle.
         """
-        ghost = opened(Realm(lambda avatarId: Thing()).requestAvatar(b"ghost", None, IThing))
-        self.cache._ready[b"alice"].users[ghost[2].__self__] = None
+        ghost = foreignSession()
+        self.cache._ready[b"alice"].users[ghost] = None
         assert self.found().startswith("<Session of b'ghost' as IThing, open> uses an avatar of")
-        del self.cache._ready[b"alice"].users[ghost[2].__self__]
+        del self.cache._ready[b"alice"].users[ghost]
         self.cache._idle[self.cache._ready[b"alice"]] = None
         assert "is wrongly idle" in self.found()
         self.cache._idle.clear()

@@ -28,7 +28,6 @@ from avatarkit import (
     MindGroup,
     MindRegistry,
     PerConnection,
-    Realm,
     Session,
     TooManyConnections,
     displaceOldest,
@@ -37,7 +36,19 @@ from avatarkit import (
     refuse,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
+from scripted import (
+    Boom,
+    Gate,
+    IThing,
+    Script,
+    Thing,
+    foreignSession,
+    opened,
+    raises,
+    sessionOf,
+    slots,
+    waiting,
+)
 
 
 class LimitTestCase(SynchronousTestCase):
@@ -68,14 +79,19 @@ class LimitTestCase(SynchronousTestCase):
         """
         Log in at once, and answer the session.
         """
-        logout = opened(self.realm.requestAvatar(name, mind, IThing))[2]
-        return logout.__self__
+        return sessionOf(self.realm, self.realm.requestAvatar(name, mind, IThing))
 
     def challenge(self, name: object = b"alice", mind: object = None) -> Deferred[Any]:
         """
         Log in, which has to wait.
         """
         return waiting(self.realm.requestAvatar(name, mind, IThing))
+
+    def winner(self, challenge: Deferred[Any]) -> Session:
+        """
+        Return the session of a login that had to wait, and is in now.
+        """
+        return sessionOf(self.realm, self.successResultOf(challenge))
 
     def tearDown(self) -> None:
         """
@@ -134,7 +150,7 @@ class QuotaTests(LimitTestCase):
         first, second = self.challenge(), self.challenge()
         for quota in quotas:
             quota.wait.callback(1)
-        session = self.successResultOf(first)[2].__self__
+        session = self.winner(first)
         self.assertNoResult(second)
         policy.wait.callback([session])
         self.successResultOf(second)
@@ -374,7 +390,7 @@ class DisplaceOldestTests(LimitTestCase):
         third = self.challenge()
         self.assertNoResult(third)
         gate.wait.callback(None)
-        session = self.successResultOf(second)[2].__self__
+        session = self.winner(second)
         assert limit.sessions(b"alice") == (session,)
         self.failureResultOf(third, TooManyConnections)
 
@@ -389,7 +405,7 @@ class DisplaceOldestTests(LimitTestCase):
         second.logout()
         third = self.challenge()
         gate.wait.callback(None)
-        session = self.successResultOf(third)[2].__self__
+        session = self.winner(third)
         assert limit.sessions(b"alice") == (first, session)
         assert limit.displacements == 0
 
@@ -402,10 +418,13 @@ class DisplaceOldestTests(LimitTestCase):
         gate = Gate()
         self.script.acts["detached 1"] = gate.deferred
         self.login()
-        second, third = self.challenge(), self.challenge()
+        second = self.challenge()
+        (challenger,) = (each for each in self.realm.sessions if not each.ended)
+        third = self.challenge()
         gate.wait.callback(None)
-        assert self.successResultOf(second)[2].__self__.ended
-        session = self.successResultOf(third)[2].__self__
+        self.successResultOf(second)
+        assert challenger.ended
+        session = self.winner(third)
         assert limit.sessions(b"alice") == (session,)
 
     def test_flapping(self) -> None:
@@ -456,7 +475,7 @@ class DisplaceOldestTests(LimitTestCase):
         self.clock.advance(4.9)
         self.assertNoResult(second)
         self.clock.advance(0.1)
-        session = self.successResultOf(second)[2].__self__
+        session = self.winner(second)
         assert limit.sessions(b"alice") == (session,)
         assert self.realm.audit() == []
         gate.wait.callback(None)
@@ -670,7 +689,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.clock.advance(9.9)
         self.assertNoResult(third)
         self.clock.advance(0.1)
-        session = self.successResultOf(third)[2].__self__
+        session = self.winner(third)
         assert limit.sessions(b"alice") == (second, session)
         assert first.ended
 
@@ -685,7 +704,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         dead.disconnect()
         third = self.challenge()
         dying.disconnect()
-        session = self.successResultOf(third)[2].__self__
+        session = self.winner(third)
         assert limit.sessions(b"alice") == (session,)
         assert limit.displacements == 2
 
@@ -764,7 +783,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         challengers = [self.challenge(mind=FakeMind()) for _ in range(3)]
         alive.calls[0].answer.callback("pong")
         self.clock.advance(10)
-        session = self.successResultOf(challengers[0])[2].__self__
+        session = self.winner(challengers[0])
         assert limit.sessions(b"alice") == (holder, session)
         # The ghost is gone: for the others everybody is asked anew, who is not being asked.
         assert (len(ghost.calls), len(alive.calls)) == (1, 2)
@@ -881,7 +900,7 @@ class OwnPolicyTests(LimitTestCase):
         self.login()
         first, second = self.challenge(), self.challenge()
         gates[0].wait.callback(None)
-        session = self.successResultOf(first)[2].__self__
+        session = self.winner(first)
         gates[1].wait.callback(None)
         self.assertNoResult(second)
         assert not session.ended
@@ -930,7 +949,7 @@ class OwnPolicyTests(LimitTestCase):
         assert second.ended
         assert limit.displacements == 1
         gate.wait.callback(None)
-        session = self.successResultOf(third)[2].__self__
+        session = self.winner(third)
         assert limit.sessions(b"alice") == (session,)
 
     def test_noRoomAtAll(self) -> None:
@@ -945,7 +964,7 @@ class OwnPolicyTests(LimitTestCase):
         A policy that raises, fails, answers nonsense or a session that holds no slot, now or later,
         is an error in the log, and the login is refused.
         """
-        stranger = opened(Realm(lambda name: Thing()).requestAvatar(b"s", None, IThing))[2].__self__
+        stranger = foreignSession()
 
         async def failsLater(session: Session, holders: Any) -> Any:
             raise Boom

@@ -36,7 +36,7 @@ from avatarkit import (
 from avatarkit._clients.minds import bufferedIn
 from avatarkit._push.delivery import SLICE, lanesOf
 from avatarkit.testing import FakeMind, MemoryPortal
-from scripted import Boom, IThing, Thing, opened
+from scripted import Boom, IThing, Thing, opened, sessionOf
 
 atoms: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -1180,11 +1180,12 @@ class AddressingTests(SynchronousTestCase):
         """
         for newest in (False, True):
             mind = FakeMind()
-            logouts = [login(self.realm, mind, "bob") for _ in range(2)]
-            logouts.pop(newest)()
-            (left,) = logouts
-            assert self.online.addresseeOf(mind) == (mind, left.__self__, None)
-            left()
+            logins = [self.realm.requestAvatar("bob", mind, IThing) for _ in range(2)]
+            sessions = [sessionOf(self.realm, each) for each in logins]
+            sessions.pop(newest).logout()
+            (left,) = sessions
+            assert self.online.addresseeOf(mind) == (mind, left, None)
+            left.logout()
             assert self.online.addresseeOf(mind) is None
 
     def test_sentAlong(self) -> None:
