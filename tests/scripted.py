@@ -241,8 +241,9 @@ def waiting(answer: Any) -> Deferred[Any]:
 
 def sessionOf(realm: Any, answer: Any) -> Session:
     """
-    Return the session of a login that succeeded and has not been undone: the one that its logout
-    ends.
+    Return the session of a login that succeeded: the one that its logout ends.
+
+    It must not have closed yet.
     """
     _, _, logout = opened(answer)
     (session,) = (each for each in realm.sessions if each.logout == logout)
