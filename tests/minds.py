@@ -78,3 +78,12 @@ def login(realm: Any, mind: Any, avatarId: Any = b"alice") -> Any:
     Log in, and answer the logout.
     """
     return opened(realm.requestAvatar(avatarId, mind, IThing))[2]
+
+
+def stalled() -> FakeMind:
+    """
+    Answer a mind whose client does not go when its connection is closed politely.
+    """
+    mind = FakeMind()
+    mind.stalled = True
+    return mind
