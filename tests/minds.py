@@ -1,9 +1,10 @@
 """
-Minds to push to, and what each of them was sent.
+Minds of every kind: fake, slow, stalled, or of a broker; and what each of them was sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -11,9 +12,10 @@ from twisted.internet.testing import StringTransport
 from twisted.spread import banana, pb
 from zope.interface import implementer
 
-from avatarkit import IMind
+from avatarkit import IMind, MindRegistry
 from avatarkit._push.delivery import SLICE
-from avatarkit.testing import FakeMind
+from avatarkit.testing import FakeMind, MemoryPortal
+from players import Client, Player
 from scripted import IThing, opened
 
 
@@ -87,3 +89,24 @@ def stalled() -> FakeMind:
     mind = FakeMind()
     mind.stalled = True
     return mind
+
+
+def realMind() -> tuple[Any, Callable[[], object]]:
+    """
+    Answer a mind of Perspective Broker, connected in memory, and what drops its connection.
+    """
+    online = MindRegistry()
+    portal = MemoryPortal(online(Player))
+    connection = portal.connect()
+    connection.avatar = connection.login(mind=Client())  # type: ignore[attr-defined]
+    portal.pump()
+    (mind,) = online.everyone
+    return mind, connection.drop
+
+
+def fakeMind() -> tuple[Any, Callable[[], object]]:
+    """
+    Answer a fake, and what has its client leave.
+    """
+    mind = FakeMind()
+    return mind, mind.disconnect
