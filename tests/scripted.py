@@ -42,11 +42,26 @@ class IThing(Interface):
     """
 
 
+class IOther(Interface):
+    """
+    Another thing to log in for.
+    """
+
+
 @implementer(IThing)
 class Thing:
     """
     What they get.
     """
+
+
+class Player(Thing):
+    """
+    An avatar that knows whose it is.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.name = name
 
 
 class Script:
@@ -152,6 +167,13 @@ def undoing(passed: int) -> list[str]:
 
 
 def raises(session: Session) -> object:
+    """
+    Raise.
+    """
+    raise Boom
+
+
+def fails() -> object:
     """
     Raise.
     """
