@@ -78,11 +78,17 @@ class ResultTests(SynchronousTestCase):
         @implementer(IMind)
         class Talkative(FakeMind):
             def callRemote(self, name: Any, /, *args: Any, pbanswer: bool = True, **kw: Any) -> Any:
-                return super().callRemote(name, *args, **kw)
+                self.said: Any = super().callRemote(name, *args, **kw)
+                return self.said
 
         mind = Talkative()
-        MindGroup([mind], reactor=self.clock).callRemote("notify", pbanswer=False)
-        mind.calls[0].answer.callback("oh")
+        online = MindRegistry(maximumPending=1, reactor=self.clock)
+        login(online(lambda avatarId: Thing()), mind)
+        for name in ("notify", "again"):
+            assert online.everyone.callRemote(name, pbanswer=False) is None
+        assert [call.name for call in mind.calls] == ["notify", "again"]
+        mind.calls[1].answer.callback("oh")
+        assert self.successResultOf(mind.said) == "oh"
 
     def test_timeout(self) -> None:
         """
