@@ -42,11 +42,26 @@ class IThing(Interface):
     """
 
 
+class IOther(Interface):
+    """
+    Another thing to log in for.
+    """
+
+
 @implementer(IThing)
 class Thing:
     """
     What they get.
     """
+
+
+class Player(Thing):
+    """
+    An avatar that knows whose it is.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.name = name
 
 
 class Script:
@@ -158,6 +173,13 @@ def raises(session: Session) -> object:
     raise Boom
 
 
+def fails() -> object:
+    """
+    Raise.
+    """
+    raise Boom
+
+
 def answersFailure(session: Session) -> object:
     """
     Answer a Deferred that has failed.
@@ -237,6 +259,26 @@ def waiting(answer: Any) -> Deferred[Any]:
     """
     assert isinstance(answer, Deferred)
     return answer
+
+
+def sessionOf(realm: Any, answer: Any) -> Session:
+    """
+    Return the session of a login that succeeded: the one that its logout ends.
+
+    It must not have closed yet.
+    """
+    _, _, logout = opened(answer)
+    (session,) = (each for each in realm.sessions if each.logout == logout)
+    assert isinstance(session, Session)
+    return session
+
+
+def foreignSession() -> Session:
+    """
+    Return a session of another realm.
+    """
+    realm = Realm(lambda avatarId: Thing())
+    return sessionOf(realm, realm.requestAvatar(b"ghost", None, IThing))
 
 
 def slots(limit: ConnectionLimit) -> dict[object, int]:

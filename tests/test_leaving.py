@@ -24,11 +24,12 @@ from avatarkit import (
     LoginRefused,
     MindRegistry,
     PerConnection,
+    RealmClosed,
     Session,
 )
 from avatarkit._clients.minds import PBMind
 from avatarkit.testing import FakeMind
-from pb import PBTestCase, reactor
+from pb import PBTestCase, reactor, refusal
 from scripted import OPENING, Gate, IThing, Script, Thing, opened, slots, undoing, waiting
 
 
@@ -309,13 +310,17 @@ class RealMindTests(PBTestCase):
                 retired.callback(None)
                 return Deferred()
 
-        realm = AvatarCache(idleTimeout=0.001)(lambda avatarId: Player())
+        cache = AvatarCache(idleTimeout=0.001)
+        realm = cache(lambda avatarId: Player())
         self.serve(realm)
         client = self.client()
         await client.login()
+        assert list(cache) == [b"alice"]
         client.avatars.clear()
         await retired
+        assert list(cache) == []
         await realm.close(timeout=0.001)
+        assert (await refusal(self.client().login())).check(RealmClosed)
 
     async def test_adapter(self) -> None:
         """

@@ -27,7 +27,7 @@ from avatarkit import (
 )
 from avatarkit._push.groups import MindBag
 from avatarkit.testing import FakeMind
-from scripted import Boom, IThing, Thing, opened, waiting
+from scripted import Boom, IThing, Thing, opened, sessionOf, waiting
 
 
 class MindRegistryTests(SynchronousTestCase):
@@ -114,13 +114,14 @@ class MindRegistryTests(SynchronousTestCase):
 
         online = MindRegistry()
         realm = online(lambda avatarId: Thing())
-        logouts = [login(realm, mind)[2] for mind in (FakeMind(), None, FakeMind(), None)]
+        minds = (FakeMind(), None, FakeMind(), None)
+        sessions = [sessionOf(realm, login(realm, mind)) for mind in minds]
         group = online[b"alice"]
         online._online[b"alice"] = Blind(online._online[b"alice"])
-        for logout in logouts:
+        for session in sessions:
             count = len(group)
-            logout()
-            assert count - len(group) == (logout.__self__.mind is not None)
+            session.logout()
+            assert count - len(group) == (session.mind is not None)
         assert (len(group), dict(online._mindless)) == (0, {})
 
     def test_sameMind(self) -> None:

@@ -1,0 +1,65 @@
+"""
+What the tests of limits share: a limit around a stack that can be told to wait.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import ConnectionLimit, Session
+from scripted import IThing, Script, sessionOf, waiting
+
+
+class LimitTestCase(SynchronousTestCase):
+    """
+    A limit around a stack that can be told to wait.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start with nothing.
+        """
+        self.clock = Clock()
+        self.events: list[dict[str, Any]] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def limited(self, *args: Any, **kw: Any) -> ConnectionLimit:
+        """
+        Make the limit, and a realm of it.
+        """
+        self.limit = ConnectionLimit(*args, reactor=self.clock, **kw)
+        self.script = Script()
+        self.realm = self.limit(self.script.realm)
+        return self.limit
+
+    def login(self, name: object = b"alice", mind: object = None) -> Any:
+        """
+        Log in at once, and answer the session.
+        """
+        return sessionOf(self.realm, self.realm.requestAvatar(name, mind, IThing))
+
+    def challenge(self, name: object = b"alice", mind: object = None) -> Deferred[Any]:
+        """
+        Log in, which has to wait.
+        """
+        return waiting(self.realm.requestAvatar(name, mind, IThing))
+
+    def winner(self, challenge: Deferred[Any]) -> Session:
+        """
+        Return the session of a login that had to wait, and is in now.
+        """
+        return sessionOf(self.realm, self.successResultOf(challenge))
+
+    def tearDown(self) -> None:
+        """
+        Whatever happened, the books agree, and no lock is left.
+        """
+        assert self.realm.audit() == []
+        assert len(self.limit._turns) == 0

@@ -1,0 +1,276 @@
+"""
+The life of sessions as a small model: what a full stack promises, without a stack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from avatarkit import RealmClosed, TooManyConnections
+from avatarkit.testing import FakeMind
+from scripted import Boom
+
+MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE = 2, 10, 1
+
+
+@attrs.define(eq=False)
+class Life:
+    """
+    The model of an avatar: loading, ready, retiring, or condemned, which is ended but still used.
+    """
+
+    state: str
+    users: list[Login] = attrs.field(factory=list)
+    waiting: list[Login] = attrs.field(factory=list)
+    proven: bool = False
+    idleSince: float | None = None
+
+
+@attrs.define(eq=False)
+class Login:
+    """
+    The model of a session: how much of it is done, and what it waits for.
+
+    @ivar depth: 1 when it has a slot, 2 when the scripted block has admitted it, 3 when it has its
+        avatar, 4 when the scripted block is attached, 5 when it is counted and registered.
+    @ivar acts: what the scripted block does in each of its hooks.
+    @ivar outcome: what the login is to come to; nothing while it waits.
+    @ivar real: the login that it is a model of.
+    """
+
+    name: str
+    mind: FakeMind | None
+    acts: dict[str, str]
+    depth: int = 0
+    waits: str | None = None
+    closing: bool = False
+    reason: type[BaseException] | None = None
+    outcome: list[Any] = attrs.field(factory=list)
+    real: Real = attrs.field(factory=lambda: Real())
+
+
+@attrs.define(eq=False)
+class Real:
+    """
+    A login as it really is.
+    """
+
+    answer: Deferred[Any] | None = None
+    outcome: list[Any] = attrs.field(factory=list)
+    logout: Any = None
+    gate: Deferred[Any] | None = None
+
+
+@attrs.define(eq=False)
+class Model:
+    """
+    The model of a full stack: what it promises.
+
+    @ivar clock: what tells the time.
+    @ivar loading: the factory's calls that wait in the stack, by name; one that nobody waits for is
+        given up.
+    @ivar loads: what comes of the factory's next call: C{"pass"}, C{"wait"} or C{"raise"}.
+    @ivar saves: what comes of an avatar's next logout, likewise.
+    @ivar lives: the avatars that there are.
+    @ivar logged: how many failures have been logged.
+    """
+
+    clock: Clock
+    loading: dict[str, Deferred[Any]]
+    loads: str = "pass"
+    saves: str = "pass"
+    logins: list[Login] = attrs.field(factory=list)
+    lives: dict[str, Life] = attrs.field(factory=dict)
+    closed: bool = False
+    logged: int = 0
+
+    def login(self, login: Login) -> None:
+        """
+        A login begins.
+        """
+        slots = sum(1 for each in self.logins if each.depth and each.name == login.name)
+        if self.closed:
+            login.outcome.append(RealmClosed)
+        elif slots >= MAXIMUM:
+            login.outcome.append(TooManyConnections)
+        else:
+            login.depth = 1
+            self.up(login)
+
+    def up(self, login: Login) -> None:
+        """
+        It goes on from where it is.
+        """
+        if login.depth == 1:
+            if not self.act(login, "admit"):
+                return
+            login.depth = 2
+        if login.depth == 2:
+            self.acquire(login)
+            return
+        if login.depth == 3:
+            if not self.act(login, "attached"):
+                return
+            login.depth = 4
+        login.depth = 5
+        login.outcome.append("in")
+
+    def act(self, login: Login, hook: str) -> bool:
+        """
+        Answer whether the scripted block lets it pass at once.
+        """
+        if login.acts[hook] == "wait":
+            login.waits = hook
+        elif login.acts[hook] == "raise":
+            self.end(login, Boom)
+        return login.acts[hook] == "pass"
+
+    def acquire(self, login: Login) -> None:
+        """
+        It wants its avatar.
+        """
+        life = self.lives.get(login.name)
+        if life is not None and life.state == "ready":
+            life.idleSince = None
+            life.users.append(login)
+            login.depth = 3
+            self.up(login)
+            return
+        login.waits = "avatar"
+        if life is None:
+            self.lives[login.name] = Life("loading", waiting=[login])
+            self.load(login.name)
+        else:
+            life.waiting.append(login)
+
+    def load(self, name: str) -> None:
+        """
+        The factory is called.
+        """
+        if self.loads != "wait":
+            self.loaded(name, self.loads == "pass")
+
+    def loaded(self, name: str, succeeds: bool) -> None:
+        """
+        The factory is done.
+        """
+        life = self.lives[name]
+        waiting, life.waiting = life.waiting, []
+        for login in waiting:
+            login.waits = None
+        if not succeeds:
+            del self.lives[name]
+            for login in waiting:
+                self.end(login, Boom)
+            return
+        life.state = "ready"
+        life.users = [*waiting]
+        for login in waiting:
+            login.depth = 3
+        for login in waiting:
+            self.up(login)
+
+    def end(self, login: Login, reason: type[BaseException]) -> None:
+        """
+        It ends, unless it has.
+        """
+        if login.closing or not login.depth:
+            return
+        login.closing, login.reason = True, reason
+        if login.waits == "avatar":
+            self.giveUp(login)
+        login.waits = None
+        self.down(login)
+
+    def giveUp(self, login: Login) -> None:
+        """
+        It does not wait for its avatar any more.
+        """
+        life = self.lives[login.name]
+        life.waiting.remove(login)
+        if not life.waiting and life.state == "loading":
+            del self.lives[login.name]
+            self.loading.pop(login.name, None)
+
+    def down(self, login: Login) -> None:
+        """
+        It is undone, from where it is.
+        """
+        if login.depth >= 4:
+            login.depth = 3
+            if self.undo(login, "detached"):
+                return
+        if login.depth == 3:
+            login.depth = 2
+            self.leave(login)
+        if login.depth == 2:
+            login.depth = 1
+            if self.undo(login, "release"):
+                return
+        login.depth = 0
+        if not login.outcome:
+            login.outcome.append(login.reason)
+
+    def undo(self, login: Login, hook: str) -> bool:
+        """
+        Answer whether the scripted block makes it wait.
+        """
+        self.logged += login.acts[hook] == "raise"
+        if login.acts[hook] == "wait":
+            login.waits = hook
+        return login.waits is not None
+
+    def leave(self, login: Login) -> None:
+        """
+        It needs its avatar no longer.
+        """
+        life = self.lives[login.name]
+        life.users.remove(login)
+        life.proven = life.proven or login.outcome[:1] == ["in"]
+        if life.users:
+            return
+        if life.state == "condemned":
+            self.retire(login.name)
+            return
+        life.idleSince = self.clock.seconds()
+        if self.closed or not life.proven:
+            self.retire(login.name)
+            return
+        self.lives[login.name] = self.lives.pop(login.name)
+        idle = [name for name, life in self.lives.items() if life.idleSince is not None]
+        for name in idle[: len(idle) - MAXIMUM_IDLE]:
+            self.retire(name)
+
+    def retire(self, name: str) -> None:
+        """
+        An avatar's logout is called.
+        """
+        life = self.lives[name]
+        life.state, life.idleSince = "retiring", None
+        if self.saves != "wait":
+            self.logged += self.saves == "raise"
+            self.gone(name)
+
+    def gone(self, name: str) -> None:
+        """
+        It is done.
+        """
+        life = self.lives.pop(name)
+        if life.waiting:
+            self.lives[name] = Life("loading", waiting=life.waiting)
+            self.load(name)
+
+    def close(self) -> None:
+        """
+        The realm is closed.
+        """
+        self.closed = True
+        for name, life in list(self.lives.items()):
+            if life.idleSince is not None:
+                self.retire(name)
+        for login in self.logins:
+            self.end(login, RealmClosed)

@@ -1,0 +1,208 @@
+"""
+Tests for L{avatarkit.testing.checkBlock}: our blocks pass, and what is broken is caught.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from avatarkit import (
+    Block,
+    ConnectionCounter,
+    ConnectionLimit,
+    IBlock,
+    LoginRefused,
+    MindRegistry,
+    displaceOldest,
+    everyone,
+)
+from avatarkit.testing import checkBlock
+from scripted import Boom, Thing
+
+
+class BlockContractTests(SynchronousTestCase):
+    """
+    L{checkBlock}, and the blocks that pass it.
+    """
+
+    def test_blocks(self) -> None:
+        """
+        Every block passes.
+        """
+        for make in (
+            Block,
+            ConnectionCounter,
+            ConnectionLimit,
+            lambda: ConnectionLimit(2, key=everyone),
+            lambda: ConnectionLimit(whenFull=displaceOldest(flapping=99)),
+            lambda: ConnectionLimit(quota=lambda session: 1),
+            MindRegistry,
+            lambda: MindRegistry(maximumPending=1),
+        ):
+            checkBlock(make)
+
+    def brokenBlock(self, promise: str, **changes: Any) -> None:
+        """
+        See that a block that is broken is caught.
+        """
+        before = list(globalLogPublisher._observers)
+        kind: Any = type("Broken", (Block,), changes)
+        error = self.assertRaises(AssertionError, checkBlock, kind)
+        assert promise in str(error), error
+        assert str(error).count("a promise is broken") == 1
+        self.flushLoggedErrors()
+        assert list(globalLogPublisher._observers) == before
+
+    def test_brokenBlocks(self) -> None:
+        """
+        A block that keeps sessions, goes wrong, does not finish, or lets nobody in a second time is
+        caught.
+        """
+        self.brokenBlock("nothing is kept", kept=[], attached=lambda self, s: self.kept.append(s))
+        self.brokenBlock("goes well", release=lambda self, session: 1 / 0)
+        self.brokenBlock("the session is closed", detached=lambda self, session: Deferred())
+        self.brokenBlock("goes well", detached=lambda self, session: session.mind.calls)
+        self.brokenBlock("answered at once", attached=lambda self, session: Deferred())
+
+        def bye(self: Any, session: Any) -> None:
+            if session.mind is not None:
+                session.mind.callRemote("bye", pbanswer=False)
+
+        self.brokenBlock("a client that leaves while its login waits goes well", detached=bye)
+
+        def once(self: Any, session: Any) -> None:
+            if getattr(self, "taken", False):
+                raise LoginRefused
+            self.taken = True
+
+        self.brokenBlock("the next login gets in", admit=once)
+
+        def byName(self: Any, session: Any) -> None:
+            self.names = getattr(self, "names", set()) | {session.avatarId}
+
+        def remove(self: Any, session: Any) -> None:
+            self.names.remove(session.avatarId)
+
+        self.brokenBlock("goes well", attached=byName, detached=remove)
+
+        def late(self: Any, session: Any) -> None:
+            self.taken = False
+
+        self.brokenBlock("the next login gets in", admit=once, detached=late)
+        error = self.assertRaises(AssertionError, checkBlock, Thing)
+        assert "provides IBlock" in str(error)
+
+        half: Any = type("Half", (), {})
+        implementer(IBlock)(half)
+        error = self.assertRaises(AssertionError, checkBlock, half)
+        assert "it has what its interface has" in str(error)
+
+    def test_sharedBlock(self) -> None:
+        """
+        A block that takes one realm's session for another's is caught.
+        """
+
+        class Last(Block):
+            sessions = 0
+            realm: Any = None
+
+            def attached(self, session: Any) -> None:
+                self.realm, self.sessions = session.realm, self.sessions + 1
+
+            def detached(self, session: Any) -> None:
+                self.sessions -= 1
+                if self.sessions == 0 and self.realm is not session.realm:
+                    raise Boom
+                assert session.realm is self.realm
+
+        error = self.assertRaises(AssertionError, checkBlock, Last)
+        assert "two realms that share it" in str(error)
+        self.flushLoggedErrors()
+
+        class First(Block):
+            def __init__(self) -> None:
+                self.realm: Any = None
+                self.sessions: list[Any] = []
+
+            def attached(self, session: Any) -> None:
+                self.realm = self.realm or session.realm
+                self.sessions.append(session)
+
+            def detached(self, session: Any) -> None:
+                if session.realm is self.realm:
+                    self.sessions.remove(session)
+
+        error = self.assertRaises(AssertionError, checkBlock, First)
+        assert "after two realms that share it are used at a time nothing is kept" in str(error)
+
+    def test_leaking(self) -> None:
+        """
+        A block that loses slots now and then, keeps minds, or raises what is no refusal, is caught;
+        one that refuses in the way of cred is not.
+        """
+
+        class Leaking(Block):
+            maximum, taken = 10, 0
+
+            def admit(self, session: Any) -> None:
+                if self.taken >= self.maximum:
+                    raise UnauthorizedLogin
+                self.taken += 1
+
+            def detached(self, session: Any) -> None:
+                self.taken -= 1
+
+        self.brokenBlock("a block below refuses the next login gets in", **vars(Leaking))
+        self.brokenBlock("of the mind", seen=[], admit=lambda self, s: self.seen.append(s.mind))
+        self.brokenBlock(
+            "of the avatar", all=[], attached=lambda self, s: self.all.append(s.avatar)
+        )
+        self.brokenBlock("goes well: AttributeError", admit=lambda self, s: s.mind.calls)
+
+        class Right(Leaking):
+            maximum = 1
+
+            def detached(self, session: Any) -> None:
+                pass
+
+            def release(self, session: Any) -> None:
+                self.taken -= 1
+
+        checkBlock(Right)
+
+    def test_rarely(self) -> None:
+        """
+        A block that goes wrong now and then, miscounts, or does not hear of a login that fails late
+        is caught, and it is said after what.
+        """
+
+        def thirtieth(self: Any, session: Any) -> None:
+            self.logins += 1
+            if self.logins == 30:
+                raise LoginRefused
+
+        self.brokenBlock("after a logout the next login gets in", logins=0, admit=thirtieth)
+
+        class Miscounting(ConnectionCounter):
+            def detached(self, session: Any) -> None:
+                pass
+
+        error = self.assertRaises(AssertionError, checkBlock, Miscounting)
+        assert 'after a logout everything agrees: ["Miscounting' in str(error)
+
+        def unless(self: Any, session: Any) -> None:
+            if session.loggedIn or session.mind.disconnected:
+                self.kept.remove(session)
+
+        self.brokenBlock(
+            "after a login that a block above refuses, when it has its avatar nothing is kept",
+            kept=[],
+            attached=lambda self, session: self.kept.append(session),
+            detached=unless,
+        )

@@ -1,0 +1,102 @@
+"""
+Tests for L{avatarkit.testing.checkMind}: our minds pass, and what is broken is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from avatarkit import IDisconnectableMind, IMind
+from avatarkit._clients.minds import PBMind
+from avatarkit.testing import FakeMind, checkMind
+from minds import fakeMind, realMind
+
+
+class MindContractTests(SynchronousTestCase):
+    """
+    L{checkMind}, and the minds that pass it.
+    """
+
+    def test_fake(self) -> None:
+        """
+        L{FakeMind} passes.
+        """
+        checkMind(fakeMind)
+        verifyObject(IDisconnectableMind, FakeMind())
+
+    def test_real(self) -> None:
+        """
+        So does a mind of Perspective Broker, and the adapter that stands for it.
+        """
+        checkMind(realMind)
+        verifyObject(IDisconnectableMind, PBMind(realMind()[0]))
+
+    def broken(self, promise: str, make: Callable[[], Any] | None = None, **changes: Any) -> None:
+        """
+        See that a mind that is broken is caught.
+        """
+        kind: Any = type("Broken", (FakeMind,), changes)
+
+        def makeBroken() -> Any:
+            mind = kind()
+            return mind, lambda: FakeMind.disconnect(mind)
+
+        error = self.assertRaises(AssertionError, checkMind, make or makeBroken)
+        assert promise in str(error), error
+
+    def test_broken(self) -> None:
+        """
+        What breaks a promise is caught, and the sentence says which.
+        """
+
+        def answering(answer: Any) -> Any:
+            return lambda self, name, /, *args, pbanswer=True, **kw: answer if pbanswer else None
+
+        self.broken("pbanswer=False answers None", callRemote=lambda self, *args, **kw: 3)
+        self.broken("can be adapted to IMind", lambda: (object(), None))
+
+        minds: list[FakeMind] = []
+
+        def together() -> Any:
+            minds.append(FakeMind())
+            return minds[-1], leave
+
+        def leave() -> None:
+            for mind in minds:
+                mind.disconnect()
+
+        self.broken("who is still there", together)
+        half: Any = type("Half", (), {"disconnected": False})
+        implementer(IMind)(half)
+        self.broken("it has what its interface has", lambda: (half(), None))
+        gone = property(lambda self: True, lambda self, value: None)
+        self.broken("not disconnected when its client is there", disconnected=gone)
+        self.broken("answers a Deferred", callRemote=answering(3))
+        self.broken(
+            "is disconnected when its client is gone",
+            disconnected=property(lambda self: False, lambda self, value: None),
+        )
+        self.broken("is told that", dontNotifyOnDisconnect=lambda self, callback: None)
+        self.broken(
+            "is told that",
+            notifyOnDisconnect=lambda self, callback: None,
+            dontNotifyOnDisconnect=lambda self, callback: None,
+        )
+
+        def twice(self: Any, callback: Any) -> None:
+            for _ in range(2):
+                FakeMind.notifyOnDisconnect(self, callback)
+
+        self.broken("is told that", notifyOnDisconnect=twice)
+        self.broken("a call that waits fails", callRemote=answering(Deferred()))
+
+        def quiet(self: Any, name: Any, /, *args: Any, **kw: Any) -> Any:
+            return Deferred() if self.disconnected else FakeMind.callRemote(self, name, **kw)
+
+        self.broken("raises DeadReferenceError", callRemote=quiet)

@@ -1,0 +1,184 @@
+"""
+Tests for closing a realm by a deadline.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import AvatarCache, PerConnection, Realm, RealmClosed, Session
+from saved import Player
+from scripted import Boom, Gate, IThing, Script, ScriptedSource, Thing, fails, opened, waiting
+
+
+class DeadlineTests(SynchronousTestCase):
+    """
+    L{Realm.close} with hooks that never answer.
+    """
+
+    def setUp(self) -> None:
+        """
+        Take down the errors that are logged.
+        """
+        self.clock = Clock()
+        self.events: list[dict[str, Any]] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def unfinished(self) -> list[Any]:
+        """
+        Answer what was logged as unfinished.
+        """
+        late = [each for each in self.events if "timeout" in each]
+        return [(each.get("hook", each.get("source")), each.get("avatarId")) for each in late]
+
+    def test_hangingUndo(self) -> None:
+        """
+        A hook that never answers does not keep close() from firing: after the timeout it is logged
+        by name.
+        """
+        gate = Gate()
+        script = Script({"detached 1": gate.deferred})
+        opened(script.login())
+        closing = script.realm.close(timeout=7, reactor=self.clock)
+        self.clock.advance(6.9)
+        self.assertNoResult(closing)
+        self.clock.advance(0.1)
+        assert self.successResultOf(closing) is None
+        assert self.unfinished() == [("ScriptedBlock.detached", b"alice")]
+        gate.wait.callback(None)
+        assert script.log[-1] == "release 0"
+
+    def test_stubbornLogin(self) -> None:
+        """
+        A login that goes on though it was cancelled is logged by the name of the hook as well.
+        """
+        gate = Gate()
+
+        async def stubborn(session: object) -> object:
+            while True:
+                try:
+                    return await gate.wait
+                except Exception:
+                    gate.wait = Deferred()
+
+        script = Script({"attached 2": stubborn})
+        waiting(script.login()).addErrback(lambda failure: failure.trap(RealmClosed))
+        closing = script.realm.close(timeout=7, reactor=self.clock)
+        self.clock.advance(7)
+        self.successResultOf(closing)
+        assert self.unfinished() == [("ScriptedBlock.attached", b"alice")]
+        gate.wait.callback(None)
+        assert script.log[-1] == "release 0"
+
+    def test_hangingAvatar(self) -> None:
+        """
+        An avatar whose logout never answers is logged; the others are retired before the timeout,
+        also while a session hangs.
+        """
+        Player.made = []
+        Player.saving = lambda player: Deferred() if player.name == b"bob" else None
+        gate = Gate()
+
+        def hang(session: Session) -> object:
+            return gate.wait if session.avatarId == b"alice" else None
+
+        script = Script({"detached 0": hang})
+        realm = script.realm.blocks[0](AvatarCache()(Player))
+        for name in (b"alice", b"bob", b"carol"):
+            opened(realm.requestAvatar(name, None, IThing))
+        opened(realm.requestAvatar(b"idle", None, IThing))[2]()
+        closing = realm.close(reactor=self.clock)
+        assert {each.name: each.saved for each in Player.made} == {
+            b"alice": 0,
+            b"bob": 1,
+            b"carol": 1,
+            b"idle": 1,
+        }
+        self.clock.advance(30)
+        self.successResultOf(closing)
+        *hooks, cache = self.unfinished()
+        assert sorted(hooks) == [
+            ("Factory.release", b"bob"),
+            ("ScriptedBlock.detached", b"alice"),
+        ]
+        assert str(cache[0]).startswith("AvatarCache(")
+
+    def test_hangingFactory(self) -> None:
+        """
+        A factory that goes on though it was cancelled is logged by its source's name, and a source
+        that does not close by its own.
+        """
+        gate = Gate()
+
+        async def factory(name: object) -> object:
+            try:
+                await Deferred()
+            except Exception:
+                await gate.wait
+            return Thing()
+
+        realm = Realm(factory)
+        waiting(realm.requestAvatar(b"alice", None, IThing)).addErrback(lambda failure: None)
+        closing = realm.close(timeout=7, reactor=self.clock)
+        self.clock.advance(7)
+        self.successResultOf(closing)
+        assert self.unfinished() == [("Factory.acquire", b"alice")]
+        gate.wait.callback(None)
+
+        class Hanging(ScriptedSource):
+            def close(self) -> Any:
+                return Deferred()
+
+            def __repr__(self) -> str:
+                return "the hanging source"
+
+        del self.events[:]
+        closing = Realm(Hanging(Script())).close(timeout=1, reactor=self.clock)
+        self.clock.advance(1)
+        self.successResultOf(closing)
+        assert self.unfinished() == [("the hanging source", None)]
+
+    def test_inTime(self) -> None:
+        """
+        A close that is done in time leaves no clock ticking, and says nothing.
+        """
+        gate = Gate()
+        script = Script({"detached 1": gate.deferred})
+        opened(script.login())
+        closing = script.realm.close(timeout=7, reactor=self.clock)
+        assert len(self.clock.getDelayedCalls()) == 1
+        gate.wait.callback(None)
+        self.successResultOf(closing)
+        assert self.clock.getDelayedCalls() == []
+        assert self.unfinished() == []
+
+    def test_failingSource(self) -> None:
+        """
+        A source that cannot be closed is logged, and close() fires all the same.
+        """
+        script = Script()
+        script.realm.sources[0].close = fails
+        self.successResultOf(script.realm.close())
+        assert len(self.flushLoggedErrors(Boom)) == 1
+
+    def test_below(self) -> None:
+        """
+        Below a PerConnection, sessions end when those above them do, and not before.
+        """
+        gate, below = Gate(), Script()
+        above = Script({"detached 0": gate.deferred})
+        realm = above.realm.blocks[0](PerConnection(lambda session: Thing())(below.realm))
+        opened(realm.requestAvatar(b"alice", None, IThing))
+        del below.log[:]
+        closing = realm.close(timeout=None)
+        assert below.log == ["close"]
+        gate.wait.callback(None)
+        self.successResultOf(closing)
+        assert below.log[-1] == "release 0"

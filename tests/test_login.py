@@ -1,0 +1,136 @@
+"""
+Tests for L{avatarkit.testing.login}.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, succeed
+from twisted.spread import pb
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from avatarkit import (
+    AvatarCache,
+    ConnectionCounter,
+    ConnectionLimit,
+    LoginAbandoned,
+    MindRegistry,
+    PerConnection,
+    Realm,
+    TooManyConnections,
+    UnsupportedInterface,
+)
+from avatarkit.testing import FakeMind, Login, login
+from players import Player
+from scripted import Boom, IThing, Thing
+
+
+class LoginTests(SynchronousTestCase):
+    """
+    L{login}.
+    """
+
+    def test_sync(self) -> None:
+        """
+        A synchronous realm is logged in to in a line.
+        """
+        counter, mind = ConnectionCounter(), FakeMind()
+        realm = counter(MindRegistry()(AvatarCache()(Player)))
+        alice = login(realm, b"alice", mind=mind)
+        assert isinstance(alice, Login)
+        assert (alice.avatar.name, alice.interface) == (b"alice", pb.IPerspective)
+        assert mind in alice.avatar.minds
+        assert counter.total == 1
+        assert alice.logout() is None
+        assert counter.total == 0
+
+    def test_interface(self) -> None:
+        """
+        Any interface can be asked for.
+        """
+        assert login(Realm(lambda name: Thing()), "a", interface=IThing).interface is IThing
+
+    def test_async(self) -> None:
+        """
+        A realm that waits answers a Deferred.
+        """
+        loaded: Deferred[Any] = Deferred()
+        waits = login(Realm(lambda name: loaded), b"alice")
+        loaded.callback(Player(b"alice"))
+        assert self.successResultOf(waits).avatar.name == b"alice"
+
+    def test_refused(self) -> None:
+        """
+        One that fails shows the realm's reason, and the lines of the code that is tested.
+        """
+
+        def factory(name: Any) -> Any:
+            raise Boom("here it is")
+
+        realm = ConnectionLimit()(factory)
+        error = self.assertRaises(Boom, login, realm, b"alice")
+        frames = traceback.extract_tb(error.__traceback__)
+        assert [frame.name for frame in frames][-1] == "factory"
+        ours = [frame for frame in frames if "avatarkit" in frame.filename]
+        assert [frame.name for frame in ours if "testing" not in frame.filename] == []
+        limited = ConnectionLimit()(Player)
+        login(limited, b"alice")
+        self.assertRaises(TooManyConnections, login, limited, b"alice")
+        self.assertRaises(UnsupportedInterface, login, limited, b"bob", interface=IThing)
+
+    def test_refusedLater(self) -> None:
+        """
+        So does one that fails later.
+        """
+        loaded: Deferred[Any] = Deferred()
+        waits = login(ConnectionLimit()(lambda name: loaded), b"alice")
+        loaded.errback(Boom("late"))
+        failure = self.failureResultOf(waits)
+        assert failure.check(Boom)
+        assert [name for name, *_ in failure.frames if name.startswith("_")] == []
+        gate: Deferred[Any] = Deferred()
+
+        async def factory(name: Any) -> Any:
+            await gate
+            raise Boom
+
+        waits = login(PerConnection(lambda session: None)(factory), b"alice")
+        gate.callback(None)
+        frames = traceback.extract_tb(self.failureResultOf(waits, Boom).value.__traceback__)
+        assert {frame.name for frame in frames} <= {"factory"}  # older Twisted keeps none at all
+        mind = FakeMind()
+        waits = login(ConnectionLimit()(lambda name: Deferred()), b"alice", mind=mind)
+        mind.disconnect()
+        self.failureResultOf(waits, LoginAbandoned)
+
+    def test_overTheWire(self) -> None:
+        """
+        A reason that came over a network is what it was.
+        """
+        fake = FakeMind({"fail": Boom("x")})
+        waits = login(Realm(lambda name: fake.callRemote("fail")), b"alice")
+        assert self.failureResultOf(waits).check(Boom)
+
+    def test_misuse(self) -> None:
+        """
+        What is no realm, or does not answer as one, is refused with a sentence.
+        """
+        error = self.assertRaises(TypeError, login, Player, b"alice")
+        assert "is no realm" in str(error)
+
+        @implementer(IRealm)
+        class Odd:
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                return answers[avatarId]
+
+        answers: dict[bytes, Any] = {b"a": 3, b"b": (1, 2), b"c": (1, 2, 3), b"d": succeed(None)}
+        for avatarId in answers:
+            if avatarId == b"d":
+                self.failureResultOf(login(Odd(), avatarId), TypeError)
+            else:
+                error = self.assertRaises(TypeError, login, Odd(), avatarId)
+                assert "answers (interface, avatar, logout)" in str(error)

@@ -1,0 +1,176 @@
+"""
+The life of sessions with each policy of a limit, searched without a model.
+
+More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.spread.pb import IPerspective
+
+from avatarkit import (
+    Avatar,
+    AvatarCache,
+    ConnectionCounter,
+    ConnectionLimit,
+    Session,
+    displaceOldest,
+    displaceUnresponsive,
+    refuse,
+)
+from avatarkit._limit.slots import DEADLINE
+from avatarkit.testing import FakeMind
+from machines import ACTS, NAMES, SEARCH, Scripted
+from model import MAXIMUM, Login
+from scripted import Boom, slots
+
+
+class PoliciesMachine(RuleBasedStateMachine):
+    """
+    A limit with each of the policies, without a model: whatever happens there are not more than
+    there may be, the books agree, and in the end nothing is left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.logins: list[Login] = []
+        self.gates: list[Deferred[Any]] = []
+        self.minds: list[FakeMind] = []
+        self.endedAt: dict[Session, float] = {}
+
+    @initialize(policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "broken"]))
+    def stack(self, policy: str) -> None:
+        """
+        Choose a policy.
+        """
+        policies: dict[str, Any] = {
+            "refuse": refuse,
+            "oldest": displaceOldest(flapping=4, per=20, reactor=self.clock),
+            "unresponsive": displaceUnresponsive(timeout=3, reactor=self.clock),
+            "slow": self.slow,
+            "broken": self.broken,
+        }
+        self.limit = ConnectionLimit(MAXIMUM, whenFull=policies[policy], reactor=self.clock)
+        self.counter, self.cache = ConnectionCounter(), AvatarCache(idleTimeout=0)
+        cached = self.cache(lambda name: Avatar())
+        self.realm = self.limit(self.counter(Scripted(self.loginOf)(cached)))
+
+    def slow(self, session: Session, holders: Any) -> Deferred[Any]:
+        """
+        Be a policy that takes its time, and lets all of them go.
+        """
+        self.gates.append(Deferred())
+        return self.gates[-1].addCallback(lambda ignored: holders)
+
+    def broken(self, session: Session, holders: Any) -> Any:
+        """
+        Be a policy that raises.
+        """
+        raise Boom
+
+    @rule(name=NAMES, acts=st.tuples(ACTS, ACTS, ACTS, ACTS))
+    def login(self, name: str, acts: tuple[str, ...]) -> None:
+        """
+        Somebody logs in.
+        """
+        hooks = dict(zip(("admit", "attached", "detached", "release"), acts, strict=True))
+        login = Login(name, FakeMind(), hooks)
+        self.minds.append(login.mind)  # type: ignore[arg-type]  # it has one
+        self.logins.append(login)
+        login.real.answer = maybeDeferred(
+            self.realm.requestAvatar, name, login.mind, IPerspective
+        ).addBoth(login.real.outcome.append)
+
+    def loginOf(self, session: Session) -> Login:
+        """
+        Answer the login that a session is of, which its mind tells.
+        """
+        return next(each for each in self.logins if each.mind is session.mind)
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data(), what=st.sampled_from(["logout", "cancel", "disconnect"]))
+    def end(self, data: Any, what: str) -> None:
+        """
+        A login or a session ends, one way or the other.
+        """
+        login = data.draw(st.sampled_from(self.logins))
+        sessions = [each for each in self.realm.sessions if each.mind is login.mind]
+        if what == "cancel":
+            login.real.answer.cancel()
+        elif what == "disconnect" and not login.mind.disconnected:
+            login.mind.disconnect()
+        for session in sessions:
+            if what != "cancel":
+                session.logout()
+
+    @rule(data=st.data(), succeeds=st.booleans())
+    def finish(self, data: Any, succeeds: bool) -> None:
+        """
+        Something that waits is done: a hook, a policy, or a client that was asked.
+        """
+        waiting = [
+            *(each.real.gate for each in self.logins if each.real.gate is not None),
+            *self.gates,
+            *(call.answer for mind in self.minds for call in mind.calls),
+        ]
+        waiting = [each for each in waiting if not each.called]
+        if waiting:
+            one = data.draw(st.sampled_from(waiting))
+            one.callback(None) if succeeds else one.errback(Boom())
+
+    @rule(seconds=st.sampled_from([1, 5]))
+    def advance(self, seconds: float) -> None:
+        """
+        Time goes by.
+        """
+        self.clock.advance(seconds)
+
+    @invariant()
+    def bounded(self) -> None:
+        """
+        There are not more than there may be, and the books agree.
+        """
+        if not hasattr(self, "limit"):
+            return
+        for name in ("alice", "bob", "carol"):
+            assert len(self.limit.sessions(name)) <= MAXIMUM
+            assert self.counter.connections(name) <= MAXIMUM
+        for session in self.realm.sessions:
+            if session.ended:
+                self.endedAt.setdefault(session, self.clock.seconds())
+        for session in self.limit._slots.revoked:
+            assert self.clock.seconds() - self.endedAt[session] >= DEADLINE
+        assert self.realm.audit() == []
+
+    def teardown(self) -> None:
+        """
+        When everything is done, nothing is left.
+        """
+        if not hasattr(self, "limit"):
+            return
+        closing = self.realm.close(timeout=None)
+        for _ in range(3):
+            for login in self.logins:
+                gate = login.real.gate
+                if gate is not None and not gate.called:
+                    gate.callback(None)
+        assert closing.called
+        assert self.realm.audit() == []
+        assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
+        assert (len(self.limit._turns), self.limit._slots.revoked) == (0, set())
+        assert self.limit._slots.otherKeys == {}
+        assert self.limit._slots.going == {}
+        self.clock.advance(100)
+        assert self.clock.getDelayedCalls() == []
+        assert all(len(login.real.outcome) == 1 for login in self.logins)
+
+
+PoliciesTests = PoliciesMachine.TestCase
+PoliciesTests.settings = SEARCH

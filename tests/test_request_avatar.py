@@ -1,0 +1,122 @@
+"""
+Tests for L{avatarkit.Realm.requestAvatar}: what is asked for, and what is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, Realm, UnsupportedInterface
+from scripted import IOther, IThing, Player, Script, opened, slots
+
+
+class RequestAvatarTests(SynchronousTestCase):
+    """
+    L{Realm.requestAvatar}: what is asked for, and what is given.
+    """
+
+    def test_firstThatFits(self) -> None:
+        """
+        The avatar is seen through the first interface asked for that it provides.
+        """
+        realm = Realm(Player)
+        assert opened(realm.requestAvatar(b"alice", None, IOther, IThing))[0] is IThing
+
+    def test_adapter(self) -> None:
+        """
+        An avatar that can be adapted to an interface is seen through the adapter.
+        """
+
+        class Adaptable(Player):
+            def __conform__(self, interface: object) -> object:
+                return ("seen as other", self) if interface is IOther else None
+
+        interface, aspect, _logout = opened(
+            Realm(Adaptable).requestAvatar(b"alice", None, IOther, IThing)
+        )
+        assert interface is IOther
+        assert aspect[0] == "seen as other"
+
+    def test_unsupported(self) -> None:
+        """
+        An avatar that fits no interface is a NotImplementedError that says whose and which, and the
+        login leaves nothing behind, also in a cache.
+        """
+        cache, counter, limit = AvatarCache(), ConnectionCounter(), ConnectionLimit()
+        for factory in (Player, lambda avatarId: succeed(Player(avatarId)), lambda avatarId: None):
+            realm = limit(counter(Realm(factory)))
+            error: Any = self.assertRaises(
+                UnsupportedInterface, realm.requestAvatar, b"alice", None, IOther, IRealm
+            )
+            assert issubclass(UnsupportedInterface, NotImplementedError)
+            assert error.avatarId == b"alice"
+            assert error.interfaces == (IOther, IRealm)
+            assert "b'alice'" in str(error)
+            assert "IOther or IRealm" in str(error)
+        assert (counter.total, slots(limit)) == (0, {})
+        self.assertRaises(UnsupportedInterface, cache(Player).requestAvatar, b"alice", None, IOther)
+        assert dict(cache) == {}
+
+    def test_noInterfaces(self) -> None:
+        """
+        A login that asks for no interface is refused before any hook runs.
+        """
+        script = Script()
+        error = self.assertRaises(UnsupportedInterface, script.realm.requestAvatar, b"alice", None)
+        assert error.avatarId == b"alice"
+        assert script.log == []
+
+    def test_unhashable(self) -> None:
+        """
+        An avatar ID that cannot be hashed is refused before any hook runs.
+        """
+        script = Script()
+        error = self.assertRaises(TypeError, script.realm.requestAvatar, ["alice"], None, IThing)
+        assert "['alice']" in str(error)
+        assert script.log == []
+
+    def test_logout(self) -> None:
+        """
+        The avatar's logout is called at the end of its session, if it has one, and may wait.
+        """
+        gate: Deferred[None] = Deferred()
+
+        class Leaving(Player):
+            def logout(self) -> object:
+                left.append(self.name)
+                return gate
+
+        left: list[object] = []
+        realm = Realm(Leaving)
+        opened(realm.requestAvatar(b"alice", None, IThing))[2]()
+        assert left == [b"alice"]
+        closing = realm.close(timeout=None)
+        self.assertNoResult(closing)
+        gate.callback(None)
+        self.successResultOf(closing)
+
+    def test_portal(self) -> None:
+        """
+        A realm works in a portal, with a factory that answers at once and one that waits.
+        """
+        gate: Deferred[None] = Deferred()
+
+        async def slow(avatarId: object) -> object:
+            await gate
+            return Player(avatarId)
+
+        checker: Any = InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret")
+        for realm in (Realm(Player), Realm(slow)):
+            login = Portal(realm, [checker]).login(
+                UsernamePassword(b"alice", b"secret"), None, IThing
+            )
+            if not login.called or login.paused:
+                gate.callback(None)
+            player: Any = self.successResultOf(login)[1]
+            assert player.name == b"alice"
