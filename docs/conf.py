@@ -5,6 +5,7 @@ How Sphinx builds the documentation: see contributing.md.
 import re
 import tempfile
 import zlib
+from importlib import metadata
 from pathlib import Path
 
 from twisted.python.reflect import namedAny

@@ -74,7 +74,9 @@ class Script:
     def __init__(self, acts: dict[str, Act] | None = None) -> None:
         self.log: list[str] = []
         self.acts = acts or {}
-        self.realm = Realm(ScriptedSource(self), blocks=[ScriptedBlock(self, n) for n in range(3)])
+        self.source = ScriptedSource(self)
+        self.blocks = [ScriptedBlock(self, n) for n in range(3)]
+        self.realm = Realm(self.source, blocks=self.blocks)
 
     def run(self, hook: str, session: Session) -> object:
         """

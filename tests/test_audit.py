@@ -140,19 +140,19 @@ class AuditTests(SynchronousTestCase):
         assert self.found() == "everyone in MindRegistry() is not everyone"
         del self.online._reachable[ghost]
         self.online._mindless[b"ghost"] = 1
-        assert self.found() == "MindRegistry() miscounts who has no mind"
+        assert self.found() == "MindRegistry() miscounts the sessions without a mind"
 
     def test_users(self) -> None:
         """
         A cached avatar with a wrong number of users, or wrongly idle.
         """
         ghost = foreignSession()
-        self.cache._ready[b"alice"].users[ghost] = None
+        self.cache._kept.ready[b"alice"].users[ghost] = None
         assert self.found().startswith("<Session of b'ghost' as IThing, open> uses an avatar of")
-        del self.cache._ready[b"alice"].users[ghost]
-        self.cache._idle[self.cache._ready[b"alice"]] = None
+        del self.cache._kept.ready[b"alice"].users[ghost]
+        self.cache._kept.idle[self.cache._kept.ready[b"alice"]] = None
         assert "is wrongly idle" in self.found()
-        self.cache._idle.clear()
+        self.cache._kept.idle.clear()
         assert "b'bob' in AvatarCache" in self.found()
 
     def test_waiting(self) -> None:
@@ -163,7 +163,7 @@ class AuditTests(SynchronousTestCase):
         realm = cache(lambda avatarId: Deferred())
         waiting(realm.requestAvatar(b"alice", None, IThing)).addErrback(lambda failure: None)
         assert realm.audit() == []
-        cache._unready[b"alice"].waiting.clear()
+        cache._kept.unready[b"alice"].waiting.clear()
         (sentence,) = realm.audit()
         assert sentence.startswith("<Session of b'alice', opening> waits for an avatar")
 

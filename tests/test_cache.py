@@ -185,7 +185,7 @@ class AvatarCacheTests(SynchronousTestCase):
             players.append(Player(avatarId))
             return players[-1]
 
-        realm = script.realm.blocks[0](cache(factory))
+        realm = script.blocks[0](cache(factory))
         script.acts["attached 0"] = raises
         self.assertRaises(Boom, login, realm)
         assert (dict(cache), [each.logouts for each in players]) == ({}, [1])
@@ -200,7 +200,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A login that fails while others use the avatar leaves it alone.
         """
         cache, script, loader = AvatarCache(), Script(), Loader()
-        realm = script.realm.blocks[0](cache(loader))
+        realm = script.blocks[0](cache(loader))
         first = waiting(realm.requestAvatar(b"alice", None, IThing))
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
 
@@ -312,7 +312,7 @@ class AvatarCacheTests(SynchronousTestCase):
             return made[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.realm.blocks[0](cache(factory))
+        realm = script.blocks[0](cache(factory))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
@@ -361,7 +361,7 @@ class AvatarCacheTests(SynchronousTestCase):
                 return gates[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.realm.blocks[0](cache(Saving))
+        realm = script.blocks[0](cache(Saving))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
@@ -382,7 +382,7 @@ class AvatarCacheTests(SynchronousTestCase):
         gate, loader = Gate(), Loader()
         below = Script({"release 0": gate.deferred})
         cache = AvatarCache()
-        realm = cache(below.realm.blocks[0](loader))
+        realm = cache(below.blocks[0](loader))
         for _ in range(2):
             login = waiting(realm.requestAvatar(b"alice", None, IThing))
             login.cancel()

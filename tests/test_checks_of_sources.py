@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionLimit, IAvatarSource, PerConnection
-from avatarkit._realm.sources import Factory
+from avatarkit._realm.sources import FactorySource
 from avatarkit.testing import checkSource
 from players import Player
 from realms import Foreign
@@ -29,7 +29,7 @@ class SourceContractTests(SynchronousTestCase):
         """
         for make in (
             lambda: Player,
-            lambda: Factory(Player),
+            lambda: FactorySource(Player),
             lambda: AvatarCache()(Player),
             lambda: AvatarCache(maximumIdle=0)(ConnectionLimit()(Player)),
             lambda: PerConnection(lambda shared: Player(shared))(AvatarCache()(Player)),

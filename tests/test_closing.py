@@ -90,7 +90,7 @@ class DeadlineTests(SynchronousTestCase):
             return gate.wait if session.avatarId == b"alice" else None
 
         script = Script({"detached 0": hang})
-        realm = script.realm.blocks[0](AvatarCache()(Player))
+        realm = script.blocks[0](AvatarCache()(Player))
         for name in (b"alice", b"bob", b"carol"):
             opened(realm.requestAvatar(name, None, IThing))
         opened(realm.requestAvatar(b"idle", None, IThing))[2]()
@@ -105,7 +105,7 @@ class DeadlineTests(SynchronousTestCase):
         self.successResultOf(closing)
         *hooks, cache = self.unfinished()
         assert sorted(hooks) == [
-            ("Factory.release", b"bob"),
+            ("FactorySource.release", b"bob"),
             ("ScriptedBlock.detached", b"alice"),
         ]
         assert str(cache[0]).startswith("AvatarCache(")
@@ -129,7 +129,7 @@ class DeadlineTests(SynchronousTestCase):
         closing = realm.close(timeout=7, reactor=self.clock)
         self.clock.advance(7)
         self.successResultOf(closing)
-        assert self.unfinished() == [("Factory.acquire", b"alice")]
+        assert self.unfinished() == [("FactorySource.acquire", b"alice")]
         gate.wait.callback(None)
 
         class Hanging(ScriptedSource):
@@ -164,7 +164,7 @@ class DeadlineTests(SynchronousTestCase):
         A source that cannot be closed is logged, and close() fires all the same.
         """
         script = Script()
-        script.realm.sources[0].close = fails
+        script.source.close = fails  # type: ignore[method-assign, assignment]
         self.successResultOf(script.realm.close())
         assert len(self.flushLoggedErrors(Boom)) == 1
 
@@ -174,7 +174,7 @@ class DeadlineTests(SynchronousTestCase):
         """
         gate, below = Gate(), Script()
         above = Script({"detached 0": gate.deferred})
-        realm = above.realm.blocks[0](PerConnection(lambda session: Thing())(below.realm))
+        realm = above.blocks[0](PerConnection(lambda session: Thing())(below.realm))
         opened(realm.requestAvatar(b"alice", None, IThing))
         del below.log[:]
         closing = realm.close(timeout=None)

@@ -101,7 +101,7 @@ class Rig:
         assert self.realm.audit() == []
         assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
         assert (len(self.online), len(self.online.everyone)) == (0, 0)
-        assert self.cache._unready == {}
+        assert self.cache._kept.unready == {}
         assert self.log.count("logout") == self.log.count("shared made") - len(self.cache)
         for do, undo in zip(DONE, UNDONE, strict=True):
             assert self.log.count(undo) == (do in self.done), (do, undo, self.log)

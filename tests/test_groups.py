@@ -42,7 +42,7 @@ class AddressingTests(SynchronousTestCase):
         C{select} is a live view of the sessions that something is true of.
         """
         rooms = {"alice": "lobby", "bob": "lobby", "carol": "bar"}
-        lobby = self.online.select(lambda session: rooms.get(session.avatarId) == "lobby")
+        lobby = self.online.select(lambda session: rooms.get(str(session.avatarId)) == "lobby")
         assert (len(lobby), len(list(lobby))) == (3, 3)
         lobby.callRemote("hello")
         assert self.told() == [1, 1, 1, 0]
@@ -122,9 +122,9 @@ class AddressingTests(SynchronousTestCase):
             sessions = [sessionOf(self.realm, each) for each in logins]
             sessions.pop(newest).logout()
             (left,) = sessions
-            assert self.online.addresseeOf(mind) == (mind, left, None)
+            assert self.online._directory.addresseeOf(mind) == (mind, left, None)
             left.logout()
-            assert self.online.addresseeOf(mind) is None
+            assert self.online._directory.addresseeOf(mind) is None
 
     def test_sentAlong(self) -> None:
         """

@@ -335,7 +335,9 @@ class RealMindTests(PBTestCase):
         assert isinstance(mind, PBMind)
         verifyObject(IMind, mind)
         assert mind.disconnected is False
-        assert await mind.callRemote("hello", f=1) == "hello done"
+        answer = mind.callRemote("hello", f=1)
+        assert answer is not None
+        assert await answer == "hello done"
         gone: Deferred[Any] = Deferred()
         mind.notifyOnDisconnect(gone.callback)
         mind.notifyOnDisconnect(print)

@@ -161,7 +161,8 @@ class LifeTests(SynchronousTestCase):
         """
         gate = Gate()
         cache = AvatarCache()
-        self.realm = cache(lambda name: gate.wait)
+        wait: Any = gate.wait
+        self.realm = cache(lambda name: wait)
         results: list[Any] = []
         login = waiting(self.realm.requestAvatar(b"alice", None, IThing))
         login.addCallback(lambda answer: answer[2]())

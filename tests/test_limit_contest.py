@@ -59,7 +59,7 @@ class ContestTests(LimitTestCase):
         gate = Gate()
         outer = Script({"release 0": gate.deferred})
         limit = self.limited(1, whenFull=displaceOldest(flapping=1, reactor=self.clock))
-        self.realm = outer.realm.blocks[0](self.realm)
+        self.realm = outer.blocks[0](self.realm)
         self.login()
         second = self.challenge()
         assert limit.sessions(b"alice") == ()
@@ -218,7 +218,7 @@ class ContestTests(LimitTestCase):
             gate, mind = Gate(), stalled()
             above = Script({"detached 0": gate.deferred})
             target = limit(lambda name: Thing())
-            self.realm = above.realm.blocks[0](around(target))
+            self.realm = above.blocks[0](around(target))
             self.login(b"alice", mind)
             bob = self.challenge(b"bob")
             assert (mind.closings, limit.displacements) == (["lose"], 1)
@@ -240,7 +240,7 @@ class ContestTests(LimitTestCase):
             1, whenFull=lambda session, holders: holders * 2, key=everyone, reactor=self.clock
         )
         above = Script({"detached 0": Gate().deferred})
-        self.realm = above.realm.blocks[0](AvatarCache()(limit(lambda name: Thing())))
+        self.realm = above.blocks[0](AvatarCache()(limit(lambda name: Thing())))
         self.login(b"alice")
         bob = self.challenge(b"bob")
         assert limit.displacements == 1
@@ -361,5 +361,5 @@ class EventTests(LimitTestCase):
             (each["avatarId"], each["key"], each["maximum"], each["log_level"].name)
             for each in events
         ] == [(b"alice", everyone, 2, "info"), (b"dave", everyone, 2, "info")]
-        assert "has to go" in events[0]["log_format"]
+        assert "must go" in events[0]["log_format"]
         assert "is refused" in events[1]["log_format"]

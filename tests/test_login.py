@@ -120,7 +120,7 @@ class LoginTests(SynchronousTestCase):
         What is no realm, or does not answer as one, is refused with a sentence.
         """
         error = self.assertRaises(TypeError, login, Player, b"alice")
-        assert "is no realm" in str(error)
+        assert "is not a realm" in str(error)
 
         @implementer(IRealm)
         class Odd:
@@ -133,4 +133,4 @@ class LoginTests(SynchronousTestCase):
                 self.failureResultOf(login(Odd(), avatarId), TypeError)
             else:
                 error = self.assertRaises(TypeError, login, Odd(), avatarId)
-                assert "answers (interface, avatar, logout)" in str(error)
+                assert "must return (interface, avatar, logout)" in str(error)

@@ -384,7 +384,7 @@ class SessionsMachine(RuleBasedStateMachine):
         assert self.realm.audit() == []
         assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
         assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
-        assert self.cache._unready == {}
+        assert self.cache._kept.unready == {}
         assert self.clock.getDelayedCalls() == []
         assert [player.saved for player in self.players] == [1] * len(self.players)
         assert all(player.connections == 0 and not player.minds for player in self.players)

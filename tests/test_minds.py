@@ -25,7 +25,7 @@ from avatarkit import (
     MindRegistry,
     Realm,
 )
-from avatarkit._push.groups import MindBag
+from avatarkit._online.bases import MindBag
 from avatarkit.testing import FakeMind
 from scripted import Boom, IThing, Thing, opened, sessionOf, waiting
 

@@ -79,7 +79,7 @@ class UndoTests(SynchronousTestCase):
             load, undo = Gate(), Gate()
             below = Script({"acquire": load.deferred, "release 2": undo.deferred})
             above = Script()
-            realm = above.realm.blocks[0](PerConnection(own)(below.realm))
+            realm = above.blocks[0](PerConnection(own)(below.realm))
             login = waiting(realm.requestAvatar(b"alice", None, IThing))
             (session,) = realm.sessions
             closed = session.whenClosed()
@@ -102,7 +102,8 @@ class UndoTests(SynchronousTestCase):
         limit = ConnectionLimit()
         realm = limit(AvatarCache()(below.realm))
         login = waiting(realm.requestAvatar(ANONYMOUS, object(), IThing))
-        (inner,) = realm.sources[0].below.sessions
+        source: Any = realm.sources[0]
+        (inner,) = source.below.sessions
         assert inner.mind is None
         login.cancel()
         self.failureResultOf(login, CancelledError)
@@ -123,7 +124,8 @@ class UndoTests(SynchronousTestCase):
         self.assertNoResult(closed)
         undo.wait.callback(None)
         self.successResultOf(closed)
-        assert realm.sources[0]._inner == {}
+        source: Any = realm.sources[0]
+        assert source._inner == {}
 
     def test_builtLogout(self) -> None:
         """
@@ -153,7 +155,7 @@ class UndoTests(SynchronousTestCase):
             (own, Boom),
         ):
             cache = AvatarCache()
-            realm = script.realm.blocks[0](PerConnection(build)(cache(Shared)))
+            realm = script.blocks[0](PerConnection(build)(cache(Shared)))
             self.assertRaises(error, realm.requestAvatar, b"alice", None, IThing)
             assert dict(cache) == {}
         script.acts = {}
@@ -181,7 +183,7 @@ class EndedBelowTests(SynchronousTestCase):
             def logout(self) -> None:
                 order.append("below")
 
-        realm = above.realm.blocks[0](
+        realm = above.blocks[0](
             PerConnection(lambda session: Own())(kick(lambda avatarId: Below()))
         )
         opened(realm.requestAvatar(b"alice", None, IThing))
@@ -197,7 +199,7 @@ class EndedBelowTests(SynchronousTestCase):
         """
         kick, cache, gate = Kick(), AvatarCache(), Gate()
         above = Script({"detached 0": gate.deferred})
-        realm = above.realm.blocks[0](cache(kick(Shared)))
+        realm = above.blocks[0](cache(kick(Shared)))
         first = opened(realm.requestAvatar(b"alice", None, IThing))[1]
         opened(realm.requestAvatar(b"alice", None, IThing))
         opened(realm.requestAvatar(b"bob", None, IThing))

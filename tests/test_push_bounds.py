@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import avatarkit
 from avatarkit import Avatar, MindGroup, MindIsBehind, MindRegistry, Session, disconnect
-from avatarkit._clients.minds import bufferedIn
+from avatarkit._clients.connections import bufferedIn
 from avatarkit._push.delivery import SLICE
 from avatarkit.testing import FakeMind
 from minds import Slow, connect, login, methods
@@ -63,7 +63,7 @@ class BoundsTests(SynchronousTestCase):
         behind = first[1].value
         assert isinstance(behind, MindIsBehind)
         assert (behind.avatarId, behind.pending, behind.backlog) == (0, 2, 0)
-        assert str(behind) == "0 bytes and 2 answers are waited for"
+        assert str(behind) == "0 bytes and 2 answers are outstanding"
         self.minds[0].calls[0].answer.callback(1)
         assert self.push() == [3, 4]
         assert self.push() == [3, 5]

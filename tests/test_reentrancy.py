@@ -224,7 +224,7 @@ class BelowTests(SynchronousTestCase):
             return loads[-1]
 
         script = Script()
-        realm = script.realm.blocks[0](cache(kick(factory)))
+        realm = script.blocks[0](cache(kick(factory)))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(3)]
 
         def end(session: Session) -> None:
@@ -251,7 +251,7 @@ class BelowTests(SynchronousTestCase):
 
             script = Script({"detached 0": gate.deferred})
             target: Realm = kick(partial(Below, order))
-            realm = script.realm.blocks[0](around(target))
+            realm = script.blocks[0](around(target))
             opened(realm.requestAvatar(b"alice", None, IThing))
             for _ in range(3):
                 kick.seen[0].logout()
@@ -284,7 +284,7 @@ class BelowTests(SynchronousTestCase):
         """
         gate, mind = Gate(), FakeMind()
         script = Script({"detached 0": gate.deferred})
-        realm = script.realm.blocks[0](PerConnection(lambda session: Thing())(lambda name: Thing()))
+        realm = script.blocks[0](PerConnection(lambda session: Thing())(lambda name: Thing()))
         logout = opened(realm.requestAvatar(b"alice", mind, IThing))[2]
         mind.disconnect()
         logout()
@@ -333,7 +333,7 @@ class OddTests(SynchronousTestCase):
         A source that has an attribute of a name that ours have is left alone.
         """
         script = Script()
-        script.realm.sources[0].below = "stairs"
+        script.source.below = "stairs"  # type: ignore[attr-defined]
         opened(script.login())
         assert script.realm.audit() == []
 

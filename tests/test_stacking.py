@@ -28,6 +28,7 @@ from avatarkit import (
     Session,
     UnsupportedInterface,
 )
+from avatarkit._realm.sources import RealmSource
 from scripted import Boom, IOther, IThing, Player, Script, opened, raises, waiting
 
 
@@ -229,7 +230,7 @@ class TargetTests(SynchronousTestCase):
         """
         A hook that a block does not have costs a session nothing.
         """
-        assert len(Seen()(Player).plan) == len(Realm(Player).plan) + 1
+        assert len(Seen()(Player)._plan) == len(Realm(Player)._plan) + 1
 
         class Teachable(Block):
             pass
@@ -305,7 +306,9 @@ class ForeignRealmTests(SynchronousTestCase):
         logout()
         logout()
         assert old.logouts == 1
-        assert realm.sources[0]._logouts == {}
+        (source,) = realm.sources
+        assert isinstance(source, RealmSource)
+        assert source._logouts == {}
 
     def test_later(self) -> None:
         """

@@ -11,7 +11,8 @@ from ._online.counter import ConnectionCounter
 from ._online.registry import MindRegistry
 from ._push.bounds import disconnect, skip
 from ._push.groups import MindGroup
-from ._realm.realm import Block, Realm
+from ._realm.block import Block
+from ._realm.realm import Realm
 from ._realm.session import Session
 from .errors import (
     LoginAbandoned,

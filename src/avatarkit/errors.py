@@ -1,5 +1,5 @@
 """
-The refusals, which go to a client, and the misuse errors, which go to a programmer.
+The refusals, which a client receives, and the misuse errors, which a programmer does.
 
 A refusal is a L{twisted.spread.pb.Error}, so that Perspective Broker sends it by name and logs
 nothing, and both a L{twisted.cred.error.LoginDenied} and an
@@ -31,7 +31,7 @@ class LoginRefused(pb.Error, LoginDenied, UnauthorizedLogin):
     """
     The realm refused a login.
 
-    Raise it, or a subclass of it, from a block's C{admit} to refuse one of your own.
+    Raise it, or a subclass, from a block's C{admit} to refuse a login of your own accord.
 
     @ivar avatarId: whose login it was; not part of the text.
     """
@@ -47,8 +47,8 @@ class TooManyConnections(LoginRefused, ValueError):
     """
     The avatar ID has as many sessions as it may have.
 
-    It is a C{ValueError}, and reads as it does, because the how-to "Managing Clients of
-    Perspectives" raises C{ValueError("too many connections")}.
+    It is a C{ValueError} with this text because the how-to "Managing Clients of Perspectives"
+    raises C{ValueError("too many connections")}.
 
     @ivar maximum: how many sessions there may be; not part of the text.
     """
@@ -68,7 +68,7 @@ class TooManyConnections(LoginRefused, ValueError):
 
 class RealmClosed(LoginRefused):
     """
-    The realm is closing, or closed, and takes no logins any more.
+    The realm is closing, or closed, and accepts no more logins.
     """
 
     text = "the server is shutting down"
@@ -76,7 +76,7 @@ class RealmClosed(LoginRefused):
 
 class LoginAbandoned(LoginRefused):
     """
-    The login was ended before it was done: its client left, or its session was logged out.
+    The login ended before it was done: its client left, or its session was logged out.
     """
 
     text = "the login was abandoned"
@@ -86,8 +86,8 @@ class UnsupportedInterface(NotImplementedError):
     """
     The avatar can be seen through none of the interfaces that the login asked for.
 
-    It is no refusal but a fault of the server's configuration, and is logged as one.
-    It is a C{NotImplementedError} as in every realm of Twisted's documentation.
+    It is not a refusal but a fault in the server's configuration, and is logged as one.
+    It is a C{NotImplementedError}, as in every realm of Twisted's documentation.
 
     @ivar avatarId: whose login it was.
     @ivar interfaces: the interfaces that were asked for.
@@ -107,15 +107,15 @@ class UnsupportedInterface(NotImplementedError):
 
 class MindIsBehind(Exception):
     """
-    A push was left out for a client that is too far behind with what it was sent before.
+    A push was left out for a client that is too far behind with earlier ones.
 
     @ivar avatarId: who the client is logged in as.
-    @ivar backlog: how many bytes wait to be sent to it; 0 if nobody asks.
-    @ivar pending: how many pushes it has not answered; 0 if nobody asks.
+    @ivar backlog: how many bytes wait to be sent to it; 0 if backlogs are not bounded.
+    @ivar pending: how many pushes it has not answered; 0 if those are not bounded.
     """
 
     def __init__(self, *, avatarId: Hashable, backlog: int, pending: int) -> None:
-        super().__init__(f"{backlog} bytes and {pending} answers are waited for")
+        super().__init__(f"{backlog} bytes and {pending} answers are outstanding")
         self.avatarId = avatarId
         self.backlog = backlog
         self.pending = pending

@@ -2,14 +2,15 @@
 What avatarkit and the code around it promise each other.
 
 L{IBlock} and L{IAvatarSource} are for those who write parts of a realm; L{IConnectionAware} and
-L{IMindAware} are for avatars; L{IMind} is what a mind has to offer.
+L{IMindAware} are for avatars; L{IMind} and L{IDisconnectableMind} are for minds of other kinds than
+Perspective Broker's.
 
-A method that is said to be I{awaited} may answer a L{Deferred<twisted.internet.defer.Deferred>} or
-a coroutine, and what comes next waits for it; anything else that it answers is ignored, unless
-its documentation says otherwise.
-It fails by raising, or by the failure of what it answered.
-What is waited for when a login ends is cancelled: a Deferred that holds something has to let go of
-it in its canceller, and a coroutine when C{CancelledError} is raised in it.
+A method that is said to be I{awaited} may return a L{Deferred<twisted.internet.defer.Deferred>} or
+a coroutine, and the next step waits for it.  Any other return value is ignored, unless the method's
+documentation says otherwise.
+The method fails by raising, or if what it returned fails.
+When a login ends, whatever it is waiting for is cancelled: a Deferred that holds a resource must
+release it in its canceller, and a coroutine when C{CancelledError} is raised in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from ._realm.session import Session
 
 __all__ = [
@@ -36,37 +39,38 @@ class IBlock(Interface):
     """
     An object that takes part in every session of a realm.
 
-    Each pair of methods is done and undone: when C{admit} has returned, C{release} is called
-    exactly once, whatever way the session ends; when it has failed, never.
-    The same goes for C{attached} and C{detached}.
+    The methods come in pairs, one that does something and one that undoes it: if C{admit} returned,
+    C{release} is called exactly once, however the session ends; if C{admit} failed, C{release} is
+    not called.
+    The same holds for C{attached} and C{detached}.
     All four are awaited.
 
-    Subclass L{avatarkit.Block} to have one that does nothing in each of them.
+    Subclass L{avatarkit.Block} for a block whose methods do nothing yet.
     """
 
     def admit(session: Session) -> object:
         """
-        A login begins: there is no avatar yet.
+        A login begins; there is no avatar yet.
 
-        @raise Exception: to refuse it; an L{avatarkit.LoginRefused} is told to the client and
-            is not logged.
+        @raise Exception: to refuse the login.  An L{avatarkit.LoginRefused} is sent to the client
+            and not logged.
         """
 
     def release(session: Session) -> object:
         """
-        A session ends that C{admit} had admitted: there is no avatar any more.
+        A session that C{admit} let in is over; its avatar is gone.
         """
 
     def attached(session: Session) -> object:
         """
-        The session has its avatar, and the interface that it is seen through.
+        The session has its avatar, and the interface that the avatar is seen through.
 
         @raise Exception: to refuse the login after all.
         """
 
     def detached(session: Session) -> object:
         """
-        A session ends that C{attached} had seen; it still has its avatar.
+        A session that C{attached} was called for is ending; it still has its avatar.
         """
 
 
@@ -77,14 +81,14 @@ class IAvatarSource(Interface):
 
     def acquire(session: Session) -> object:
         """
-        Answer an avatar for this session; awaited.
+        Return an avatar for this session; awaited.
 
         @return: the avatar, or a Deferred or coroutine of it.
         """
 
     def release(session: Session) -> object:
         """
-        The session needs its avatar no longer; awaited.
+        The session no longer needs its avatar; awaited.
         """
 
     def close() -> object:
@@ -96,11 +100,11 @@ class IAvatarSource(Interface):
 
 class IConnectionAware(Interface):
     """
-    An avatar that wants to know of logins and logouts, as in the how-to "Managing Clients of
+    An avatar that is told of logins and logouts, as in the how-to "Managing Clients of
     Perspectives".
 
-    L{avatarkit.ConnectionCounter} calls it, on every avatar that provides this interface or can
-    be adapted to it (an adapter is looked up anew for each call).
+    L{avatarkit.ConnectionCounter} calls every avatar that provides this interface or can be adapted
+    to it.  The adapter is looked up for each call.
     """
 
     def connect() -> object:
@@ -116,13 +120,17 @@ class IConnectionAware(Interface):
         """
 
 
+# Any in the rest of this module: a mind is whatever the client, or the protocol, chose to send, and
+# what is said to a client is between it and whoever says it.
+
+
 class IMindAware(Interface):
     """
-    An avatar that wants to know the minds of its clients, as in the how-to's chat server.
+    An avatar that is told the minds of its clients, as in the how-to's chat server.
 
-    L{avatarkit.MindRegistry} calls it, on every avatar that provides this interface or can be
-    adapted to it (an adapter is looked up anew for each call).
-    A session whose mind is C{None} is not told of: there is nothing to attach.
+    L{avatarkit.MindRegistry} calls every avatar that provides this interface or can be adapted to
+    it.  The adapter is looked up for each call.
+    A session whose mind is C{None} is not mentioned: there is nothing to attach.
     """
 
     def attached(mind: Any) -> object:
@@ -140,48 +148,49 @@ class IMindAware(Interface):
 
 class IMind(Interface):
     """
-    What a realm can do with a mind: find out when the client is gone, and call it.
+    What a realm needs of a mind: a way to learn that the client is gone, and to call it.
 
-    A L{twisted.spread.pb.RemoteReference} is adapted to it.  Register an adapter for minds of
-    another kind, with L{twisted.python.components.registerAdapter}, and a client that leaves
+    A L{twisted.spread.pb.RemoteReference} can be adapted to it.  Register an adapter for minds of
+    another kind, with L{twisted.python.components.registerAdapter}, so that a client that leaves
     during its login is noticed with them as well.  A mind that cannot be adapted is not watched.
     """
 
     disconnected = Attribute("Whether the client is gone.")
     backlog = Attribute("How many bytes wait to be sent to the client; C{None} if not known.")
 
-    def callRemote(name: str, /, *args: Any, **kw: Any) -> object:
+    def callRemote(name: str, /, *args: Any, **kw: Any) -> Deferred[Any] | None:
         """
         Call the client's C{remote_} method of that name.
 
-        @return: a Deferred of what it answers.
+        @return: a Deferred of the client's answer; C{None} with C{pbanswer=False}.
         @raise twisted.spread.pb.DeadReferenceError: if the client is gone.
         """
 
     def notifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
-        Have C{callback} called with the mind when the client is gone; not used on one that is.
+        Have C{callback} called with the mind when the client is gone.  Not called on a mind whose
+        client is already gone.
         """
 
     def dontNotifyOnDisconnect(callback: Callable[[Any], object]) -> None:
         """
-        Take back a callback that L{notifyOnDisconnect} of this object was given; not used when the
-        client is gone.
+        Take back a callback that was given to L{notifyOnDisconnect} of this object.  Not called
+        when the client is gone.
         """
 
 
 class IDisconnectableMind(IMind):
     """
-    A mind whose connection can be closed from here.
+    A mind whose connection the server can close.
     """
 
     def loseConnection() -> None:
         """
-        Close the connection when what has been sent is written, as
-        L{twisted.internet.interfaces.ITransport} has it.
+        Close the connection when everything is written, like
+        L{twisted.internet.interfaces.ITransport}.
         """
 
     def abortConnection() -> None:
         """
-        Close the connection now, as L{twisted.internet.interfaces.ITCPTransport} has it.
+        Close the connection now, like L{twisted.internet.interfaces.ITCPTransport}.
         """

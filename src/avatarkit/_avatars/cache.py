@@ -1,14 +1,14 @@
 """
-One avatar per avatar ID: which avatars there are, and how long they are kept.
+One avatar per avatar ID.
 
-What becomes of each of them is its L{Life}.  Only an idle avatar is ever retired, so nothing in use
-is evicted.
+What becomes of each avatar is its L{Life<avatarkit._avatars.life.Life>}; how long it is kept when
+nobody uses it is up to the L{Shelf<avatarkit._avatars.shelf.Shelf>}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Hashable, Iterator, Mapping
+from typing import cast, overload
 
 import attrs
 from twisted.cred.checkers import ANONYMOUS
@@ -17,212 +17,205 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from .._realm.audit import Audited
-from .._realm.realm import Realm, Stackable, Target
+from .._realm.inner import InnerSessions
+from .._realm.realm import Realm, Target
 from .._realm.session import Session
-from .._realm.sources import InnerSessions
+from .._realm.targets import Factory, ForeignRealm, LaterFactory, Source, Stackable
 from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._tools.clock import clockOr
+from .._tools.typevars import A, B
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .life import Life
+from .shelf import Shelf
 
 
 @implementer(IAvatarSource)
 @attrs.define(eq=False, repr=False)
-class AvatarCache(Audited, Stackable, Mapping[Hashable, Any]):
+class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     """
-    Keeps one avatar per avatar ID, for all sessions of that ID, and for some time after the last
-    of them: for ever, unless said otherwise.
+    Keeps one avatar per avatar ID for all sessions of that ID, and for some time after the last of
+    them: by default for ever.
 
-    It is a mapping from avatar ID to avatar, of the avatars that are ready; it cannot be written.
+    It is a read-only mapping from avatar ID to avatar, of the avatars that are ready.
 
-    The realm below is asked once, with no mind, however many logins want the avatar at a time.  If
-    it fails, all of them fail, and the next login asks again.  An avatar that no login succeeded
-    with is not kept.  Anonymous logins never share an avatar, and theirs are not kept.
+    The realm below is asked once, with no mind, however many logins want the avatar at the same
+    time.  If it fails, all of them fail, and the next login asks again.  An avatar that no login
+    succeeded with is not kept.  Anonymous logins never share an avatar, and theirs are not kept.
 
     To retire an avatar is to end its inner session: its C{logout} is called, if it has one, and may
     wait.  A login that comes meanwhile waits for that, and gets a new avatar.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
-    realm that it answered.
+    realm that it returned.
 
     @ivar idleTimeout: how many seconds an avatar is kept after its last session; C{None}: for ever,
         0: not at all.
-    @ivar maximumIdle: how many avatars that are not in use are kept, those longest not in use being
-        retired first; C{None}: all.
+    @ivar maximumIdle: how many avatars are kept that are not in use; those unused longest are
+        retired first; C{None}: all are kept.
     """
 
     idleTimeout: float | None = attrs.field(default=None, kw_only=True)
     maximumIdle: int | None = attrs.field(default=None, kw_only=True)
-    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True)
-    _wrapped: InnerSessions | None = attrs.field(default=None, init=False)
-    _ready: dict[Hashable, Life] = attrs.field(factory=dict, init=False)
-    _unready: dict[Hashable, Life] = attrs.field(factory=dict, init=False)
-    _idle: dict[Life, None] = attrs.field(factory=dict, init=False)
+    _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
+    _shelf: Shelf[A] | None = attrs.field(default=None, init=False)
+    _anonymous: InnerSessions[A] | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
 
     @idleTimeout.validator
-    def _seconds(self, attribute: object, seconds: object) -> None:
-        checkSeconds("an idleTimeout", seconds, orNone=True)
+    def _checkIdleTimeout(self, attribute: object, seconds: object) -> None:
+        checkSeconds("idleTimeout", seconds, orNone=True)
 
     @maximumIdle.validator
-    def _wholeNumber(self, attribute: object, maximum: object) -> None:
+    def _checkMaximumIdle(self, attribute: object, maximum: object) -> None:
         if maximum is not None:
-            checkCount("a maximumIdle", maximum)
+            checkCount("maximumIdle", maximum)
 
     @_reactor.validator
-    def _time(self, attribute: object, reactor: object) -> None:
+    def _checkReactor(self, attribute: object, reactor: object) -> None:
         checkReactor(reactor)
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    @overload
+    def __call__(self, target: Realm[B] | Source[B]) -> Realm[B]: ...
+
+    @overload
+    def __call__(self, target: LaterFactory[B]) -> Realm[B]: ...
+
+    @overload
+    def __call__(self, target: Factory[B]) -> Realm[B]: ...
+
+    @overload
+    def __call__(self, target: ForeignRealm) -> Realm: ...
+
     def __call__(self, target: Target) -> Realm:
         """
-        Answer a realm whose sessions share the avatars of the target.
+        Return a realm whose sessions share the avatars of the target.
 
         @param target: see L{Realm}.
-        @raise TypeError: if the cache has a target already, or if the target has something in it
-            that is useless without minds.
+        @raise TypeError: if the cache already has a target, or if part of the target is useless
+            without minds.
         """
-        if self._wrapped is not None:
-            raise TypeError(f"{self!r} has a target already: make another cache for another one")
-        realm = Realm(target)
+        if self._shelf is not None:
+            raise TypeError(f"{self!r} already has a target: make another cache for another one")
+        realm: Realm = Realm(cast("Realm", target))
         if realm.needsMinds:
             raise TypeError(
                 f"{realm!r} needs minds, and below a cache there are none: stack it above the cache"
             )
-        self._wrapped = InnerSessions(realm, minds=False)
+        self._shelf = Shelf(realm, self, self._reactor)
+        self._anonymous = InnerSessions(realm, minds=False)
         return Realm(self)
 
     def __repr__(self) -> str:
-        return "AvatarCache()" if self._wrapped is None else f"AvatarCache({self.below!r})"
+        return "AvatarCache()" if self._shelf is None else f"AvatarCache({self.below!r})"
 
-    def __getitem__(self, avatarId: Hashable) -> Any:
-        return self._ready[avatarId].avatar
+    def __getitem__(self, avatarId: Hashable) -> A:
+        return self._ready()[avatarId].avatar
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._ready)
+        return iter(self._ready())
 
     def __len__(self) -> int:
-        return len(self._ready)
-
-    def asSources(self) -> tuple[Any, ...]:
-        """
-        Answer this, if it has got a target.
-        """
-        return super().asSources() if self._wrapped is None else (self,)
+        return len(self._ready())
 
     @property
-    def below(self) -> Realm:
+    def below(self) -> Realm[A]:
         """
         The realm that the avatars come from.
         """
-        return self._anonymous.below
+        return self._kept.below
 
     def retire(self, avatarId: Hashable) -> Deferred[bool]:
         """
         Retire an avatar now, if it is there and idle.
 
-        @return: a Deferred that fires with whether it was, when its logout is done.
+        @return: a Deferred that fires when the avatar's logout is done, with whether it was there
+            and idle.
         """
-        life = self._ready.get(avatarId)
-        if life is None or life not in self._idle:
+        life = self._ready().get(avatarId)
+        if life is None or life not in self._kept.idle:
             return succeed(False)
         return life.retire().addCallback(lambda closed: True)
 
-    def acquire(self, session: Session) -> object:
+    def acquire(self, session: Session) -> A | Awaitable[A]:
         """
-        Answer the avatar of the session's ID, or a Deferred of it.
+        Return the avatar of the session's ID, or a Deferred of it.
 
         @raise RealmClosed: after L{close}.
         """
+        shelf = self._kept
         if self._closing:
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
-            return self._anonymous.acquire(session)
-        life = self._ready.get(session.avatarId)
+            return self._guests.acquire(session)
+        life = shelf.ready.get(session.avatarId)
         if life is not None:
             return life.use(session)
-        life = self._unready.get(session.avatarId)
+        life = shelf.unready.get(session.avatarId)
         if life is None:
-            life = Life(self, session.avatarId)
+            life = Life(shelf, session.avatarId)
         return life.join(session)
 
     def release(self, session: Session) -> object:
         """
-        The session needs the avatar no longer.
+        The session no longer needs the avatar.
         """
         if session.avatarId == ANONYMOUS:
-            return self._anonymous.release(session)
-        self._lives(session.avatarId).leave(session)
+            return self._guests.release(session)
+        self._kept.lifeOf(session.avatarId).leave(session)
         return None
 
     def close(self) -> Deferred[None]:
         """
-        Retire all avatars, those in use as soon as they are not, and load none any more.
+        Retire all avatars, those in use as soon as they are not, and load no more.
 
         @return: a Deferred that fires with C{None} when all of them are gone.
         """
         self._closing = True
-        return succeed(None) if self._wrapped is None else Deferred.fromCoroutine(self._close())
+        return Deferred.fromCoroutine(self._close())
 
     def audit(self) -> Iterator[str]:
         """
         Say which avatars have users that they should not have, or lack some that they should, or
         are wrongly idle.
         """
-        lives = [*self._ready.values(), *self._unready.values()]
+        if self._shelf is None:
+            return
+        lives = self._shelf.lives()
         for kept, there, what in (
-            ({each for life in lives for each in life.users}, self.passed(self.release), "uses"),
+            ({each for life in lives for each in life.users}, self._sessionsPast, "uses"),
             (
                 {each for life in lives for each in life.waiting.values()},
-                self.entering(self.release),
+                self._sessionsAt,
                 "waits for",
             ),
         ):
-            named = {each for each in there if each.avatarId != ANONYMOUS}
+            named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
-                yield f"{session!r} {what} an avatar of {self!r}, or does not, against its word"
-        for life in self._ready.values():
-            if (life in self._idle) is bool(life.users):
+                yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
+        for life in self._shelf.ready.values():
+            if (life in self._shelf.idle) is bool(life.users):
                 yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
 
     async def _close(self) -> None:
-        lives = [*self._ready.values(), *self._unready.values()]
-        ends = [life.whenGone() for life in lives]
-        while self._idle:
-            next(iter(self._idle)).retire()
-        for end in ends:
-            await end
-        await self._anonymous.close()
+        if self._shelf is not None:
+            await self._shelf.close()
+            await self._guests.close()
+
+    def _asSources(self) -> tuple[IAvatarSource, ...]:
+        return super()._asSources() if self._shelf is None else (self,)
+
+    def _ready(self) -> Mapping[Hashable, Life[A]]:
+        return {} if self._shelf is None else self._shelf.ready
 
     @property
-    def _anonymous(self) -> InnerSessions:
-        assert self._wrapped is not None
-        return self._wrapped
+    def _kept(self) -> Shelf[A]:
+        assert self._shelf is not None
+        return self._shelf
 
-    def _lives(self, avatarId: Hashable) -> Life:
-        return self._ready.get(avatarId) or self._unready[avatarId]
-
-    def _rest(self, life: Life) -> None:
-        """
-        Keep an avatar that nobody uses any more, for as long as it may be kept.
-        """
-        self._idle[life] = None
-        if self._closing or not life.proven or self.idleTimeout == 0:
-            life.retire()
-            return
-        if self.idleTimeout is not None:
-            life.timer = clockOr(self._reactor).callLater(self.idleTimeout, life.retire)
-        while self.maximumIdle is not None and len(self._idle) > self.maximumIdle:
-            next(iter(self._idle)).retire()
-
-    def _wake(self, life: Life) -> None:
-        """
-        An avatar is idle no longer.
-        """
-        del self._idle[life]
-        timer, life.timer = life.timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+    @property
+    def _guests(self) -> InnerSessions[A]:
+        assert self._anonymous is not None
+        return self._anonymous

@@ -1,59 +1,75 @@
 """
-An avatar of its own for each session, made from what its sessions share.
+An avatar of its own for each session, built from what the sessions share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Generic, cast, overload
 
 import attrs
 from zope.interface import implementer
 
-from .._realm.realm import Realm, Stackable, Target
+from .._realm.inner import InnerSessions
+from .._realm.realm import Realm, Target
 from .._realm.session import Session
-from .._realm.sources import InnerSessions, logoutOf
+from .._realm.sources import logoutOf
+from .._realm.targets import Factory, ForeignRealm, Source, Stackable
+from .._tools.typevars import A, B
 from ..interfaces import IAvatarSource
 
 
 @implementer(IAvatarSource)
-@attrs.define(eq=False)
-class PerConnection(Stackable):
+@attrs.define(eq=False, init=False)
+class PerConnection(Stackable, Generic[A, B]):
     """
     Gives each session an avatar of its own.
 
     It is the second system of the how-to "Managing Clients of Perspectives", cached state and
     fresh avatars: C{PerConnection(build)(AvatarCache()(Greeter))}.  It is a source too, for
-    avatars that are made from the mind alone: C{ConnectionLimit(1)(PerConnection(build))}.
+    avatars that are built from the mind alone: C{ConnectionLimit(1)(PerConnection(build))}.
 
     The C{logout} of the avatar that was built, if it has one, is called when its session ends.
 
     @ivar build: called with the session, whose C{avatar} is what the realm below gave (C{None} if
-        there is none), and answers the avatar, or a Deferred or coroutine of it.
+        there is none); returns the avatar, or a Deferred or coroutine of it.
     """
 
-    build: Callable[[Session], object] = attrs.field()
+    build: Callable[[Session[A]], B | Awaitable[B]] = attrs.field()
+
+    @overload
+    def __init__(self, build: Callable[[Session[A]], Awaitable[B]]) -> None: ...
+
+    @overload
+    def __init__(self, build: Callable[[Session[A]], B | Awaitable[B]]) -> None: ...
+
+    def __init__(self, build: Callable[[Session[A]], B | Awaitable[B]]) -> None:
+        self.build = build  # attrs runs the validator
 
     @build.validator
-    def _callable(self, attribute: object, build: object) -> None:
+    def _checkBuild(self, attribute: object, build: object) -> None:
         if not callable(build):
-            raise TypeError(f"PerConnection takes a callable of a session, not {build!r}")
+            raise TypeError(f"build must be a callable of a session, not {build!r}")
 
-    def __call__(self, target: Target) -> Realm:
+    @overload
+    def __call__(self, target: Realm[A] | Source[A]) -> Realm[B]: ...
+
+    @overload
+    def __call__(self, target: Factory[A]) -> Realm[B]: ...
+
+    @overload
+    def __call__(self, target: ForeignRealm) -> Realm[B]: ...
+
+    def __call__(self, target: Target) -> Realm[B]:
         """
-        Answer a realm that builds its avatars from those of the target.
+        Return a realm that builds its avatars from those of the target.
 
         @param target: see L{Realm}.
         """
-        return Realm(_Upon((InnerSessions(Realm(target)), self)))
+        below: Realm = Realm(cast("Realm", target))
+        return Realm(cast("Realm[B]", _Upon((InnerSessions(below), self))))
 
-    def asSources(self) -> tuple[Any, ...]:
-        """
-        Answer this: it needs no target.
-        """
-        return (self,)
-
-    def acquire(self, session: Session) -> object:
+    def acquire(self, session: Session[A]) -> B | Awaitable[B]:
         """
         Build the session's avatar.
         """
@@ -70,17 +86,17 @@ class PerConnection(Stackable):
         Nothing is kept here.
         """
 
+    def _asSources(self) -> tuple[IAvatarSource, ...]:
+        return (self,)
+
 
 @attrs.frozen(eq=False)
 class _Upon(Stackable):
     """
-    What gives an avatar, and what makes another one of it.
+    What gives an avatar, and what builds another one from it.
     """
 
-    sources: tuple[Any, ...]
+    sources: tuple[IAvatarSource, ...]
 
-    def asSources(self) -> tuple[Any, ...]:
-        """
-        Answer both.
-        """
+    def _asSources(self) -> tuple[IAvatarSource, ...]:
         return self.sources

@@ -1,3 +1,3 @@
 """
-What a session knows of its client.
+What a session knows of its client: the mind, and the connection behind it.
 """

@@ -1,5 +1,9 @@
 """
 What a realm can do with a mind, whatever kind of mind it is.
+
+A mind is used for four things: to find out that its client is gone, to call the client, to close
+its connection, and to ask how much waits to be sent.  L{IMind<avatarkit.IMind>} and
+L{IDisconnectableMind<avatarkit.IDisconnectableMind>} are what those need.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.components import registerAdapter
 from twisted.spread.pb import RemoteReference
@@ -17,20 +22,21 @@ from zope.interface import implementer
 from .._tools.adapting import adapted
 from .._tools.clock import clockOr
 from ..interfaces import IDisconnectableMind, IMind
+from .connections import bufferedIn, connectionOf
 
 
-def mindOf(mind: object) -> Any:
+def mindOf(mind: object) -> IMind | None:
     """
-    Answer an L{IMind} for a mind, or C{None} if it cannot be adapted.
+    Return an L{IMind} for a mind, or C{None} if it cannot be adapted.
     """
     return None if mind is None else adapted(IMind, mind)
 
 
 def isDead(mind: object) -> bool:
     """
-    Answer whether the client of a mind is known to be gone.
+    Return whether the client of a mind is known to be gone.
     """
-    if type(mind) is RemoteReference:  # nearly always, and an adapter costs more than the answer
+    if type(mind) is RemoteReference:  # nearly always, and cheaper than finding the adapter
         return bool(mind.broker.disconnected)
     adapted = mindOf(mind)
     return adapted is not None and bool(adapted.disconnected)
@@ -38,12 +44,14 @@ def isDead(mind: object) -> bool:
 
 def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) -> None:
     """
-    Close a client's connection, if that can be done and has not been: a peer that has stopped
-    reading never lets go of one that is closed politely, so after a time it is aborted.
+    Close a client's connection, if that is possible and has not been done: politely at first, and
+    by force after C{timeout} seconds, since a peer that has stopped reading never lets go of a
+    connection that is closed politely.
     """
-    closing = None if mind is None else IDisconnectableMind(mind, None)
-    if closing is None or closing.disconnected:
+    found = None if mind is None else adapted(IDisconnectableMind, mind)
+    if found is None or found.disconnected:
         return
+    closing = found
 
     def gone(mind: object) -> None:
         deadline.cancel()
@@ -59,66 +67,45 @@ def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) 
 
 def shareConnection(one: object, other: object) -> bool:
     """
-    Answer whether two minds are known to be of one connection.
+    Return whether two minds are known to share a connection.
     """
-    minds = [mindOf(each) for each in (one, other)]
-    if not all(isinstance(each, PBMind) for each in minds):
+    mine, others = mindOf(one), mindOf(other)
+    if not (isinstance(mine, PBMind) and isinstance(others, PBMind)):
         return False
-    return minds[0].reference.broker is minds[1].reference.broker
+    return connectionOf(mine.reference) is connectionOf(others.reference)
 
 
 def identityOf(mind: object) -> Hashable:
     """
-    Answer what two objects have in common that stand for one mind, as Perspective Broker makes
-    another one each time that a client sends it.
+    Return what is the same for all objects that stand for one mind: Perspective Broker makes a new
+    reference each time that a client sends the mind.
     """
     if isinstance(mind, RemoteReference) and isinstance(mind.luid, (int, bytes)):
         return mind.broker, mind.luid
     return id(mind)
 
 
-def connectionOf(mind: Any) -> Any:
-    """
-    Answer what stands for the connection of a mind: itself, if it is not known to share one.
-    """
-    return mind.broker if isinstance(mind, RemoteReference) else mind
-
-
 def areSame(one: object, other: object) -> bool:
     """
-    Answer whether two minds are one.
+    Return whether two objects stand for one mind.
     """
     return identityOf(one) == identityOf(other)
-
-
-def bufferedIn(transport: Any) -> int | None:
-    """
-    Answer how many bytes wait in a transport, of Twisted's TCP, UNIX or that with TLS around it;
-    C{None} if it is of another kind.
-
-    Twisted has no public way to find out: C{dataBuffer}, of which C{offset} bytes are gone, and
-    C{_tempDataLen}, for what has been added since, are what
-    C{twisted.internet.abstract.FileDescriptor} decides by when it is too full for a producer.
-    """
-    while transport is not None and not hasattr(transport, "_tempDataLen"):
-        transport = getattr(transport, "transport", None)
-    if transport is None:
-        return None
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # type: ignore[no-any-return]
 
 
 @implementer(IDisconnectableMind)
 @attrs.define(eq=False)
 class PBMind:
     """
-    A L{RemoteReference}, which does not say itself whether it is dead.
+    A L{RemoteReference}, which does not itself say whether it is dead.
 
-    It is the broker that is asked to notify, and not the reference, for which a callback that
-    raises suppresses those that come after it.
+    Disconnect callbacks are registered with the broker and not with the reference: a callback of
+    the reference that raises suppresses those after it.
     """
 
-    reference: Any
-    _notifiers: dict[Any, Callable[[], object]] = attrs.field(factory=dict, init=False)
+    reference: RemoteReference
+    _notifiers: dict[Callable[..., object], Callable[[], object]] = attrs.field(
+        factory=dict, init=False
+    )
 
     @property
     def disconnected(self) -> bool:
@@ -130,32 +117,34 @@ class PBMind:
     @property
     def backlog(self) -> int | None:
         """
-        How many bytes wait to be sent to the client.
+        How many bytes wait to be sent to the client; C{None} if that is not known.
         """
         return bufferedIn(self.reference.broker.transport)
 
-    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Any:
+    # Any: the arguments and the answer are the client's.
+    def callRemote(self, name: str, /, *args: Any, **kw: Any) -> Deferred[Any] | None:
         """
         Call the client.
         """
-        return self.reference.callRemote(name, *args, **kw)
+        answer: Deferred[Any] | None = self.reference.callRemote(name, *args, **kw)
+        return answer
 
     def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
-        Have a callback called.
+        Have C{callback} called with the reference when the connection is lost.
         """
         self._notifiers[callback] = partial(callback, self.reference)
         self.reference.broker.notifyOnDisconnect(self._notifiers[callback])
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
-        Take it back.
+        Take the callback back.
         """
         self.reference.broker.dontNotifyOnDisconnect(self._notifiers.pop(callback))
 
     def loseConnection(self) -> None:
         """
-        Close the connection politely.
+        Close the connection when everything is written.
         """
         self.reference.broker.transport.loseConnection()
 

@@ -1,3 +1,3 @@
 """
-How many sessions there may be, and who has to go when there are too many.
+How many sessions there may be, and who must go when there are too many.
 """

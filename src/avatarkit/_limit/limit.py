@@ -1,17 +1,17 @@
 """
-How many sessions there may be, and who has to go.
+How many sessions there may be.
 
-A login takes its slot in C{admit}, in one step with looking whether there is one, so that no number
-of simultaneous slow logins can pass the limit; the slot is given back in C{release}, whatever way
-the session ends.
+Looking for a free slot and taking it are one step of C{admit}, so that no number of simultaneous
+slow logins can pass the limit; the slot is given back in C{release}, whatever way the session ends.
 
-When there is no slot a L{Contest} sees to it that somebody goes.
+When there is no slot, a L{Contest<avatarkit._limit.contest.Contest>} sees to it that somebody goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from enum import Enum
+from typing import TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,25 +19,32 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from .._realm.audit import Audited
-from .._realm.realm import Block, isTarget
+from .._realm.block import Block
 from .._realm.session import Session
+from .._realm.targets import isTarget
 from .._tools.awaiting import awaited
 from .._tools.checks import checkCount, checkReactor
+from .._tools.clock import clockOr
 from .._tools.turns import Turns
+from .._tools.typevars import A
 from ..errors import LoginRefused, TooManyConnections
 from .contest import Contest
 from .policies import Policy, policy, refuse
 from .slots import Slots
 
-#: What is limited: a callable of the session that answers something hashable.
-Key: TypeAlias = Callable[[Session], Hashable]
+#: What is limited: a callable of the session that returns something hashable.
+Key: TypeAlias = Callable[[Session[A]], Hashable]
+
+#: How many sessions there may be for one session: a number, or C{None} for any number.
+Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
 
 
-@attrs.frozen(eq=False)
-class _Everyone:
+class _Everyone(Enum):
+    everyone = "everyone"
+
     def __call__(self, session: Session) -> Hashable:
         """
-        Answer the same for every session.
+        Return the same for every session.
         """
         return self
 
@@ -45,11 +52,20 @@ class _Everyone:
         return "everyone"
 
 
-#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It is what
-#: it answers: C{limit.sessions(everyone)}.
-everyone = _Everyone()
+#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It returns
+#: itself, so that C{limit.sessions(everyone)} are all sessions.
+everyone = _Everyone.everyone
 
-_UNSAID: Any = object()
+
+class _Unsaid(Enum):
+    UNSAID = "1"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+#: The default of a limit's maximum: 1, unless it has a quota.
+_UNSAID = cast("int | None", _Unsaid.UNSAID)
 
 
 def avatarIdOf(session: Session) -> Hashable:
@@ -60,52 +76,63 @@ def avatarIdOf(session: Session) -> Hashable:
 
 
 @attrs.define(eq=False, repr=False)
-class ConnectionLimit(Audited, Block):
+class ConnectionLimit(Audited, Block[A]):
     """
-    Bounds how many sessions there may be, logins in progress included: of each avatar ID, unless
-    said otherwise.
+    Bounds how many sessions there may be, including logins in progress: by default for each avatar
+    ID.
 
-    @ivar maximum: how many there may be, at least 1; 1 unless said otherwise, as in the how-to.
-    @ivar quota: instead of C{maximum}, a callable of the session that answers how many there may be
+    @ivar maximum: how many there may be, at least 1; by default 1, as in the how-to.
+    @ivar quota: instead of C{maximum}, a callable of the session that returns how many there may be
         for it, C{None} for any number; or a Deferred or coroutine of that.
-    @ivar key: a callable of the session that answers what is limited, something hashable: the
-        avatar ID unless said otherwise (anonymous logins have one avatar ID, and so one limit);
-        L{everyone} for the whole server.
-    @ivar whenFull: who has to go when there is no room, see L{avatarkit.refuse},
-        L{avatarkit.displaceOldest} and L{avatarkit.displaceUnresponsive}, or write your own: a
-        callable of the session and the sessions that are there, oldest first, that answers those of
-        them that have to go, or a Deferred or coroutine of that.
+    @ivar key: a callable of the session that returns what is limited, something hashable: by
+        default the avatar ID (anonymous logins have one avatar ID, and so one limit); L{everyone}
+        for the whole server.
+    @ivar whenFull: who must go when there is no room: L{avatarkit.refuse},
+        L{avatarkit.displaceOldest}, L{avatarkit.displaceUnresponsive}, or your own: a callable of
+        the session and the sessions that are there, oldest first, that returns those of them that
+        must go, or a Deferred or coroutine of that.
     """
 
     maximum: int | None = attrs.field(default=_UNSAID)
-    quota: Callable[[Session], Any] | None = attrs.field(default=None, kw_only=True)
-    key: Key = attrs.field(default=avatarIdOf, kw_only=True)
-    whenFull: Policy = attrs.field(default=refuse, kw_only=True, converter=policy)
-    _reactor: IReactorTime | None = attrs.field(default=None, kw_only=True)
+    quota: Quota[A] | None = attrs.field(default=None, kw_only=True)
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True)
+    whenFull: Policy[A] = attrs.field(default=refuse, kw_only=True, converter=policy)
+    _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _refusals: int = attrs.field(default=0, init=False)
     _displacements: int = attrs.field(default=0, init=False)
-    _slots: Slots = attrs.field(factory=Slots, init=False, repr=False)
+    _slots: Slots[A] = attrs.field(factory=Slots, init=False, repr=False)
     _turns: Turns = attrs.field(factory=Turns, init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        said = self.maximum is not _UNSAID
-        if said and self.quota is not None:
+        unsaid = self.maximum is _UNSAID
+        if not unsaid and self.quota is not None:
             raise TypeError("a limit has a maximum or a quota, not both")
         checkReactor(self._reactor)
-        if not said:
+        if unsaid:
             object.__setattr__(self, "maximum", 1 if self.quota is None else None)
 
     @maximum.validator
     def _checkMaximum(self, attribute: object, maximum: object) -> None:
+        if maximum is _UNSAID:
+            return
         if isTarget(maximum):
             raise TypeError(
                 f"ConnectionLimit takes a number, not {maximum!r}: "
                 "write @ConnectionLimit(...) above a target, with the call"
             )
-        if maximum is not _UNSAID:
-            checkCount("a maximum", maximum, least=1)
+        checkCount("maximum", maximum, least=1)
+
+    @quota.validator
+    def _checkQuota(self, attribute: object, quota: object) -> None:
+        if quota is not None and not callable(quota):
+            raise TypeError(f"quota must be a callable of a session, not {quota!r}")
+
+    @key.validator
+    def _checkKey(self, attribute: object, key: object) -> None:
+        if not callable(key):
+            raise TypeError(f"key must be a callable of a session, not {key!r}")
 
     def __repr__(self) -> str:
         parts = {
@@ -114,14 +141,8 @@ class ConnectionLimit(Audited, Block):
             "key=": None if self.key is avatarIdOf else self.key,
             "whenFull=": None if self.whenFull is refuse else self.whenFull,
         }
-        said = (f"{name}{part!r}" for name, part in parts.items() if part is not None)
-        return f"ConnectionLimit({', '.join(said)})"
-
-    @quota.validator
-    @key.validator
-    def _checkCallable(self, attribute: Any, value: object) -> None:
-        if not callable(value) and not (value is None and attribute.name == "quota"):
-            raise TypeError(f"{attribute.name} is a callable of a session, not {value!r}")
+        given = (f"{name}{part!r}" for name, part in parts.items() if part is not None)
+        return f"ConnectionLimit({', '.join(given)})"
 
     @property
     def refusals(self) -> int:
@@ -137,35 +158,34 @@ class ConnectionLimit(Audited, Block):
         """
         return self._displacements
 
-    def sessions(self, key: Hashable) -> tuple[Session, ...]:
+    def sessions(self, key: Hashable) -> tuple[Session[A], ...]:
         """
-        Answer the sessions that hold the slots of a key (an avatar ID, unless the limit has a
+        Return the sessions that hold the slots of a key (an avatar ID, unless the limit has a
         C{key} of its own), oldest first.
         """
         return self._slots.of(key)
 
-    def admit(self, session: Session) -> object:
+    def admit(self, session: Session[A]) -> object:
         """
-        Take a slot, if need be that of a session which has to go.
+        Take a slot, if need be that of a session which must go.
 
         @raise TooManyConnections: if there is none.
-        @raise LoginRefused: if the limit's own key or quota is broken, which is logged; or if that
-            raises it.
+        @raise LoginRefused: if the limit's own key or quota fails, which is logged, or raises it.
         """
         maximum, waiting = self.maximum, None
         try:
-            key = _checkKey(self.key(session))
+            key = _hashable(self.key(session))
             if self.quota is not None:
                 quota = self.quota(session)
                 waiting = awaited(quota)
-                maximum = _checkQuota(quota) if waiting is None else None
+                maximum = _number(quota) if waiting is None else None
         except Exception as error:
             raise self._broken(session, error) from None
         if waiting is None:
             return self._enter(session, key, maximum)
         return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
 
-    def release(self, session: Session) -> None:
+    def release(self, session: Session[A]) -> None:
         """
         Give the slot back.
         """
@@ -173,9 +193,9 @@ class ConnectionLimit(Audited, Block):
 
     def audit(self) -> Iterator[str]:
         """
-        Say which sessions have a slot that should not, and which do not that should.
+        Say which sessions have a slot that they should not have, and which lack one.
         """
-        slots, there = self._slots, {*self.passed(self.release)}
+        slots, there = self._slots, {*self._sessionsPast(self.release)}
         kept = {session for holders in slots.holders.values() for session in holders}
         for session in there - kept - slots.revoked:
             yield f"{session!r} has no slot of {self!r}"
@@ -184,27 +204,50 @@ class ConnectionLimit(Audited, Block):
         if not kept.issuperset(slots.otherKeys) or not all(map(slots.isHeldBy, kept)):
             yield f"{self!r} does not know which slot is whose"
 
-    async def _enterLater(self, session: Session, key: Hashable, quota: Deferred[Any]) -> None:
+    async def _enterLater(
+        self, session: Session[A], key: Hashable, quota: Awaitable[object]
+    ) -> None:
         try:
-            maximum = _checkQuota(await quota)
+            maximum = _number(await quota)
         except Exception as error:
             raise self._broken(session, error) from None
         waiting = self._enter(session, key, maximum)
         if waiting is not None:
             await waiting
 
-    def _enter(self, session: Session, key: Hashable, maximum: int | None) -> Deferred[None] | None:
+    def _enter(
+        self, session: Session[A], key: Hashable, maximum: int | None
+    ) -> Deferred[None] | None:
         """
         Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
         """
         if maximum is None or (key not in self._turns and self._slots.haveRoom(key, maximum)):
             self._slots.take(session, key)
             return None
-        if self.whenFull is refuse or not maximum:
-            raise self._refused(session, key, maximum)
-        return Contest(self, session, key, maximum).begin(self._turns.turn(key))
 
-    def _refused(self, session: Session, key: Hashable, maximum: int) -> TooManyConnections:
+        def refusal() -> Exception:
+            return self._refusal(session, key, maximum)
+
+        def displaced(goer: Session[A]) -> None:
+            self._displaced(goer, key, maximum)
+
+        if self.whenFull is refuse or not maximum:
+            raise refusal()
+        clock = clockOr(self._reactor)
+        return Contest(
+            session, key, maximum, self._slots, self.whenFull, clock, displaced, refusal
+        ).begin(self._turns.turn(key))
+
+    def _displaced(self, goer: Session[A], key: Hashable, maximum: int) -> None:
+        self._displacements += 1
+        self._log.info(
+            "a session of {avatarId!r} must go: {key!r} may have {maximum}",
+            avatarId=goer.avatarId,
+            key=key,
+            maximum=maximum,
+        )
+
+    def _refusal(self, session: Session[A], key: Hashable, maximum: int) -> TooManyConnections:
         self._refusals += 1
         self._log.info(
             "a login of {avatarId!r} is refused: {key!r} may have {maximum}",
@@ -214,10 +257,10 @@ class ConnectionLimit(Audited, Block):
         )
         return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
 
-    def _broken(self, session: Session, error: Exception) -> Exception:
+    def _broken(self, session: Session[A], error: Exception) -> Exception:
         """
-        Answer what a login fails with whose key or quota failed, which is in the log, unless that
-        was to refuse it, or because it has ended.
+        Return what a login fails with whose key or quota failed.  The failure is logged, unless it
+        was meant as a refusal, or came because the session has ended.
         """
         if session.ended and isinstance(error, CancelledError):
             return error
@@ -233,15 +276,17 @@ class ConnectionLimit(Audited, Block):
         return LoginRefused(avatarId=session.avatarId)
 
 
-def _checkKey(key: Any) -> Hashable:
+def _hashable(key: Hashable) -> Hashable:
     hash(key)
     if hasattr(type(key), "__await__"):
         getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
         raise TypeError(f"a key cannot be waited for: {key!r}")
-    return key  # type: ignore[no-any-return]  # it can be hashed
+    return key
 
 
-def _checkQuota(quota: Any) -> int | None:
-    if quota is not None:
-        checkCount("a quota", quota)
-    return quota  # type: ignore[no-any-return]  # just looked
+def _number(quota: object) -> int | None:
+    if quota is None:
+        return None
+    checkCount("a quota", quota)
+    assert isinstance(quota, int)
+    return quota

@@ -1,16 +1,16 @@
 """
-Who has to go when a limit is reached.
+Who must go when a limit is full.
 
 A policy is a callable of the session that wants to get in and the sessions that are in, oldest
-first; it answers those of them that have to go, now or later.  None means that the login is
+first; it returns those of them that must go, now or later.  If it returns none, the login is
 refused.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Generic, TypeAlias
 
 import attrs
 from twisted.internet import defer
@@ -25,27 +25,31 @@ from .._realm.session import Session
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.counting import countDown
+from .._tools.typevars import A
 
 
-class Holders(tuple[Session, ...]):
+class Holders(tuple[Session[A], ...], Generic[A]):
     """
     The sessions that hold the slots, oldest first.
 
     @ivar key: what they are limited by.
-    @ivar excess: how many of them have to go for one more to get in.
+    @ivar excess: how many of them must go for one more to get in.
     """
 
     key: Hashable = None
     excess: int = 1
 
 
-#: Answers the sessions that have to go.
-Policy: TypeAlias = Callable[[Session, Holders], Any]
+#: The sessions that must go.
+Choice: TypeAlias = Iterable[Session[A]] | None
+
+#: Returns the sessions that must go.
+Policy: TypeAlias = Callable[[Session[A], Holders[A]], "Choice[A] | Awaitable[Choice[A]]"]
 
 
 def refuse(session: Session, holders: Holders) -> Iterable[Session]:
     """
-    Nobody has to go: the login is refused.
+    Nobody goes: the login is refused.
     """
     return ()
 
@@ -54,15 +58,15 @@ def displaceOldest(
     *, flapping: int = 5, per: float = 60, reactor: IReactorTime | None = None
 ) -> Policy:
     """
-    The new login wins: the oldest session has to go.
+    The new login wins: the oldest session must go.
 
-    Two clients that displace each other for ever are stopped: a login that would make more
-    displacements of its key than C{flapping} within so many seconds is refused instead.
+    Two clients that would displace each other for ever are stopped: a login that would make more
+    than C{flapping} displacements of its key within C{per} seconds is refused instead.
     Limits that share one such policy share its counts.
 
     @param flapping: how many displacements there may be.
     @param per: within how many seconds.
-    @param reactor: what measures the time, the global reactor if not given.
+    @param reactor: measures the time; the global reactor by default.
     """
     checkCount("flapping", flapping)
     checkSeconds("per", per)
@@ -74,43 +78,42 @@ def displaceUnresponsive(
     message: str = "ping", *, timeout: float = 10, reactor: IReactorTime | None = None
 ) -> Policy:
     """
-    Those that are not there any more have to go: the cure for being locked out by one's own dead
+    Clients that are no longer there must go: the cure for being locked out by one's own dead
     connection.
 
-    All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, also
-    an error from the client, such as that it has no such method.  A mind that cannot be asked, like
-    C{None}, is taken to be alive.  Logins that come while a holder is being asked share the
-    question.
+    All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, even an
+    error from the client, such as that it has no such method.  A mind that cannot be asked, like
+    C{None}, counts as alive.  Logins that come while a holder is being asked share the question.
 
     @param message: the remote method to call.
-    @param timeout: how many seconds they have to answer.
-    @param reactor: what measures the time, the global reactor if not given.
+    @param timeout: how many seconds the clients have to answer.
+    @param reactor: measures the time; the global reactor by default.
     """
     if not isinstance(message, str):
-        raise TypeError(f"a message is the name of a remote method, not {message!r}")
-    checkSeconds("a timeout", timeout)
+        raise TypeError(f"message must be the name of a remote method, not {message!r}")
+    checkSeconds("timeout", timeout)
     checkReactor(reactor)
     return _Unresponsive(message, timeout, reactor)
 
 
-def policy(given: Any) -> Policy:
+def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
     """
-    Answer a policy for what was given as one; one of ours that was not called is.
+    Return the policy that was given; one of those above that was not called is called.
 
     @raise TypeError: if it cannot be called.
     """
-    if given in (displaceOldest, displaceUnresponsive):
-        given = given()
+    if given is displaceOldest or given is displaceUnresponsive:
+        return given()
     if not callable(given):
-        raise TypeError(f"whenFull is a callable of a session and the holders, not {given!r}")
-    return given  # type: ignore[no-any-return]  # it can be called
+        raise TypeError(f"whenFull must be a callable of a session and the holders, not {given!r}")
+    return given  # type: ignore[return-value]  # the two that make policies are dealt with
 
 
 @attrs.define(eq=False)
 class _Oldest:
     """
     @ivar _log: when which key saw a displacement, oldest first, as far as it still matters.
-    @ivar _counts: how many each key has in there.
+    @ivar _counts: how many of them each key has.
     """
 
     flapping: int
@@ -121,7 +124,7 @@ class _Oldest:
 
     def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
         """
-        Answer the oldest, unless there was too much of that lately.
+        Return the oldest, unless there was too much of that lately.
         """
         now = clockOr(self.reactor).seconds()
         while self._log and self._log[0][0] <= now - self.per:
@@ -147,7 +150,7 @@ class _Unresponsive:
 
     async def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
         """
-        Ask all of them, and answer those that gave no sign of life.
+        Ask all of them, and return those that gave no sign of life.
         """
         answers = [self._ask(holder) for holder in holders]
         return [holder for holder, alive in zip(holders, answers, strict=True) if not await alive]
@@ -160,11 +163,11 @@ class _Unresponsive:
         self._asked[holder] = [answer]
         call = maybeDeferred(self._call, mindOf(holder.mind) or holder.mind)
         call.addTimeout(self.timeout, clockOr(self.reactor))
-        call.addCallbacks(lambda ignored: True, _signOfLife)
-        call.addCallback(self._answered, holder)
+        alive = call.addCallbacks(lambda ignored: True, _isSignOfLife)
+        alive.addCallback(self._answered, holder)
         return answer
 
-    def _call(self, mind: Any) -> Any:
+    def _call(self, mind: object) -> object:
         if getattr(mind, "disconnected", False):
             raise DeadReferenceError("the client is gone")
         callRemote = getattr(mind, "callRemote", None)
@@ -179,9 +182,9 @@ class _Unresponsive:
 GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
 
 
-def _signOfLife(failure: Failure) -> bool:
+def _isSignOfLife(failure: Failure) -> bool:
     """
-    Answer whether a call that failed was answered.
+    Return whether a call that failed was answered.
     """
     if isinstance(failure, CopiedFailure):
         return True

@@ -1,3 +1,3 @@
 """
-Who is online, and the avatar base classes that are told.
+Who is online, and the base classes of avatars that are told.
 """

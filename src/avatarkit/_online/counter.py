@@ -10,21 +10,22 @@ from collections.abc import Hashable, Iterator, Mapping
 import attrs
 
 from .._realm.audit import Audited
-from .._realm.realm import Block
+from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import orUndo
+from .._tools.awaiting import undoOnFailure
+from .._tools.typevars import A
 from ..interfaces import IConnectionAware
 
 
 @attrs.define(eq=False)
-class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
+class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
     """
     Counts the sessions of each avatar ID, and tells avatars that are L{IConnectionAware}.
 
-    It is a mapping from avatar ID to number of sessions, of those who have any; it cannot be
-    written.  While an avatar's C{connect} runs its session counts already; while C{disconnect}
-    runs, it counts no longer.  Anonymous sessions are counted together.
+    It is a read-only mapping from avatar ID to number of sessions, of those that have any.  While
+    an avatar's C{connect} runs its session already counts; while C{disconnect} runs, it no longer
+    does.  Anonymous sessions are counted together.
     """
 
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
@@ -45,25 +46,27 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
     @property
     def total(self) -> int:
         """
-        How many sessions there are of all avatar IDs together.
+        How many sessions all avatar IDs have together.
         """
         return self._total
 
     def connections(self, avatarId: Hashable) -> int:
         """
-        Answer how many sessions an avatar ID has: 0 for a stranger.
+        Return how many sessions an avatar ID has: 0 for a stranger.
         """
         return self._counts.get(avatarId, 0)
 
-    def attached(self, session: Session) -> object:
+    def attached(self, session: Session[A]) -> object:
         """
         Count the session, and tell the avatar.
         """
         aware = adapted(IConnectionAware, session.avatar)
         self._add(session.avatarId, 1)
-        return None if aware is None else orUndo(aware.connect, self._add, session.avatarId, -1)
+        if aware is None:
+            return None
+        return undoOnFailure(aware.connect, self._add, session.avatarId, -1)
 
-    def detached(self, session: Session) -> object:
+    def detached(self, session: Session[A]) -> object:
         """
         Stop counting the session, and tell the avatar.
         """
@@ -75,7 +78,7 @@ class ConnectionCounter(Audited, Block, Mapping[Hashable, int]):
         """
         Say whose sessions are counted wrong.
         """
-        sessions = [*self.passed(self.detached), *self.entering(self.detached)]
+        sessions = [*self._sessionsPast(self.detached), *self._sessionsAt(self.detached)]
         there = Counter(session.avatarId for session in sessions)
         for avatarId in {**self._counts, **there}:
             counted = self.connections(avatarId)

@@ -1,8 +1,7 @@
 """
 Who is online.
 
-Minds are kept by session or by identity and never compared: the minds of two Perspective Broker
-connections cannot be (C{==} raises C{TypeError}), and the hash of a mind is no better than 1.
+Everything is kept by session: minds cannot be compared, see L{avatarkit._online.directory}.
 """
 
 from __future__ import annotations
@@ -16,72 +15,78 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from .._clients.minds import identityOf
+from .._push.addressees import Addressee
 from .._push.bounds import Bounds, skip
-from .._push.delivery import Addressee
-from .._push.groups import Filtered, MindGroup, disconnectAll, registries
+from .._push.groups import MindGroup, disconnectAll
 from .._realm.audit import Audited
-from .._realm.realm import Block
+from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import orUndo
+from .._tools.awaiting import undoOnFailure
 from .._tools.checks import checkReactor
 from .._tools.counting import countDown
+from .._tools.typevars import A
 from ..interfaces import IMindAware
+from .directory import MindDirectory
 
 
 @attrs.define(eq=False)
-class MindRegistry(Audited, Block, Collection[Hashable]):
+class MindRegistry(Audited, Block[A], Collection[Hashable]):
     """
     Knows who is online, and pushes to them; tells avatars that are L{IMindAware}.
 
     C{registry[avatarId]} is the L{MindGroup} of an avatar ID, a live view that is empty when nobody
     is there; iteration, C{in} and C{len} are over the avatar IDs that are online.  While an
-    avatar's C{attached} runs its session is online already; while C{detached} runs, it no longer
+    avatar's C{attached} runs its session is already online; while C{detached} runs, it no longer
     is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told.
 
     A client that has stopped reading, or does not answer, can be kept from using up the server's
-    memory: one that is behind is left out, and its result is a
+    memory: if it is too far behind it is left out of a push, and its result is a
     L{MindIsBehind<avatarkit.MindIsBehind>}.  That goes for every push to it through a L{MindGroup},
-    and not for what calls the mind itself.
+    and not for direct calls of the mind.
 
     @param maximumBacklog: how many bytes may wait to be sent to a client before it is behind;
         C{None}: any number.  Known for TCP and UNIX sockets, also below TLS.
-    @param maximumPending: how many pushes may wait for its answer before it is; C{None}: any
+    @param maximumPending: how many pushes may wait for its answer before it is behind; C{None}: any
         number.
     @param whenBehind: called with the L{Session} of a client when it falls behind:
-        L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or something of yours.
-    @param reactor: what measures the time, the global reactor if not given.
+        L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or your own.
+    @param reactor: measures the time; the global reactor by default.
     @ivar _online: the sessions of each avatar ID.
     @ivar _reachable: the sessions that have a mind.
     @ivar _mindless: how many sessions of each avatar ID have none.
-    @ivar _byMind: the session of each mind, or several.
+    @ivar _directory: the sessions of each mind.
     """
 
     needsMinds: ClassVar[bool] = True
-    _maximumBacklog: int | None = attrs.field(default=None, kw_only=True, repr=False)
-    _maximumPending: int | None = attrs.field(default=None, kw_only=True, repr=False)
-    _whenBehind: Callable[[Session], object] = attrs.field(default=skip, kw_only=True, repr=False)
-    reactor: IReactorTime | None = attrs.field(default=None, kw_only=True, repr=False)
+    _maximumBacklog: int | None = attrs.field(
+        default=None, alias="maximumBacklog", kw_only=True, repr=False
+    )
+    _maximumPending: int | None = attrs.field(
+        default=None, alias="maximumPending", kw_only=True, repr=False
+    )
+    _whenBehind: Callable[[Session[A]], object] = attrs.field(
+        default=skip, alias="whenBehind", kw_only=True, repr=False
+    )
+    _reactor: IReactorTime | None = attrs.field(
+        default=None, alias="reactor", kw_only=True, repr=False
+    )
     _bounds: Bounds | None = attrs.field(init=False, repr=False)
-    _online: dict[Hashable, dict[Session, None]] = attrs.field(factory=dict, init=False, repr=False)
-    _reachable: dict[Session, None] = attrs.field(factory=dict, init=False, repr=False)
-    _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
-    _byMind: dict[Hashable, Session | tuple[Session, ...]] = attrs.field(
+    _directory: MindDirectory = attrs.field(init=False, repr=False)
+    _online: dict[Hashable, dict[Session[A], None]] = attrs.field(
         factory=dict, init=False, repr=False
     )
+    _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
+    _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        checkReactor(self.reactor)
+        checkReactor(self._reactor)
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
-        registries[self] = None
+        self._directory = MindDirectory(self._reactor, self._bounds)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
-        minds = _Minds(
-            partial(self._reachableAs, avatarId), partial(self._count, avatarId), self._bounds
-        )
-        return MindGroup(minds, reactor=self.reactor)
+        return self._group(partial(self._reachableAs, avatarId), partial(self._count, avatarId))
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._online)
@@ -98,18 +103,20 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         The minds of all sessions, a live view.
         """
         reachable = self._reachable
-        minds = _Minds(lambda: reachable, lambda: len(reachable), self._bounds)
-        return MindGroup(minds, reactor=self.reactor)
+        return self._group(lambda: reachable, reachable.__len__)
 
-    def select(self, predicate: Callable[[Any], object]) -> MindGroup:
+    def select(self, predicate: Callable[[Session[A]], object]) -> MindGroup:
         """
-        Answer the minds of the sessions that something is true of, a live view: C{predicate} is
-        called with each session whenever one looks.
+        Return the minds of the sessions that satisfy a predicate, a live view: C{predicate} is
+        called with each session whenever the view is used.
         """
         if not callable(predicate):
-            raise TypeError(f"a predicate is called with a session, and {predicate!r} is not")
-        selected = Filtered(self.everyone, lambda to: predicate(to[1]))
-        return MindGroup(selected, reactor=self.reactor)
+            raise TypeError(f"predicate must be a callable of a session, not {predicate!r}")
+
+        def selected() -> Iterator[Session[A]]:
+            return (each for each in self._reachable if predicate(each))
+
+        return self._group(selected, lambda: sum(1 for each in selected()))
 
     def disconnect(
         self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -122,24 +129,13 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         return disconnectAll(self.sessions(avatarId), timeout, reactor)
 
-    def sessions(self, avatarId: Hashable) -> tuple[Session, ...]:
+    def sessions(self, avatarId: Hashable) -> tuple[Session[A], ...]:
         """
-        Answer the sessions of an avatar ID at this moment, oldest first.
+        Return the current sessions of an avatar ID, oldest first.
         """
         return tuple(self._online.get(avatarId, ()))
 
-    def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
-        """
-        Answer whom a push to a mind goes to, if it is online here: as that avatar, if it is that,
-        otherwise as the one that it has logged in as last.
-        """
-        sessions = _several(self._byMind.get(identityOf(mind), ()))
-        if not sessions:
-            return None
-        session = next((each for each in sessions if each.avatar is avatar), sessions[-1])
-        return mind, session, self._bounds
-
-    def attached(self, session: Session) -> object:
+    def attached(self, session: Session[A]) -> object:
         """
         File the session, and tell the avatar.
         """
@@ -147,9 +143,9 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         self._file(session)
         if aware is None:
             return None
-        return orUndo(lambda: aware.attached(session.mind), self._unfile, session)
+        return undoOnFailure(partial(aware.attached, session.mind), self._unfile, session)
 
-    def detached(self, session: Session) -> object:
+    def detached(self, session: Session[A]) -> object:
         """
         Take the session off the file, and tell the avatar.
         """
@@ -161,7 +157,7 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         """
         Say which sessions are filed that should not be, and which are not that should.
         """
-        there = {*self.passed(self.detached), *self.entering(self.detached)}
+        there = {*self._sessionsPast(self.detached), *self._sessionsAt(self.detached)}
         filed = {each for sessions in self._online.values() for each in sessions}
         for session in there - filed:
             yield f"{session!r} is not on the file of {self!r}"
@@ -170,66 +166,56 @@ class MindRegistry(Audited, Block, Collection[Hashable]):
         if {each for each in filed if each.mind is not None} != set(self._reachable):
             yield f"everyone in {self!r} is not everyone"
         if Counter(each.avatarId for each in filed if each.mind is None) != self._mindless:
-            yield f"{self!r} miscounts who has no mind"
+            yield f"{self!r} miscounts the sessions without a mind"
 
-    def _reachableAs(self, avatarId: Hashable) -> Iterator[Session]:
+    def _group(
+        self, sessions: Callable[[], Iterable[Session[A]]], count: Callable[[], int]
+    ) -> MindGroup:
+        return MindGroup(MindsOf(sessions, count, self._bounds), reactor=self._reactor)
+
+    def _reachableAs(self, avatarId: Hashable) -> Iterator[Session[A]]:
         return (each for each in self._online.get(avatarId, ()) if each.mind is not None)
 
     def _count(self, avatarId: Hashable) -> int:
         return len(self._online.get(avatarId, ())) - self._mindless[avatarId]
 
-    def _toTell(self, session: Session) -> Any:
+    def _toTell(self, session: Session[A]) -> IMindAware | None:
         return None if session.mind is None else adapted(IMindAware, session.avatar)
 
-    def _file(self, session: Session) -> None:
+    def _file(self, session: Session[A]) -> None:
         sessions = self._online.get(session.avatarId)
         if sessions is None:
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
         if session.mind is None:
             self._mindless[session.avatarId] += 1
-            return
-        self._reachable[session] = None
-        key = identityOf(session.mind)
-        others = self._byMind.get(key)
-        self._byMind[key] = session if others is None else (*_several(others), session)
+        else:
+            self._reachable[session] = None
+            self._directory.file(session)
 
-    def _unfile(self, session: Session) -> None:
+    def _unfile(self, session: Session[A]) -> None:
         sessions = self._online[session.avatarId]
         del sessions[session]
         if not sessions:
             del self._online[session.avatarId]
         if session.mind is None:
             countDown(self._mindless, session.avatarId)
-            return
-        del self._reachable[session]
-        key = identityOf(session.mind)
-        known = self._byMind.pop(key)
-        if known is not session:
-            left = tuple(each for each in _several(known) if each is not session)
-            self._byMind[key] = left if len(left) > 1 else left[0]
-        if self._bounds is not None:
-            self._bounds.forget(session.mind)
-
-
-def _several(sessions: Session | tuple[Session, ...]) -> tuple[Session, ...]:
-    """
-    Answer the sessions of a mind, which nearly always is one.
-    """
-    return sessions if isinstance(sessions, tuple) else (sessions,)
+        else:
+            del self._reachable[session]
+            self._directory.unfile(session)
 
 
 @attrs.define(eq=False)
-class _Minds:
+class MindsOf:
     """
-    The minds of the sessions that are there when one looks.
+    The minds of the sessions that are there at the moment of asking.
     """
 
     _sessions: Callable[[], Iterable[Session]]
     _count: Callable[[], int]
     _bounds: Bounds | None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # Any: a mind is whatever the client chose to send
         return (session.mind for session in self._sessions())
 
     def __len__(self) -> int:
@@ -237,6 +223,7 @@ class _Minds:
 
     def addressees(self) -> Iterator[Addressee]:
         """
-        Whom a push to those goes to.
+        Return whom a push to them goes to.
         """
-        return ((session.mind, session, self._bounds) for session in self._sessions())
+        bounds = self._bounds
+        return (Addressee(session.mind, session, bounds) for session in self._sessions())

@@ -8,12 +8,12 @@ the server's memory, and so does the Deferred of every answer that does not come
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
-from .._clients.minds import connectionOf, mindOf
+from .._clients.connections import connectionOf
+from .._clients.minds import mindOf
 from .._realm.session import Session
 from .._tools.checks import checkCount
 from ..errors import MindIsBehind
@@ -21,8 +21,8 @@ from ..errors import MindIsBehind
 
 def skip(session: Session) -> None:
     """
-    Do nothing about a client that is behind, beside leaving the push out for it: for C{whenBehind}
-    of a L{MindRegistry<avatarkit.MindRegistry>}.
+    Do nothing about a client that is behind, other than leave the push out for it: for
+    C{whenBehind} of a L{MindRegistry<avatarkit.MindRegistry>}.
 
     In a module of tests for trial write C{avatarkit.skip}: a module that has a C{skip} is skipped.
     """
@@ -40,29 +40,32 @@ def disconnect(session: Session) -> None:
 @attrs.define(eq=False)
 class Bounds:
     """
-    What the clients of a registry may be behind by, and those that are.
+    How far the clients of a registry may be behind, and which of them are.
 
     @ivar maximumBacklog: how many bytes may wait to be sent to a client.
-    @ivar maximumPending: how many pushes may wait for an answer of a client.
-    @ivar whenBehind: what is called with the session of a client that falls behind.
-    @ivar _pending: how many answers each connection owes, by its C{id}, and the connection.
-    @ivar _behind: those that are behind.
+    @ivar maximumPending: how many pushes may wait for a client's answer.
+    @ivar whenBehind: called with the session of a client that falls behind.
+    @ivar _pending: the connections that owe answers, by C{id}, and how many each owes.
+    @ivar _behind: the connections that are behind, by C{id}.
     """
 
     maximumBacklog: int | None
     maximumPending: int | None
     whenBehind: Callable[[Session], object]
-    _pending: dict[int, tuple[Any, int]] = attrs.field(factory=dict, init=False)
-    _behind: dict[int, Any] = attrs.field(factory=dict, init=False)
+    _pending: dict[int, tuple[object, int]] = attrs.field(factory=dict, init=False)
+    _behind: dict[int, object] = attrs.field(factory=dict, init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        for name in ("maximumBacklog", "maximumPending"):
-            if getattr(self, name) is not None:
-                checkCount(name, getattr(self, name), least=1)
+        for name, number in (
+            ("maximumBacklog", self.maximumBacklog),
+            ("maximumPending", self.maximumPending),
+        ):
+            if number is not None:
+                checkCount(name, number, least=1)
         if not callable(self.whenBehind):
-            raise TypeError(f"whenBehind is called with a session, and {self.whenBehind!r} is not")
+            raise TypeError(f"whenBehind must be a callable of a session, not {self.whenBehind!r}")
 
     @property
     def bounding(self) -> bool:
@@ -71,11 +74,11 @@ class Bounds:
         """
         return self.maximumBacklog is not None or self.maximumPending is not None
 
-    def check(self, mind: Any, session: Session) -> None:
+    def check(self, mind: object, session: Session) -> None:
         """
-        Look whether a client can take one more push.
+        Check that a client can take one more push.
 
-        @raise MindIsBehind: if it cannot; C{whenBehind} has been told then, unless it was already.
+        @raise MindIsBehind: if it cannot; C{whenBehind} is called first, unless it was already.
         """
         connection = connectionOf(mind)
         _, pending = self._pending.get(id(connection), (None, 0))
@@ -90,9 +93,9 @@ class Bounds:
             self._tell(session, behind)
         raise behind
 
-    def sent(self, mind: Any) -> None:
+    def sent(self, mind: object) -> None:
         """
-        A client was sent something that it is to answer.
+        A client was sent something that it must answer.
         """
         connection = connectionOf(mind)
         _, pending = self._pending.get(id(connection), (None, 0))
@@ -100,16 +103,16 @@ class Bounds:
 
     def answered(self, connection: int) -> None:
         """
-        It has answered, or its connection is lost.
+        A client has answered, or its connection is lost.
 
-        @param connection: the C{id} of the connection, which is what is counted: a client that
-            logs in again has not answered by that.
+        @param connection: the C{id} of the connection, which is what is counted: logging in again
+            is not an answer.
         """
         kept, pending = self._pending.pop(connection)
         if pending > 1:
             self._pending[connection] = (kept, pending - 1)
 
-    def forget(self, mind: Any) -> None:
+    def forget(self, mind: object) -> None:
         """
         A client has logged out.
         """
@@ -117,7 +120,7 @@ class Bounds:
 
     def _tell(self, session: Session, behind: MindIsBehind) -> None:
         self._log.warn(
-            "{avatarId!r} is behind: {backlog} bytes and {pending} answers are waited for",
+            "{avatarId!r} is behind: {backlog} bytes and {pending} answers are outstanding",
             avatarId=session.avatarId,
             backlog=behind.backlog,
             pending=behind.pending,
@@ -127,6 +130,8 @@ class Bounds:
         except Exception:
             self._log.failure("{whenBehind!r} failed", whenBehind=self.whenBehind)
 
-    def _backlogOf(self, mind: Any) -> int:
-        backlog = None if self.maximumBacklog is None else getattr(mindOf(mind), "backlog", None)
+    def _backlogOf(self, mind: object) -> int:
+        if self.maximumBacklog is None:
+            return 0
+        backlog: int | None = getattr(mindOf(mind), "backlog", None)
         return backlog or 0

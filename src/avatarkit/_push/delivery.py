@@ -2,13 +2,13 @@
 A push: one message on its way to many minds, and what came of it.
 
 Every message waits in the I{lane} of its receiver, and leaves it when it is its turn.  So these
-are kept here:
+promises are kept here:
 
   - I{Order}: a lane is emptied from its front, whoever empties it, so that a client gets what it
     is sent in the order in which it was pushed.
   - I{Big groups yield}: after some milliseconds of work the reactor has its turn, and what is left
-    in the lanes goes on after that.
-  - I{A failure stays where it happened}: what goes wrong with one mind is its own result.
+    in the lanes is sent after that.
+  - I{A failure stays where it happened}: what goes wrong with one mind is that mind's own result.
 
 A push empties the lanes of its own receivers, so that a small one does not wait for a big one to
 others.
@@ -18,28 +18,28 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from itertools import islice
-from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import Any, TypeAlias, cast
 
 import attrs
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, PBConnectionLost
 
-from .._clients.minds import connectionOf
+from .._clients.connections import attach, attachedTo, connectionOf
 from ..errors import MindIsBehind
+from .addressees import Addressee
 from .bounds import Bounds
 from .wire import Message
 
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
 
-
-#: Whom a push goes to: a mind, its session if that is known, and what it may be behind by.
-Addressee: TypeAlias = "tuple[Any, Any, Bounds | None]"
+#: What a client answered, as a L{DeferredList<twisted.internet.defer.DeferredList>} has it: whether
+#: it did, and its answer or the L{Failure}.  Any: the answer is whatever the client sends.
+Result: TypeAlias = tuple[bool, Any]
 
 
 @attrs.define(eq=False)
@@ -47,29 +47,29 @@ class Push:
     """
     One message to some minds, and their answers.
 
-    It lets go of the message when all is sent, and of the rest when it is over, since all have
-    answered or nobody waits for them any longer: an answer that never comes keeps none of it.
+    It lets go of the message when everything is sent, and of the rest when it is over, since all
+    have answered or nobody waits for them any longer: an answer that never comes keeps none of it.
+
+    @ivar addressees: whom it goes to; nobody any more when it is over.
     """
 
     _message: Message | None
     addressees: tuple[Addressee, ...]
     _answering: bool
-    _results: list[tuple[bool, Any] | None] = attrs.field(factory=list, init=False)
+    _results: list[Result | None] = attrs.field(factory=list, init=False)
     _unsent: int = attrs.field(init=False)
     _missing: int = attrs.field(default=0, init=False)
-    _whenDone: Deferred[list[tuple[bool, Any]]] | None = attrs.field(default=None, init=False)
-    _deadline: Any = attrs.field(default=None, init=False)
+    _whenDone: Deferred[list[Result]] | None = attrs.field(default=None, init=False)
+    _deadline: IDelayedCall | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         self._unsent = len(self.addressees)
 
-    def whenDone(
-        self, timeout: float | None, clock: IReactorTime
-    ) -> Deferred[list[tuple[bool, Any]]]:
+    def whenDone(self, timeout: float | None, clock: IReactorTime) -> Deferred[list[Result]]:
         """
-        Answer a Deferred of the results; called before anything is sent, or never.
+        Return a Deferred of the results; called before anything is sent, or never.
         """
         self._missing = self._unsent
         self._results = [None] * self._missing
@@ -82,7 +82,7 @@ class Push:
 
     def deliver(self, place: int) -> None:
         """
-        Send the message to one of the minds, unless it is over; never raises.
+        Send the message to one of the minds, unless the push is over; never raises.
         """
         self._unsent -= 1
         message = self._message
@@ -92,7 +92,7 @@ class Push:
         try:
             if session is not None and session.ended:
                 raise DeadReferenceError("the client left before its turn came")
-            if bounds is not None:
+            if bounds is not None and session is not None:
                 bounds.check(mind, session)
             answer = message.send(mind)
         except BaseException:  # as a Deferred has it
@@ -101,24 +101,24 @@ class Push:
         if not self._unsent:
             self._message = None
         if answer is not None and isinstance(answer, Deferred):
-            self._await(answer, place, mind, bounds)
+            self._await(answer, place, to)
         elif self._answering:
             self._settle(place, True, answer)
 
-    def _await(self, answer: Deferred[Any], place: int, mind: Any, bounds: Bounds | None) -> None:
-        if not self._answering:
-            answer.addErrback(self._notSent, mind)
-            return
-        if bounds is not None:
-            bounds.sent(mind)
-        answer.addBoth(self._answered, place, bounds, id(connectionOf(mind)))
-
     def keep(self) -> None:
         """
-        Some of it is sent later, when the caller has gone on, unless it is over.
+        Part of the push is sent later, when the caller has gone on, unless the push is over.
         """
         if self._message is not None:
             self._message.keep()
+
+    def _await(self, answer: Deferred[object], place: int, to: Addressee) -> None:
+        if not self._answering:
+            answer.addErrback(self._notSent, to.mind)
+            return
+        if to.bounds is not None:
+            to.bounds.sent(to.mind)
+        answer.addBoth(self._answered, place, to.bounds, id(connectionOf(to.mind)))
 
     def _answered(self, result: object, place: int, bounds: Bounds | None, connection: int) -> None:
         if bounds is not None:
@@ -129,12 +129,11 @@ class Push:
             self._settle(place, True, result)
 
     def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
-        mind, session, _ = to
         if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
-            if session is not None:
-                session.logout()
+            if to.session is not None:
+                to.session.logout()
         elif not self._answering:
-            self._notSent(failure, mind)
+            self._notSent(failure, to.mind)
         self._settle(place, False, failure)
 
     def _notSent(self, failure: Failure, mind: object) -> None:
@@ -146,7 +145,7 @@ class Push:
 
     def _settle(self, place: int, success: bool, result: object) -> None:
         """
-        Take down a result, if results are wanted, and wanted still: an answer may come too late.
+        Note a result, if results are wanted, and still are: an answer may come too late.
         """
         if self._results:
             self._results[place] = (success, result)
@@ -162,12 +161,12 @@ class Push:
         self._message, self.addressees = None, ()
         done, self._whenDone = self._whenDone, None
         assert done is not None
-        done.callback(results)  # type: ignore[arg-type]  # none of them is missing
+        done.callback(cast("list[Result]", results))  # none of them is missing
 
     def _late(self) -> None:
         self._giveUp(defer.TimeoutError, "the client did not answer in time")
 
-    def _cancel(self, done: Deferred[list[tuple[bool, Any]]]) -> None:
+    def _cancel(self, done: Deferred[list[Result]]) -> None:
         self._giveUp(CancelledError, "the push was cancelled")
 
     def _giveUp(self, reason: type[Exception], text: str) -> None:
@@ -183,18 +182,18 @@ class Lanes:
     What waits for its turn, by receiver.
 
     @ivar _pushes: what has not been looked at yet, because something else is being sent.
-    @ivar _lanes: what waits in each lane, with where in its push it belongs, in the order in which
-        the lanes are emptied.  The minds of one connection share a lane.
+    @ivar _lanes: what waits in each lane, with its place in its push, in the order in which the
+        lanes are emptied.  The minds of one connection share a lane.
     @ivar _busy: whether something is being sent.
     @ivar _until: when the reactor has its turn.
     @ivar _scheduled: whether it goes on after that.
     """
 
-    _pushes: deque[Push] = attrs.field(factory=deque)
-    _lanes: OrderedDict[int, deque[tuple[Push, int]]] = attrs.field(factory=OrderedDict)
-    _busy: bool = False
-    _until: float = 0
-    _scheduled: bool = False
+    _pushes: deque[Push] = attrs.field(factory=deque, init=False)
+    _lanes: OrderedDict[int, deque[tuple[Push, int]]] = attrs.field(factory=OrderedDict, init=False)
+    _busy: bool = attrs.field(default=False, init=False)
+    _until: float = attrs.field(default=0, init=False)
+    _scheduled: bool = attrs.field(default=False, init=False)
 
     def push(self, push: Push, clock: IReactorTime) -> None:
         """
@@ -210,7 +209,7 @@ class Lanes:
         """
         Send until the time is up.
 
-        @param ahead: whether to send what waits in lanes, before what has not been looked at yet.
+        @param ahead: whether to send what waits in lanes before what has not been looked at yet.
         """
         self._busy, self._until = True, clock.seconds() + SLICE
         try:
@@ -254,7 +253,7 @@ class Lanes:
 
     def _empty(self, lane: int, clock: IReactorTime) -> bool:
         """
-        Send what waits in a lane, until the time is up; answer whether it is empty.
+        Send what waits in a lane, until the time is up; return whether the lane is empty.
         """
         waiting = self._lanes.get(lane, ())
         while waiting:
@@ -267,18 +266,19 @@ class Lanes:
 
 
 def _laneOf(to: Addressee) -> int:
-    return id(connectionOf(to[0]))
-
-
-_lanesOf: WeakKeyDictionary[Any, Lanes] = WeakKeyDictionary()
+    return id(connectionOf(to.mind))
 
 
 def lanesOf(clock: IReactorTime) -> Lanes:
     """
-    Answer the lanes of a reactor.  All pushes share them, so that they keep their order whatever
-    group each goes to.
+    Return the lanes of a reactor.  All pushes that it sends share them, so that they keep their
+    order whatever group each goes to.
+
+    They are kept on the reactor, and go with it.  One that takes no attributes has new lanes for
+    each push: it sends what does not fit into a turn later than what is pushed meanwhile.
     """
-    lanes = _lanesOf.get(clock)
+    lanes = attachedTo(clock, Lanes)
     if lanes is None:
-        lanes = _lanesOf[clock] = Lanes()
+        lanes = Lanes()
+        attach(clock, lanes)
     return lanes

@@ -1,20 +1,21 @@
 """
 One message to many Perspective Broker minds, encoded once.
 
-C{mind.callRemote} jellies and encodes its arguments anew for every receiver.  Of plain data that
-makes the same bytes each time, but for the number of the request and that of the mind, which stand
-at their beginning.  So the rest is made once, and each mind is written its own beginning and that.
-Whatever is not known to come out the same goes through the mind's own C{callRemote}.
+C{mind.callRemote} jellies and encodes its arguments anew for every receiver.  For plain data that
+makes the same bytes each time, except for the number of the request and that of the mind, which
+stand at the beginning.  So the rest is made once, and each mind is written its own beginning
+followed by that.  Whatever is not known to come out the same goes through the mind's own
+C{callRemote}.
 
-All that this relies on in L{twisted.spread} is said here.  These attributes are public by name and
-documented nowhere: C{luid} and C{broker} of a L{RemoteReference};
+All that this relies on in L{twisted.spread} is said here.  These names are public, and are not
+described as something to build on: C{luid} and C{broker} of a L{RemoteReference};
 C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
 C{prefixLimit}, C{setPrefixLimit}, C{outgoingSymbols}, C{outgoingVocabulary}, C{serialize},
 C{sendEncoded}, C{transport} of a L{Broker}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
-L{banana<twisted.spread.banana>}.  And this is what its private
-C{_sendMessage} does: a message is the list C{[b"message", requestID, luid, name, answerRequired,
-args, kw]}, and who waits for an answer is put into C{waitingForAnswers}.  Tests compare what is
-written with what C{callRemote} writes, byte by byte.
+L{banana<twisted.spread.banana>}.  And this is what its private C{_sendMessage} does: a message is
+the list C{[b"message", requestID, luid, name, answerRequired, args, kw]}, and what waits for an
+answer is put into C{waitingForAnswers}.  Tests compare what is written with what C{callRemote}
+writes, byte by byte.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -33,6 +34,10 @@ from twisted.spread import banana
 from twisted.spread.pb import Broker, DeadReferenceError, RemoteReference
 
 from .._clients.minds import mindOf
+
+T = TypeVar("T")
+
+# Any in this module: minds, and the parts of a broker that Twisted does not describe.
 
 #: What makes the same jelly for everybody, if what is in it does.
 _CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -46,7 +51,7 @@ _ATOMS = frozenset(
 #: The largest integer that is sent as an C{INT}.
 _LARGEST_INT = 2**31 - 1
 
-#: What C{callRemote} does something else with than to send it.
+#: What C{callRemote} takes for itself instead of sending it.
 _RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
 
 
@@ -59,10 +64,10 @@ class Message:
     """
 
     _name: str | bytes
-    _args: tuple[Any, ...]
-    _kw: dict[str, Any]
+    _args: tuple[object, ...]
+    _kw: dict[str, object]
     answering: bool = attrs.field(kw_only=True)
-    _toMany: bool = attrs.field(kw_only=True)
+    _toMany: bool = attrs.field(alias="toMany", kw_only=True)
     _plain: bool = attrs.field(init=False)
     _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
 
@@ -81,18 +86,17 @@ class Message:
         with suppress(Exception):  # too deep to be copied: it is too deep to be sent, too
             self._args, self._kw = copied((self._args, self._kw))
 
-    def send(self, mind: Any) -> Any:
+    def send(self, mind: Any) -> object:
         """
         Send it to one mind.
 
-        @return: what C{mind.callRemote} answers.
+        @return: what C{mind.callRemote} returns.
         @raise Exception: what C{mind.callRemote} raises, or what encoding the message does, which
             then is not sent at all.
         """
         broker = _ordinaryBroker(mind) if self._plain else None
         if broker is None:
-            wishes = {} if self.answering else {"pbanswer": False}
-            return _caller(mind).callRemote(self._name, *self._args, **self._kw, **wishes)
+            return self._call(mind)
         if broker.disconnected:
             raise DeadReferenceError("Calling Stale Broker")
         key = (id(broker.security), broker.prefixLimit)
@@ -100,12 +104,21 @@ class Message:
         if not isinstance(encoded, bytes):
             raise encoded.with_traceback(None)
         requestID = broker.newRequestID()
-        answer: Deferred[Any] | None = None
+        answer: Deferred[object] | None = None
         if self.answering:
             answer = broker.waitingForAnswers[requestID] = Deferred()
-        beginning = _with(_with(_OPENING, requestID), mind.luid)
+        beginning = _withInteger(_withInteger(_OPENING, requestID), mind.luid)
         broker.transport.writeSequence((beginning, encoded))
         return answer
+
+    def _call(self, mind: Any) -> object:
+        """
+        Have the mind send it.
+        """
+        wishes = {} if self.answering else {"pbanswer": False}
+        target: Any = mind if hasattr(mind, "callRemote") else mindOf(mind)
+        result: object = target.callRemote(self._name, *self._args, **self._kw, **wishes)
+        return result
 
     def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
         try:
@@ -115,45 +128,48 @@ class Message:
         return self._encoded[key]
 
     def _encode(self, broker: Any) -> bytes:
-        scribe = _scribe(broker.prefixLimit)
-        scribe.security = broker.security
+        encoder, encoded = _encoder(broker.prefixLimit)
+        encoder.security = broker.security
         name = self._name if isinstance(self._name, bytes) else self._name.encode("utf-8")
-        args, kw = (scribe.serialize(each, method=name) for each in (self._args, self._kw))
+        args, kw = (encoder.serialize(each, method=name) for each in (self._args, self._kw))
         for part in (name, int(self.answering), args, kw):
-            scribe.sendEncoded(part)
-        return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
+            encoder.sendEncoded(part)
+        return encoded.getvalue()
 
 
-def strangersIn(data: Iterable[Any]) -> list[Any]:
+def strangersIn(data: Iterable[object]) -> list[object]:
     """
-    Answer what is not plain data in some that is nested.
+    Return what is not plain data among nested data.
     """
-    strangers, seen, ahead = [], set(), [data]
+    strangers: list[object] = []
+    seen: set[int] = set()
+    ahead: list[object] = [data]
     while ahead:
-        value: Any = ahead.pop()
+        value = ahead.pop()
         kind = type(value)
         if kind in _ATOMS or id(value) in seen:
             continue
-        if kind not in _CONTAINERS:
+        if not isinstance(value, _CONTAINERS) or kind not in _CONTAINERS:
             strangers.append(value)
             continue
         seen.add(id(value))
         ahead.extend(value)
-        if kind is dict:
+        if isinstance(value, dict):
             ahead.extend(value.values())
     return strangers
 
 
-def copied(data: Any) -> Any:
+def copied(data: T) -> T:
     """
-    Copy plain data, and the containers of what is in it and is not.
+    Copy plain data, and the containers of what is in it and is not plain.
     """
-    return deepcopy(data, {id(each): each for each in strangersIn(data)})
+    return deepcopy(data, {id(each): each for each in strangersIn((data,))})
 
 
-def _ordinaryBroker(mind: Any) -> Any:
+def _ordinaryBroker(mind: object) -> Any:
     """
-    Answer the broker of a mind, or C{None} if what it is sent may depend on more than two numbers.
+    Return the broker of a mind, or C{None} if what the mind is sent may depend on more than two
+    numbers.
     """
     if type(mind) is not RemoteReference:
         return None
@@ -168,49 +184,43 @@ def _ordinaryBroker(mind: Any) -> Any:
     return broker if ordinary else None
 
 
-def _caller(mind: Any) -> Any:
+def _encoder(prefixLimit: int) -> tuple[Any, BytesIO]:
     """
-    Answer what has the C{callRemote} of a mind.
+    Return a broker that nobody is connected to, and where what it sends is written.
     """
-    return mind if hasattr(mind, "callRemote") else mindOf(mind)
-
-
-def _scribe(prefixLimit: int) -> Any:
-    """
-    Answer a broker that nobody is connected to: what it sends can be had from its transport.
-    """
-    scribe: Any = Broker()
-    scribe.transport = BytesIO()
-    scribe.currentDialect = b"pb"
-    scribe.setPrefixLimit(prefixLimit)
-    return scribe
+    encoder: Any = Broker()
+    encoded = BytesIO()
+    encoder.transport = encoded
+    encoder.currentDialect = b"pb"
+    encoder.setPrefixLimit(prefixLimit)
+    return encoder, encoded
 
 
 def _openingOf(parts: int, first: bytes) -> bytes:
     """
-    Answer how a list of so many parts begins.
+    Return how a list of so many parts begins.
     """
-    scribe = _scribe(64)
-    banana.int2b128(parts, scribe.transport.write)
-    scribe.transport.write(banana.LIST)
-    scribe.sendEncoded(first)
-    return scribe.transport.getvalue()  # type: ignore[no-any-return]  # it is a BytesIO
+    encoder, encoded = _encoder(64)
+    banana.int2b128(parts, encoded.write)
+    encoded.write(banana.LIST)
+    encoder.sendEncoded(first)
+    return encoded.getvalue()
 
 
 _SYMBOLS = len(Broker.outgoingVocabulary)
 _OPENING = _openingOf(7, b"message")
 
 
-#: How each digit of a number is sent, which has seven bits; and how the first one is, which comes
-#: last, with what kind of number it was.
+#: How each digit of a number is sent, which has seven bits; and how the most significant one is,
+#: which comes last, together with the kind of the number.
 _DIGITS = [bytes((digit,)) for digit in range(128)]
 _ENDS = [digit + banana.INT for digit in _DIGITS]
 _LONG_ENDS = [digit + banana.LONGINT for digit in _DIGITS]
 
 
-def _with(beginning: bytes, number: int) -> bytes:
+def _withInteger(beginning: bytes, number: int) -> bytes:
     """
-    Answer the beginning of a message with one more number, which is not negative.
+    Return the beginning of a message with one more integer, which is not negative.
 
     It is what C{banana.int2b128} does, in a fraction of the time.
     """

@@ -1,3 +1,3 @@
 """
-A login from its beginning to its end: the session, the realm that starts it, and what takes part.
+A login from beginning to end: the session, the realm that opens it, and the parts of a realm.
 """

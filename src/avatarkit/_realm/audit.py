@@ -1,22 +1,38 @@
 """
-Whether what the parts of a realm keep for their sessions agrees with the sessions that there are.
+Whether what the parts of a realm keep for their sessions agrees with the sessions that exist.
 
-A part that keeps something says what it keeps too much or too little of; it finds the sessions in
-the realms that it is stacked into, of which it is told.
+A part that keeps something says what it keeps too much or too little of.  It finds the sessions in
+the realms that it is stacked into, which tell it so.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 from weakref import WeakSet
 
 import attrs
 
-if TYPE_CHECKING:
-    from .realm import Realm
-    from .session import Session
+from .session import Session
+
+
+class Stack(Protocol):
+    """
+    A realm, as far as a part that is stacked into it needs to know.
+    """
+
+    @property
+    def sessions(self) -> AbstractSet[Session]:
+        """
+        The sessions that have not ended.
+        """
+
+    def _placeOf(self, undo: Callable[[Session], object]) -> int:
+        """
+        Return where in the plan something is undone.
+        """
 
 
 @attrs.define(eq=False)
@@ -25,32 +41,33 @@ class Audited(ABC):
     A part of a realm that keeps something for each session.
     """
 
-    _realms: WeakSet[Realm] = attrs.field(factory=WeakSet, init=False, repr=False)
+    _stacks: WeakSet[Stack] = attrs.field(factory=WeakSet, init=False, repr=False)
 
-    def stacked(self, realm: Realm) -> None:
+    def _stackedInto(self, stack: Stack) -> None:
         """
-        Take note of a realm that this is in.
+        Take note of a realm that this is part of.
         """
-        self._realms.add(realm)
+        self._stacks.add(stack)
 
-    def passed(self, undo: Callable[[Session], object]) -> Iterator[Session]:
+    def _sessionsPast(self, undo: Callable[[Session], object]) -> Iterator[Session]:
         """
-        Answer the sessions that will be undone by a hook of this.
+        Return the sessions for which a hook of this part is done, and not undone.
         """
-        for realm in self._realms:
-            place = realm.placeOf(undo)
-            yield from (session for session in realm.sessions if session.passed(place))
+        for stack in self._stacks:
+            place = stack._placeOf(undo)
+            yield from (each for each in stack.sessions if each._hasPassed(place))
 
-    def entering(self, undo: Callable[[Session], object]) -> Iterator[Session]:
+    def _sessionsAt(self, undo: Callable[[Session], object]) -> Iterator[Session]:
         """
-        Answer the sessions that are in what a hook of this would undo.
+        Return the sessions that are in the hook that C{undo} would undo.
         """
-        for realm in self._realms:
-            place = realm.placeOf(undo)
-            yield from (session for session in realm.sessions if session.isAt(place))
+        for stack in self._stacks:
+            place = stack._placeOf(undo)
+            yield from (each for each in stack.sessions if each._isAt(place))
 
     @abstractmethod
     def audit(self) -> Iterable[str]:
         """
-        Say, in a sentence each, what does not agree.
+        Return a sentence for each thing that does not agree; asked by
+        L{Realm.audit<avatarkit.Realm.audit>}.
         """

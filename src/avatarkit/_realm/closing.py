@@ -1,14 +1,15 @@
 """
 How a realm comes to its end.
 
-It refuses logins, ends those that are going on, logs everybody out, and has its sources let go of
-their avatars; all of that may take its time, and so has an end of its own.
+It refuses logins, ends those in progress, logs everybody out, and has its sources let go of their
+avatars.  All of that may take time, and so has a deadline.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import Service
@@ -19,9 +20,8 @@ from twisted.python.failure import Failure
 
 from .._tools.clock import clockOr
 from ..errors import RealmClosed
-
-if TYPE_CHECKING:
-    from .realm import Realm
+from ..interfaces import IAvatarSource
+from .session import Session
 
 
 @attrs.define(eq=False)
@@ -29,29 +29,64 @@ class Closing:
     """
     The end of a realm.
 
+    @ivar sessions: the realm's sessions, as they are at each moment.
+    @ivar sources: its sources.
     @ivar begun: whether logins are refused.
     @ivar _unclosed: the sources that have been told to let go, and have not yet.
     """
 
-    realm: Realm
+    sessions: AbstractSet[Session]
+    sources: tuple[IAvatarSource, ...]
     begun: bool = attrs.field(default=False, init=False)
-    _unclosed: list[Any] = attrs.field(factory=list, init=False)
+    _unclosed: list[IAvatarSource] = attrs.field(factory=list, init=False)
 
     _log = Logger()
 
-    def close(self, timeout: float | None, reactor: IReactorTime | None) -> Deferred[None]:
+    def close(
+        self,
+        timeout: float | None,
+        reactor: IReactorTime | None,
+        everySession: Callable[[], Iterable[Session]],
+    ) -> Deferred[None]:
         """
         End everything; see L{Realm.close<avatarkit.Realm.close>}.
+
+        @param everySession: returns the sessions of the realm and those of the realms below, for
+            the log if time runs out.
         """
         closing = self.drain()
-        for session in tuple(self.realm.sessions):
-            session.end(RealmClosed(avatarId=session.avatarId))
+        for session in tuple(self.sessions):
+            session._end(RealmClosed(avatarId=session.avatarId))
         if timeout is None or closing.called:
             return closing
+        return self._orLate(closing, timeout, reactor, everySession)
+
+    def drain(self) -> Deferred[None]:
+        """
+        Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
+        """
+        self.begun = True
+        waits: list[Deferred[None]] = [each.whenClosed() for each in self.sessions]
+        for source in self.sources:
+            self._unclosed.append(source)
+            closing = maybeDeferred(source.close).addErrback(self._notClosed, source)
+            waits.append(closing.addCallback(self._closed, source))
+        return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
+
+    def _orLate(
+        self,
+        closing: Deferred[None],
+        timeout: float,
+        reactor: IReactorTime | None,
+        everySession: Callable[[], Iterable[Session]],
+    ) -> Deferred[None]:
+        """
+        Return a Deferred that fires when C{closing} does, or when time runs out, which is logged.
+        """
         closed: Deferred[None] = Deferred()
 
         def late() -> None:
-            self._logUnfinished(timeout)
+            self._logUnfinished(timeout, filter(attrgetter("ended"), everySession()))
             closed.callback(None)
 
         def done(ignored: object) -> None:
@@ -63,33 +98,20 @@ class Closing:
         closing.addCallback(done)
         return closed
 
-    def drain(self) -> Deferred[None]:
-        """
-        Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
-        """
-        self.begun = True
-        waits: list[Deferred[Any]] = [each.whenClosed() for each in self.realm.sessions]
-        for source in self.realm.sources:
-            self._unclosed.append(source)
-            closing = maybeDeferred(source.close).addErrback(self._notClosed, source)
-            waits.append(closing.addCallback(self._closed, source))
-        return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
-
-    def _closed(self, result: object, source: object) -> None:
+    def _closed(self, result: object, source: IAvatarSource) -> None:
         self._unclosed.remove(source)
 
-    def _notClosed(self, failure: Failure, source: object) -> None:
+    def _notClosed(self, failure: Failure, source: IAvatarSource) -> None:
         self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
 
-    def _logUnfinished(self, timeout: float) -> None:
-        for realm in self.realm.realms():
-            for session in filter(attrgetter("ended"), realm.sessions):
-                self._log.error(
-                    "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
-                    hook=session.stage,
-                    avatarId=session.avatarId,
-                    timeout=timeout,
-                )
+    def _logUnfinished(self, timeout: float, unfinished: Iterable[Session]) -> None:
+        for session in unfinished:
+            self._log.error(
+                "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
+                hook=session._currentHook(),
+                avatarId=session.avatarId,
+                timeout=timeout,
+            )
         for source in self._unclosed:
             self._log.error(
                 "{source} was not closed in {timeout} seconds", source=repr(source), timeout=timeout
@@ -100,15 +122,15 @@ class Closing:
 class RealmService(Service):
     """
     Closes a realm when it is stopped.
+
+    @ivar close: closes it, and returns a Deferred of that.
     """
 
-    realm: Realm
-    timeout: float | None
-    reactor: IReactorTime | None
+    close: Callable[[], Deferred[None]]
 
     def stopService(self) -> Deferred[None]:
         """
         Close the realm.
         """
         super().stopService()
-        return self.realm.close(timeout=self.timeout, reactor=self.reactor)
+        return self.close()

@@ -1,31 +1,32 @@
 """
 One login, from the moment the realm is asked until its logout is done: an undo stack.
 
-A realm's I{plan} is the order of all its hooks, each a pair of something to do and something to
-undo.  A session is a cursor in that plan.  Opening moves it up, one hook at a time, to the top;
-closing moves it down to the bottom, undoing what it passes.  A login that fails half way turns
+A realm's I{plan} is the order of all its hooks, each a pair: something to do, and what undoes it.
+A session is a cursor in that plan.  Opening moves the cursor up, one hook at a time, to the top;
+closing moves it down to the bottom and undoes what it passes.  A login that fails half way turns
 round where it is.  There is no second way in and no second way out, so these rules are kept here,
 once, for every block:
 
   - I{Last in, first out}: there is one cursor, and it moves by one.
-  - I{Once}: the cursor passes a hook only when it returned, and passes it downward only once;
-    a session that is going down never turns up again.
-  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook
-    really waits; then the session goes on from where it was when that hook is done.
+  - I{Once}: the cursor passes a hook upward only when the hook has returned, and passes it downward
+    only once; a session that is going down never turns up again.
+  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook really
+    waits; then the session goes on from where it was when that hook is done.
   - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
     moves on.
   - I{A client that leaves during the login leaves nothing behind}: Twisted's protocols do not say
-    so, so the session watches its mind while it waits on its way up, and turns round when the mind
-    is dead.
+    that it has left, so the session watches its mind while it waits on its way up, and turns round
+    when the mind is dead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias
 
 import attrs
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -36,17 +37,22 @@ from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
 from .._tools.awaiting import LATER, awaited, settle
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
+from ..interfaces import IMind
 
-if TYPE_CHECKING:
-    from .realm import Realm
+#: What a realm returns from a login, as L{twisted.cred} has it: the interface, the aspect, and the
+#: logout.
+LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
 
-#: What a realm answers to a login: the interface, the aspect, and the logout.
-Answer: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
+class Hook(NamedTuple):
+    """
+    What is done when a session passes on its way up, and what undoes it on its way down.
+    """
 
-#: What is done when a session passes on its way up, and what undoes it on its way down.
-Hook: TypeAlias = tuple[Callable[["Session"], object], Callable[["Session"], object]]
+    do: Callable[[Session], object]
+    undo: Callable[[Session], object]
 
 
 class State(Enum):
@@ -62,16 +68,42 @@ class State(Enum):
 
 OPENING, OPEN, CLOSING, CLOSED = State
 
+# Besides its State a session has a hook that it waits for, or none (_waiting), and a Deferred that
+# was returned from the login and has not fired, or none (_login).  Code outside this module sees a
+# session in one of these rows, and sees it go from one to another only as the last column says;
+# tests/test_session_states.py walks the table.
+#
+#   row        state    waits  login  what happens                          next
+#   ---------  -------  -----  -----  ------------------------------------  ------------------------
+#   starting   OPENING  no     no     the hooks run, inside requestAvatar   waiting open closing
+#   waiting    OPENING  yes    yes    a hook waits                          resumed stuck dropped
+#                                                                           failing
+#   resumed    OPENING  no     yes    it is done, and the next hooks run    waiting open failing
+#                                                                           closing
+#   open       OPEN     no     no     logged in                             closing
+#   stuck      CLOSING  yes    yes    ended while a hook waits: it is       failing dropped
+#                                     being cancelled, and takes its time
+#   dropped    CLOSING  yes    no     the same, and nobody waits for the    closing stuck
+#                                     login (or it is not returned yet)
+#   failing    CLOSING  no     yes    the hooks are undone; the login       stuck closing closed
+#                                     fails when that is done
+#   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
+#   closed     CLOSED   no     no     the last undo is done
+#
+# From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
+# then waits all the same.  From dropped to stuck, and from closing to failing: requestAvatar, which
+# has not returned yet, must return a Deferred after all.
+
 
 def nameOf(hook: Callable[..., object]) -> str:
     """
-    Answer what a hook is called in the log.
+    Return what a hook is called in the log.
     """
     return getattr(hook, "__qualname__", repr(hook))
 
 
 @attrs.define(eq=False, repr=False)
-class Session:
+class Session(Generic[A]):
     """
     One login.
 
@@ -82,30 +114,40 @@ class Session:
     @ivar avatarId: who logs in, as the credentials checker said.
     @ivar mind: the client, or C{None}.
     @ivar interfaces: the interfaces that the login asked for.
-    @ivar interface: the one of them that the avatar is seen through; C{None} until it is chosen.
+    @ivar interface: the one that the avatar is seen through; C{None} until it is chosen.
     @ivar avatar: the avatar; C{None} until the session has it.
     @ivar aspect: the avatar, seen through C{interface}.
     @ivar loggedIn: whether the login has succeeded; stays true after the logout.
-    @ivar above: if this is an inner session, what calls something with each session that stands
-        upon it.  They are ended first, and end this one when they have gone.
+    @ivar _plan: the hooks, in order.
+    @ivar _above: for an inner session: calls its argument with each session that stands on this
+        one.  Those end first, and this one when they are gone.
+    @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
+    @ivar _waiting: the hook's Deferred that is waited for on the way up.
+    @ivar _login: the Deferred that the login returned, until it fires.
+    @ivar _reason: why the login failed, until it has said so.
+    @ivar _watched: the mind that will say when the client is gone.
+    @ivar _watchers: the Deferreds of L{whenClosed}.
     """
 
-    realm: Realm
+    realm: IRealm
+    _plan: tuple[Hook, ...] = attrs.field(alias="plan")
     avatarId: Hashable
-    mind: Any
+    mind: Any  # Any: the client chooses it, or the protocol does
     interfaces: tuple[type[Interface], ...]
     interface: type[Interface] | None = None
-    avatar: Any = None
-    aspect: Any = None
+    avatar: A = attrs.field(default=None)
+    aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
-    above: Callable[[Callable[[Session], object]], None] | None = None
-    _state: State = OPENING
-    _depth: int = 0
-    _waiting: Deferred[Any] | None = None
-    _login: Deferred[Answer] | None = None
-    _reason: Failure | None = None
-    _watched: Any = None
-    _watchers: list[Deferred[None]] | None = None
+    _above: Callable[[Callable[[Session], object]], object] | None = attrs.field(
+        default=None, init=False
+    )
+    _state: State = attrs.field(default=OPENING, init=False)
+    _depth: int = attrs.field(default=0, init=False)
+    _waiting: Deferred[object] | None = attrs.field(default=None, init=False)
+    _login: Deferred[LoginResult] | None = attrs.field(default=None, init=False)
+    _reason: Failure | None = attrs.field(default=None, init=False)
+    _watched: IMind | None = attrs.field(default=None, init=False)
+    _watchers: list[Deferred[None]] | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
@@ -113,17 +155,74 @@ class Session:
         seenAs = "" if self.interface is None else f" as {self.interface.__name__}"
         return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
 
-    def open(self) -> Answer | Deferred[Answer]:
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the session is closing, or closed.
+        """
+        return self._state is not OPEN and self._state is not OPENING
+
+    def logout(self) -> None:
+        """
+        End the session, if it has not ended yet; harmless whenever it is called.
+
+        A login that is still in progress fails with L{LoginAbandoned}.
+        """
+        self._end(None)
+
+    def disconnect(
+        self, *, timeout: float = 5, reactor: IReactorTime | None = None
+    ) -> Deferred[None]:
+        """
+        End the session and close the client's connection: politely at first, and by force if it is
+        still there after C{timeout} seconds.
+
+        A client whose connection cannot be closed is logged out all the same.  An inner session,
+        below an L{AvatarCache<avatarkit.AvatarCache>} for example, ends when the sessions that
+        stand on it have been disconnected.
+
+        @param timeout: how many seconds the client has to receive what was already sent.
+        @param reactor: measures the time; the global reactor by default.
+        @return: a Deferred that fires with C{None} when the session is closed.
+        """
+        checkSeconds("timeout", timeout)
+        checkReactor(reactor)
+        closed = self.whenClosed()
+        if self._above is not None:
+            self._above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
+            return closed
+        self.logout()
+        try:
+            closeConnection(self.mind, timeout, reactor)
+        except Exception:  # somebody's adapter
+            self._log.failure(
+                "the connection of {avatarId!r} cannot be closed", avatarId=self.avatarId
+            )
+        return closed
+
+    def whenClosed(self) -> Deferred[None]:
+        """
+        Return a new Deferred that fires with C{None} when the last undo is done.
+        """
+        if self._state is CLOSED:
+            return succeed(None)
+        if self._watchers is None:
+            self._watchers = []
+        watcher: Deferred[None] = Deferred()
+        self._watchers.append(watcher)
+        return watcher
+
+    def _open(self) -> LoginResult | Deferred[LoginResult]:
         """
         Log in; called once, by the realm.
 
         @return: C{(interface, aspect, logout)}, or a Deferred of it if something waits.
             Cancelling the Deferred ends the session.
-        @raise Exception: what the hook that failed raised, when everything is undone.
+        @raise Exception: whatever the hook that failed raised, once everything is undone.
         """
         self._ascend()
         if self._state is OPEN:
-            return self._answer()
+            return self._result()
         if self._state is CLOSED:
             return self._fail(self._takeReason())
         login = self._login = Deferred(self._cancelled)
@@ -134,74 +233,27 @@ class Session:
                 self._abandon(Failure())
         return login
 
-    def logout(self) -> None:
+    def _end(self, reason: Exception | None) -> None:
         """
-        End the session, if it has not ended yet; harmless whenever it is called.
-
-        A login that is still going on fails with L{LoginAbandoned}.
+        End the session as L{logout} does, with a reason for a login that is still in progress to
+        fail with.
         """
-        self.end(None)
-
-    def end(self, reason: Exception | None) -> None:
-        """
-        End the session as L{logout} does, and say what a login that is still going on fails with.
-        """
-        if self.above is not None:
-            self.above(Session.logout)
+        if self._above is not None:
+            self._above(Session.logout)
         elif self._state is OPEN:
             self._state = CLOSING
             self._descend()
         elif self._state is OPENING:
             self._abandon(self._abandonment() if reason is None else Failure(reason))
 
-    def disconnect(
-        self, *, timeout: float = 5, reactor: IReactorTime | None = None
-    ) -> Deferred[None]:
+    def _chooseInterface(self) -> None:
         """
-        End the session, and close the client's connection: politely, and if it is still there
-        after some time, for good.
+        Choose the first interface asked for that fits the avatar, like
+        L{twisted.words.service.WordsRealm}; the plan does this when there is an avatar.
 
-        A client whose connection cannot be closed is logged out all the same.  An inner session,
-        below an L{AvatarCache<avatarkit.AvatarCache>} say, ends when those have been disconnected
-        that stand upon it.
+        If the source has already chosen one, that one stays.
 
-        @param timeout: how many seconds the client has to take what has been sent to it.
-        @param reactor: what measures the time, the global reactor if not given.
-        @return: a Deferred that fires with C{None} when the session is closed.
-        """
-        checkSeconds("a timeout", timeout)
-        checkReactor(reactor)
-        closed = self.whenClosed()
-        if self.above is not None:
-            self.above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
-            return closed
-        self.logout()
-        try:
-            closeConnection(self.mind, timeout, reactor)
-        except Exception:  # somebody's adapter
-            self._log.failure("a mind of {avatarId!r} cannot be closed", avatarId=self.avatarId)
-        return closed
-
-    def whenClosed(self) -> Deferred[None]:
-        """
-        Answer a new Deferred that fires with C{None} when the last undo is done.
-        """
-        if self._state is CLOSED:
-            return succeed(None)
-        if self._watchers is None:
-            self._watchers = []
-        watcher: Deferred[None] = Deferred()
-        self._watchers.append(watcher)
-        return watcher
-
-    def see(self) -> None:
-        """
-        Choose the first interface asked for that fits the avatar, as
-        L{twisted.words.service.WordsRealm} does; called by the realm.
-
-        A source that has chosen one already is respected.
-
-        @raise UnsupportedInterface: if none does.
+        @raise UnsupportedInterface: if none fits.
         """
         if self.interface is not None:
             self.aspect = self.avatar
@@ -219,41 +271,33 @@ class Session:
             interfaces=self.interfaces,
         )
 
-    @property
-    def ended(self) -> bool:
+    def _hasPassed(self, place: int) -> bool:
         """
-        Whether the session is closing, or closed.
-        """
-        return self._state is not OPEN and self._state is not OPENING
-
-    def passed(self, place: int) -> bool:
-        """
-        Answer whether the hook at a place of the plan is done and not undone.
+        Return whether the hook at a place of the plan is done and not undone.
         """
         return self._depth > place
 
-    def isAt(self, place: int) -> bool:
+    def _isAt(self, place: int) -> bool:
         """
-        Answer whether the session is, on its way up, in the hook at a place of the plan.
+        Return whether the session is in the hook at a place of the plan, on its way up.
         """
-        inside = self._state is OPENING or self._waiting is not None
-        return inside and self._depth == place
+        goingUp = self._state is OPENING or self._waiting is not None
+        return goingUp and self._depth == place
 
-    @property
-    def stage(self) -> str:
+    def _currentHook(self) -> str:
         """
-        The name of the hook that a session waits for.
+        Return the name of the hook that the session waits for.
         """
-        do, undo = self.realm.plan[self._depth]
+        do, undo = self._plan[self._depth]
         return nameOf(undo if self._waiting is None else do)
 
     def _ascend(self) -> None:
-        for do, _undo in self.realm.plan[self._depth :]:
+        for do, _undo in self._plan[self._depth :]:
             if self._state is not OPENING:
                 break
             try:
-                answer = do(self)
-                waiting = None if answer is None else awaited(answer)
+                result = do(self)
+                waiting = None if result is None else awaited(result)
             except BaseException:
                 self._turn(Failure())
                 break
@@ -268,9 +312,9 @@ class Session:
         else:
             self._descend()
 
-    def _wait(self, waiting: Deferred[Any]) -> bool:
+    def _wait(self, waiting: Deferred[object]) -> bool:
         """
-        Wait for a hook on the way up; answer whether it is done already.
+        Wait for a hook on the way up; return whether it is done already.
         """
         self._waiting = waiting
         result = settle(waiting, self._resume)
@@ -294,7 +338,7 @@ class Session:
 
     def _turn(self, reason: Failure) -> None:
         """
-        Go no further up.  The first reason is the one that the login fails with.
+        Go no further up.  The login fails with the first reason.
         """
         self._state = CLOSING
         self._unwatch()
@@ -303,19 +347,19 @@ class Session:
 
     def _abandon(self, reason: Failure) -> None:
         """
-        Go no further up, nor wait for what is waited for.
+        Go no further up, and cancel the hook that is waited for.
         """
         self._turn(reason)
         if self._waiting is not None:
             self._cancel(self._waiting)
 
-    def _cancel(self, waiting: Deferred[Any]) -> None:
+    def _cancel(self, waiting: Deferred[object]) -> None:
         try:
             waiting.cancel()
         except Exception:
             self._log.failure(
                 "{hook} of a session of {avatarId!r} could not be cancelled",
-                hook=self.stage,
+                hook=self._currentHook(),
                 avatarId=self.avatarId,
             )
             if not waiting.called:
@@ -326,7 +370,7 @@ class Session:
 
     def _watch(self) -> None:
         """
-        Wait for the client to go, for as long as the login waits.
+        Watch for the client to go, as long as the login waits.
         """
         mind = mindOf(self.mind)
         if mind is None:
@@ -343,7 +387,7 @@ class Session:
             if mind is not None and not mind.disconnected:
                 mind.dontNotifyOnDisconnect(self._mindGone)
         except Exception:  # somebody's adapter
-            self._log.failure("a mind of {avatarId!r} is still watched", avatarId=self.avatarId)
+            self._log.failure("the mind of {avatarId!r} is still watched", avatarId=self.avatarId)
 
     def _mindGone(self, mind: object) -> None:
         self.logout()
@@ -354,16 +398,15 @@ class Session:
 
         @param failed: the L{Failure} of the undo that was waited for last, if it failed.
         """
-        plan = self.realm.plan
         while True:
             if isinstance(failed, Failure):
-                self._undoFailed(failed, plan[self._depth][1])
+                self._undoFailed(failed, self._plan[self._depth].undo)
             if not self._depth:
                 break
             self._depth -= 1
             try:
-                answer = plan[self._depth][1](self)
-                waiting = None if answer is None else awaited(answer)
+                result = self._plan[self._depth].undo(self)
+                waiting = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
@@ -379,13 +422,14 @@ class Session:
             avatarId=self.avatarId,
         )
 
-    def _answer(self) -> Answer:
+    def _result(self) -> LoginResult:
         assert self.interface is not None
         return self.interface, self.aspect, self.logout
 
-    def _fail(self, reason: Failure) -> Deferred[Answer]:
+    def _fail(self, reason: Failure) -> Deferred[LoginResult]:
         """
-        Raise why the login failed; answer it, if it came over the network and cannot be raised.
+        Raise the reason why the login failed, or return it in a Deferred if it came over the
+        network and cannot be raised.
         """
         if not isinstance(reason.value, BaseException):
             return fail(reason)
@@ -397,10 +441,10 @@ class Session:
     def _opened(self) -> None:
         self._state = OPEN
         self.loggedIn = True
-        self._unwatch()
         login, self._login = self._login, None
+        self._unwatch()
         if login is not None:
-            login.callback(self._answer())
+            login.callback(self._result())
 
     def _closed(self) -> None:
         self._state = CLOSED
@@ -416,7 +460,7 @@ class Session:
         assert reason is not None
         return reason
 
-    def _cancelled(self, login: Deferred[Answer]) -> None:
+    def _cancelled(self, login: Deferred[LoginResult]) -> None:
         self._login = None
-        self.end(CancelledError())
+        self._end(CancelledError())
         self._reason = None

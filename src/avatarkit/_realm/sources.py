@@ -1,47 +1,40 @@
 """
-Where a session gets its avatar from: a factory, a realm that somebody already has, or a realm of
-ours below.
+Where a session gets its avatar from, short of a realm of ours: a factory, or a realm that somebody
+already has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable
 
 import attrs
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
-from .._tools.awaiting import awaited, then
+from .._tools.awaiting import then
 from ..interfaces import IAvatarSource, IBlock
-from .session import Answer, Session
-
-if TYPE_CHECKING:
-    from .realm import Realm
+from .session import LoginResult, Session
+from .targets import AskedRealm, Factory
 
 
-#: What makes an avatar from an avatar ID, now or later.
-AvatarFactory: TypeAlias = Callable[[Any], object]
-
-
-def bottomSource(target: Any) -> Any:
+def bottomSource(target: object) -> IAvatarSource:
     """
-    Turn what a user stacks blocks on, short of a realm of ours, into a source.
+    Turn what a user stacks blocks on into a source.
 
-    @return: an L{IAvatarSource} provider.
-    @raise TypeError: if it is none of the kinds that there are.
+    @raise TypeError: if it is none of the kinds that can be stacked on.
     """
     if isinstance(target, type):
         _checkClass(target)
     elif IAvatarSource.providedBy(target):
-        return target
+        source: IAvatarSource = target
+        return source
     elif IBlock.providedBy(target):
-        raise TypeError(f"{target!r} is a block, which gives no avatars: stack it on what does")
+        raise TypeError(f"{target!r} is a block, which gives no avatars: stack it on something")
     elif IRealm.providedBy(target):
-        return ForeignRealm(target)
+        realm: AskedRealm = target
+        return RealmSource(realm)
     if callable(target):
-        return Factory(target)
+        return FactorySource(target)
     raise TypeError(
         f"{target!r} cannot be made a realm: give an avatar factory (a callable of one avatar ID), "
         "an IAvatarSource, or an IRealm"
@@ -62,8 +55,8 @@ def _checkClass(target: type) -> None:
 
 def logoutOf(avatar: object) -> object:
     """
-    Tell an avatar that it is over, if it wants to know, as L{twisted.words.service.WordsRealm}
-    does.
+    Tell an avatar that it is over, if it has a C{logout}, like
+    L{twisted.words.service.WordsRealm}.
     """
     logout = getattr(avatar, "logout", None)
     return None if logout is None else logout()
@@ -71,12 +64,12 @@ def logoutOf(avatar: object) -> object:
 
 @implementer(IAvatarSource)
 @attrs.define(eq=False)
-class Factory:
+class FactorySource:
     """
     Calls an avatar factory for each session, and the avatar's C{logout}, if it has one, at its end.
     """
 
-    factory: AvatarFactory
+    factory: Factory[object]
 
     def acquire(self, session: Session) -> object:
         """
@@ -98,20 +91,22 @@ class Factory:
 
 @implementer(IAvatarSource)
 @attrs.define(eq=False)
-class ForeignRealm:
+class RealmSource:
     """
-    Asks a realm that is not ours, and calls the logout that it answered.
+    Asks a realm that is not ours, and calls the logout that it returned.
     """
 
-    realm: Any
+    realm: AskedRealm
     _logouts: dict[Session, Callable[[], object]] = attrs.field(factory=dict, init=False)
 
     def acquire(self, session: Session) -> object:
         """
-        Log in to the realm: the interface that it answers is the session's.
+        Log in to the realm: the interface that it returns is the session's.
         """
-        answer = self.realm.requestAvatar(session.avatarId, session.mind, *session.interfaces)
-        return then(answer, lambda answer: self._loggedIn(session, answer))
+        result: LoginResult | Awaitable[LoginResult] = self.realm.requestAvatar(
+            session.avatarId, session.mind, *session.interfaces
+        )
+        return then(result, lambda result: self._loggedIn(session, result))
 
     def release(self, session: Session) -> object:
         """
@@ -121,84 +116,18 @@ class ForeignRealm:
 
     def close(self) -> None:
         """
-        Its owner closes it.
+        The realm's owner closes it.
         """
 
-    def _loggedIn(self, session: Session, answer: Answer) -> object:
+    def _loggedIn(self, session: Session, result: LoginResult) -> object:
         try:
-            interface, avatar, logout = answer
+            interface, avatar, logout = result
         except (TypeError, ValueError):
-            logout = None
+            interface = avatar = logout = None  # type: ignore[assignment]  # refused below
         if not callable(logout):
             raise TypeError(
-                f"{self.realm!r} answered {answer!r} instead of (interface, avatar, logout)"
+                f"{self.realm!r} returned {result!r} instead of (interface, avatar, logout)"
             )
         session.interface = interface
         self._logouts[session] = logout
         return avatar
-
-
-@implementer(IAvatarSource)
-@attrs.define(eq=False)
-class InnerSessions:
-    """
-    Gives each session the avatar of an inner session of its own, in a realm below.
-
-    @ivar minds: whether the inner session has the mind of the outer one, or none.
-    """
-
-    below: Realm
-    minds: bool = attrs.field(default=True, kw_only=True)
-    _inner: dict[Session, Session] = attrs.field(factory=dict, init=False, repr=False)
-
-    @property
-    def needsMinds(self) -> bool:
-        """
-        Whether something below is useless without minds.
-        """
-        return self.below.needsMinds
-
-    async def acquire(self, session: Session) -> object:
-        """
-        Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
-        """
-        inner = innerSession(self.below, session, mind=session.mind if self.minds else None)
-        try:
-            opening = awaited(inner.open())
-            if opening is not None:
-                await opening
-        except Exception:
-            await inner.whenClosed()
-            raise
-
-        def above(act: Callable[[Session], object]) -> None:
-            act(session)
-
-        inner.above = above
-        self._inner[session] = inner
-        return inner.avatar
-
-    def release(self, session: Session) -> Deferred[None]:
-        """
-        Close the inner session.
-        """
-        inner = self._inner.pop(session)
-        inner.above, inner.loggedIn = None, session.loggedIn
-        inner.logout()
-        return inner.whenClosed()
-
-    def close(self) -> Deferred[None]:
-        """
-        Let the realm below come to its end.
-        """
-        return self.below.drain()
-
-
-def innerSession(realm: Realm, session: Session, *, mind: object) -> Session:
-    """
-    Answer a session of a realm below, to be opened.
-
-    Nobody looks at its avatar through an interface, so that it may be anything; a foreign realm at
-    the bottom is asked for the interfaces of the session above, and says which one it is.
-    """
-    return Session(realm, session.avatarId, mind, session.interfaces, interface=Interface)

@@ -1,3 +1,3 @@
 """
-Small things that every room uses, and that know none of them.
+Small things that every room uses, and that know nothing of any of them.
 """

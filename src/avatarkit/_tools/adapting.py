@@ -4,16 +4,18 @@ Seeing an object through an interface.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar, cast
 
 from zope.interface import Interface
 
+I = TypeVar("I", bound=Interface)  # noqa: E741  # an interface, by the custom of zope.interface
 
-def adapted(interface: type[Interface], thing: object) -> Any:
-    """
-    Answer an object as a provider of an interface, or C{None} if it cannot be one.
 
-    One that provides it itself is taken as it is, without looking for an adapter, which is what
-    costs time.
+def adapted(interface: type[I], thing: object) -> I | None:
     """
-    return thing if interface.providedBy(thing) else interface(thing, None)
+    Return an object as a provider of an interface, or C{None} if it cannot be one.
+
+    An object that provides the interface itself is returned as it is, without the look-up of an
+    adapter, which takes far longer.
+    """
+    return cast("I | None", thing if interface.providedBy(thing) else interface(thing, None))

@@ -1,59 +1,67 @@
 """
 What may wait, and what does.
 
-Hooks and factories may answer at once or later.  These few functions are the one place that tells
-the two apart, so that everything else can promise that a realm in which nothing waits answers
-without a Deferred.
+Hooks and factories may return a result or a promise of one.  These few functions are the only place
+that tells the two apart, so that everything else can promise that a realm in which nothing waits
+returns its result without a Deferred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-class _Later(Enum):
+class Later(Enum):
+    """
+    What L{settle} returns instead of a result that is not there yet.
+    """
+
     LATER = "later"
 
 
-#: What L{settle} answers instead of a result that is not there yet.
-LATER = _Later.LATER
+LATER = Later.LATER
 
 
-def awaited(answer: object) -> Deferred[Any] | None:
+# Any: what a hook returns is up to its author, and only those that wait for it know its type.
+def awaited(result: object) -> Deferred[Any] | None:
     """
-    Answer a Deferred for what has to be waited for, and C{None} for everything else.
+    Return a Deferred for what must be waited for, and C{None} for everything else.
     """
-    if answer is None:  # mostly, and what comes next takes its time to say no
+    if result is None:  # nearly always, and the questions below take their time to say no
         return None
-    if not hasattr(type(answer), "__await__"):
-        return fail(answer) if isinstance(answer, Failure) else None
-    if isinstance(answer, Deferred):
-        return answer
-    return Deferred.fromCoroutine(_wait(answer))
+    if not hasattr(type(result), "__await__"):
+        return fail(result) if isinstance(result, Failure) else None
+    if isinstance(result, Deferred):
+        return result
+    return Deferred.fromCoroutine(_wait(result))
 
 
-async def _wait(answer: Any) -> Any:
-    return await answer
+async def _wait(result: Any) -> object:  # Any: something with C{__await__}, as was just seen
+    return await result
 
 
-def settle(waiting: Deferred[Any], arrive: Callable[[Any], None]) -> Any:
+def settle(
+    waiting: Deferred[T], arrive: Callable[[T | Failure], object]
+) -> T | Failure | Literal[Later.LATER]:
     """
     Take the result of a Deferred, now or later.
 
     @param arrive: called with the result, or the L{Failure}, if it is not there yet.
     @return: the result, or the L{Failure}, if it is there; otherwise L{LATER}.
     """
-    early: Any = LATER
+    early: T | Failure | Literal[Later.LATER] = LATER
     here = True
 
-    def arrived(result: Any) -> None:
+    def arrived(result: T | Failure) -> None:
         nonlocal early
         if here:
             early = result
@@ -65,36 +73,39 @@ def settle(waiting: Deferred[Any], arrive: Callable[[Any], None]) -> Any:
     return early
 
 
-def then(answer: T | Deferred[T], proceed: Callable[[T], Any]) -> Any:
+def then(result: T | Awaitable[T], proceed: Callable[[T], U]) -> U | Deferred[U]:
     """
-    Call C{proceed} with an answer, as soon as it is there.
+    Call C{proceed} with a result as soon as it is there.
 
-    @return: what C{proceed} answers, or a Deferred of it.
+    @return: what C{proceed} returns, or a Deferred of it.
     """
-    waiting = awaited(answer)
+    waiting = awaited(result)
     if waiting is None:
-        return proceed(answer)  # type: ignore[arg-type]  # not a Deferred: just looked
+        return proceed(result)  # type: ignore[arg-type]  # not an awaitable: just looked
     return waiting.addCallback(proceed)
 
 
-def orUndo(
-    attempt: Callable[[], object], undo: Callable[..., object], *arguments: Any
-) -> Deferred[Any] | None:
+def undoOnFailure(
+    attempt: Callable[[], object],
+    undo: Callable[P, object],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Deferred[object] | None:
     """
-    Do something that may fail, and call C{undo(*arguments)} if it does, at once or later.
+    Call C{attempt}, and if it fails, at once or later, C{undo} with the other arguments.
 
-    @return: a Deferred if the attempt has to be waited for.
+    @return: a Deferred if the attempt must be waited for.
     """
     try:
         waiting = awaited(attempt())
     except BaseException:
-        undo(*arguments)
+        undo(*args, **kwargs)
         raise
     if waiting is None:
         return None
 
     def failed(failure: Failure) -> Failure:
-        undo(*arguments)
+        undo(*args, **kwargs)
         return failure
 
     return waiting.addErrback(failed)

@@ -1,20 +1,20 @@
 """
-Time comes in as an argument; the global reactor is what is used if there is none.
+Time comes in as an argument; the global reactor is the default, and is imported when it is needed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
 
 
-def clockOr(reactor: IReactorTime | None) -> Any:
+def clockOr(reactor: IReactorTime | None) -> IReactorTime:
     """
-    Answer a reactor, the global one if none is given.
+    Return a reactor, or the global one if none is given.
     """
     if reactor is None:
         from twisted.internet import reactor as globalReactor
 
-        return globalReactor
+        return cast(IReactorTime, globalReactor)
     return reactor

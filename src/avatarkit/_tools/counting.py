@@ -1,5 +1,5 @@
 """
-Counting what there is of each key, without keeping those of which there is nothing.
+Counting by key, without keeping the keys whose count is zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ K = TypeVar("K")
 
 def countDown(counts: MutableMapping[K, int], key: K) -> None:
     """
-    Count one less of a key, and forget it with the last one.
+    Subtract one from the count of a key, and drop the key at zero.
     """
     counts[key] -= 1
     if not counts[key]:

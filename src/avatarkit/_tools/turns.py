@@ -1,8 +1,8 @@
 """
-One at a time, in the order in which they came.
+One at a time, first come first served.
 
-L{DeferredLock<twisted.internet.defer.DeferredLock>} runs who is next inside of the stack of who was
-before, so that a long queue ends in a C{RecursionError}; here a loop calls them, one after the
+L{DeferredLock<twisted.internet.defer.DeferredLock>} runs the next one inside the stack of the one
+before, so that a long queue ends in a C{RecursionError}; here a loop calls them one after the
 other.
 """
 
@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 @attrs.define(eq=False)
 class Turns:
     """
-    A queue for each key, as long as there is somebody in it.
+    A queue for each key, for as long as there is anyone in it.
     """
 
-    _queues: dict[Hashable, _Queue] = attrs.field(factory=dict, init=False)
+    _queues: dict[Hashable, Queue] = attrs.field(factory=dict, init=False)
 
     def __contains__(self, key: object) -> bool:
         return key in self._queues
@@ -30,15 +30,27 @@ class Turns:
 
     def turn(self, key: Hashable) -> Turn:
         """
-        Answer a turn that can be taken.
+        Return a turn that can be taken.
         """
         return Turn(self, key)
+
+    def queueOf(self, key: Hashable) -> Queue:
+        """
+        Return the queue of a key, a new one if there is none.
+        """
+        return self._queues.setdefault(key, Queue())
+
+    def drop(self, key: Hashable) -> None:
+        """
+        Forget the queue of a key, which is empty.
+        """
+        del self._queues[key]
 
 
 @attrs.define(eq=False)
 class Turn:
     """
-    The turn of one of those who wait.
+    One turn at a key: it is taken and ended, perhaps several times.
     """
 
     _turns: Turns
@@ -47,30 +59,32 @@ class Turn:
 
     async def take(self) -> None:
         """
-        Wait until it comes.
+        Wait until it is this one's turn.
         """
-        await self._turns._queues.setdefault(self._key, _Queue()).wait()
+        await self._turns.queueOf(self._key).wait()
         self._taken = True
 
     def end(self) -> None:
         """
-        Let the others have theirs; harmless if it has not come, or has ended.
+        Let the next one have its turn; harmless if this turn was not taken, or has ended.
         """
         if not self._taken:
             return
         self._taken = False
-        queue = self._turns._queues[self._key]
+        queue = self._turns.queueOf(self._key)
         queue.taken = False
         queue.handOn()
         if not (queue.taken or queue.handing):
-            del self._turns._queues[self._key]
+            self._turns.drop(self._key)
 
 
 @attrs.define(eq=False)
-class _Queue:
+class Queue:
     """
-    @ivar taken: whether it is somebody's turn.
-    @ivar handing: whether the loop is at work that calls who is next.
+    Who waits for the turns of one key.
+
+    @ivar taken: whether it is anyone's turn.
+    @ivar handing: whether the loop that calls the next one is running.
     """
 
     taken: bool = False
@@ -79,7 +93,7 @@ class _Queue:
 
     async def wait(self) -> None:
         """
-        Wait for one's turn.
+        Wait for a turn, and take it.
         """
         if self.taken or self._waiting:
             turn: Deferred[None] = Deferred(lambda turn: self._waiting.pop(turn, None))
@@ -89,7 +103,7 @@ class _Queue:
 
     def handOn(self) -> None:
         """
-        Call who is next, and who is next when that one is done at once.
+        Call the next one, and the one after that if the next one is done at once, and so on.
         """
         if self.handing:
             return

@@ -33,7 +33,7 @@ class IUnheardOf(Interface):
     """
 
 
-def checkMind(makeMind: Callable[[], tuple[Any, Callable[[], object]]]) -> None:
+def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> None:
     """
     Check what avatarkit needs of a mind: see L{IMind<avatarkit.IMind>}.
 
@@ -181,12 +181,12 @@ def checkRealm(
 
 
 def _checkLogins(
-    ask: Callable[[Any], object], makeMind: Callable[[], Any], interface: type[Interface]
+    ask: Callable[[Any], object], makeMind: Callable[[], object], interface: type[Interface]
 ) -> None:
     """
     Check many logins, one after the other, each of which is logged out twice.
     """
-    minds: list[ref[Any]] = []
+    minds: list[ref[object]] = []
     with nothingLogged("a login and two logouts"):
         for _ in range(REPEATS):
             mind = makeMind()
@@ -220,7 +220,7 @@ def _resultOf(answer: object) -> Any:
     """
     if not isinstance(answer, Deferred):
         return answer
-    results: list[Any] = []
+    results: list[object] = []
     answer.addBoth(results.append)
     hold(bool(results), "a login that need not wait is answered")
     if isinstance(results[0], Failure):
@@ -228,7 +228,7 @@ def _resultOf(answer: object) -> Any:
     return results[0]
 
 
-def _unused(realm: Any) -> bool:
+def _unused(realm: object) -> bool:
     """
     Answer whether nothing of a login is left, if that can be known.
     """

@@ -43,7 +43,7 @@ class Call:
 
 
 @implementer(IDisconnectableMind)
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, slots=False)
 class FakeMind:
     """
     Stands for a L{twisted.spread.pb.RemoteReference}.
@@ -223,7 +223,7 @@ class _Strict:
         return True
 
 
-def _jelly(data: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
+def _jelly(data: tuple[tuple[object, ...], dict[str, object]]) -> list[object]:
     for each in strangersIn(data):
         if isinstance(each, (type, FunctionType, MethodType, ModuleType)):
             raise TypeError(f"Perspective Broker does not send {each!r}: clients refuse code")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -15,67 +15,97 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
+from .._realm.realm import Realm
+from .._realm.targets import AskedRealm, ForeignRealm
+from .._tools.typevars import A
+
 _E = TypeVar("_E", bound=BaseException)
 
 
 @attrs.frozen(eq=False)
-class Login:
+class Login(Generic[A]):
     """
     A login that has succeeded.
 
-    @ivar avatar: what the realm answered: the avatar, seen through the interface.
+    @ivar avatar: what the realm returned: the avatar, seen through the interface.
     @ivar interface: the interface.
     """
 
-    avatar: Any
+    avatar: A
     interface: type[Interface]
     _logout: Callable[[], object]
 
-    def logout(self) -> Any:
+    def logout(self) -> object:
         """
         Log out.
 
-        @return: what the realm's logout answers.
+        @return: what the realm's logout returns.
         """
         return self._logout()
 
 
+if TYPE_CHECKING:
+
+    class LoginOrDeferred(Login[A], Deferred["Login[A]"]):
+        """
+        A L{Login}, or a Deferred of one: only whoever stacked the realm knows which.
+        """
+
+
+@overload
+def login(realm: Realm[A], avatarId: Hashable, *, mind: object = None) -> LoginOrDeferred[A]: ...
+
+
+@overload
 def login(
-    realm: Any,
+    realm: Realm | ForeignRealm,
     avatarId: Hashable,
     *,
     mind: object = None,
     interface: type[Interface] = IPerspective,
-) -> Any:
+) -> LoginOrDeferred: ...
+
+
+def login(
+    realm: object,
+    avatarId: Hashable,
+    *,
+    mind: object = None,
+    interface: type[Interface] = IPerspective,
+) -> object:
     """
     Ask a realm for an avatar.
 
-    @return: a L{Login}, if the realm answers at once; otherwise a Deferred of one.
+    @param realm: any L{IRealm<twisted.cred.portal.IRealm>}.
+    @param avatarId: who logs in.
+    @param mind: the client, for example a L{FakeMind<avatarkit.testing.FakeMind>}.
+    @param interface: what the avatar is to be seen through.
+    @return: a L{Login<avatarkit.testing.Login>}, if the realm answers at once; otherwise a Deferred
+        of one.
     @raise Exception: why the realm refuses, with a traceback of the code that is being tested, and
-        not of what has called it.
-    @raise TypeError: if C{realm} is none, or what it answers is not what a realm answers.
+        not of what called it.
+    @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
     """
-    asked: Any = realm
     if not IRealm.providedBy(realm):
-        raise TypeError(f"{realm!r} is no realm: it does not provide IRealm")
+        raise TypeError(f"{realm!r} is not a realm: it does not provide IRealm")
     refusal: Exception | None = None
     try:
-        answer = asked.requestAvatar(avatarId, mind, interface)
+        result = cast(AskedRealm, realm).requestAvatar(avatarId, mind, interface)
     except Exception as reason:
         refusal = reason
     if refusal is not None:
         raise _brief(refusal)
-    if isinstance(answer, Deferred):
-        return answer.addCallbacks(_loginOf, _failed)
-    return _loginOf(answer)
+    if isinstance(result, Deferred):
+        return result.addCallbacks(_loginOf, _failed)
+    return _loginOf(result)
 
 
-def _loginOf(answer: object) -> Login:
-    if not isinstance(answer, tuple) or len(answer) != 3 or not callable(answer[2]):
+def _loginOf(result: object) -> Login:
+    if not isinstance(result, tuple) or len(result) != 3 or not callable(result[2]):
         raise TypeError(
-            f"a realm answers (interface, avatar, logout), or a Deferred of it, not {answer!r}"
+            f"a realm must return (interface, avatar, logout), or a Deferred of it, not {result!r}"
         )
-    interface, avatar, logout = answer
+    interface, avatar, logout = result
     return Login(avatar, interface, logout)
 
 

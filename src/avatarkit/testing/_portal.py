@@ -46,7 +46,7 @@ class MemoryPortal:
         """
         if not IRealm.providedBy(realm):
             raise TypeError(f"{realm!r} is no realm: it does not provide IRealm")
-        portal: Any = Portal(realm, list(checkers) or [_Everybody(), _Anybody()])
+        portal: object = Portal(realm, list(checkers) or [_Everybody(), _Anybody()])
         self.factory: Any = pb.PBServerFactory(portal)
         self.connections: list[MemoryConnection] = []
         self._pumping = False

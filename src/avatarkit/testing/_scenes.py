@@ -16,7 +16,8 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
 
-from .._realm.realm import Block, Realm
+from .._realm.block import Block
+from .._realm.realm import Realm
 from .._realm.session import Session
 from ..errors import LoginRefused
 from ._fakemind import FakeMind

@@ -1,0 +1,66 @@
+"""
+The connection behind a mind.
+
+Several minds may share a connection, so what belongs to a connection is kept for that, and not for
+a mind.  It is kept I{on} it, as an attribute, so that it goes when the connection goes, and a mind
+leads to it without asking anyone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from twisted.spread.pb import RemoteReference
+
+T = TypeVar("T")
+
+#: The attribute of a connection that holds what L{attach} was given.
+_ATTACHED = "_avatarkit"
+
+
+def connectionOf(mind: object) -> object:
+    """
+    Return what stands for the connection of a mind: the mind itself, unless it is known to share
+    one with others.
+    """
+    return mind.broker if isinstance(mind, RemoteReference) else mind
+
+
+def attach(connection: object, thing: object) -> bool:
+    """
+    Keep something on a connection.
+
+    @return: whether it is kept: an object that takes no attributes cannot keep anything.
+    """
+    try:
+        setattr(connection, _ATTACHED, thing)
+    except (AttributeError, TypeError):
+        return False
+    return True
+
+
+def attachedTo(connection: object, kind: type[T]) -> T | None:
+    """
+    Return what is kept on a connection, if there is anything.
+    """
+    thing = getattr(connection, _ATTACHED, None)
+    return thing if isinstance(thing, kind) else None
+
+
+# Any: a transport is whatever a reactor, or TLS, or somebody's wrapper, makes of a connection.
+def bufferedIn(transport: Any) -> int | None:
+    """
+    Return how many bytes wait to be written in a TCP or UNIX transport of Twisted's, or in the one
+    below its TLS; C{None} for any other transport.
+
+    Twisted has no public way to find out.  C{dataBuffer}, of which C{offset} bytes are already
+    written, and C{_tempDataLen}, the bytes added since, are what
+    C{twisted.internet.abstract.FileDescriptor} looks at when it decides whether it is too full for
+    a producer.
+    """
+    while transport is not None and not hasattr(transport, "_tempDataLen"):
+        transport = getattr(transport, "transport", None)
+    if transport is None:
+        return None
+    waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return waiting

@@ -1,0 +1,114 @@
+"""
+Sessions that stand on sessions: each session of a realm above gets its avatar from an I{inner
+session} of a realm below.
+
+A session that stands on an inner one ends before it does, whichever of the two is ended first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from zope.interface import Interface, implementer
+
+from .._tools.awaiting import awaited
+from .._tools.typevars import A
+from ..interfaces import IAvatarSource
+from .realm import Realm
+from .session import LoginResult, Session
+
+
+def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
+    """
+    Return a session of a realm below, which is to be opened.
+
+    Nobody looks at its avatar through an interface, so that the avatar may be anything; a realm of
+    somebody else's at the bottom is asked for the interfaces of the session above, and chooses one
+    of them.
+    """
+    return Session(
+        below, below._plan, session.avatarId, mind, session.interfaces, interface=Interface
+    )
+
+
+def openInner(inner: Session) -> Deferred[LoginResult]:
+    """
+    Log an inner session in.
+    """
+    return maybeDeferred(inner._open)  # type: ignore[call-overload, no-any-return]  # now or later
+
+
+def standOn(inner: Session, above: Callable[[Callable[[Session], object]], object]) -> None:
+    """
+    Have others end before an inner session, whatever ends it.
+
+    @param above: calls its argument, which ends a session, with each session that must end first;
+        when they are gone it sees to it that L{closeInner} is called.
+    """
+    inner._above = above
+
+
+def closeInner(inner: Session) -> Deferred[None]:
+    """
+    Log an inner session out, on which nobody stands any more.
+
+    @return: a Deferred that fires with C{None} when it is closed.
+    """
+    inner._above = None
+    inner.logout()
+    return inner.whenClosed()
+
+
+@implementer(IAvatarSource)
+@attrs.define(eq=False)
+class InnerSessions(Generic[A]):
+    """
+    Gives each session the avatar of an inner session of its own.
+
+    @ivar below: the realm of the inner sessions.
+    @ivar minds: whether an inner session has the mind of the session above it, or none.
+    """
+
+    below: Realm[A]
+    minds: bool = attrs.field(default=True, kw_only=True)
+    _inner: dict[Session, Session[A]] = attrs.field(factory=dict, init=False, repr=False)
+
+    @property
+    def needsMinds(self) -> bool:
+        """
+        Whether something below is useless without minds.
+        """
+        return self.below.needsMinds
+
+    async def acquire(self, session: Session) -> A:
+        """
+        Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
+        """
+        inner = innerSession(self.below, session, mind=session.mind if self.minds else None)
+        try:
+            opening = awaited(inner._open())
+            if opening is not None:
+                await opening
+        except Exception:
+            await inner.whenClosed()
+            raise
+        standOn(inner, lambda end: end(session))
+        self._inner[session] = inner
+        return inner.avatar
+
+    def release(self, session: Session) -> Deferred[None]:
+        """
+        Close the inner session.
+        """
+        inner = self._inner.pop(session)
+        inner.loggedIn = session.loggedIn
+        return closeInner(inner)
+
+    def close(self) -> Deferred[None]:
+        """
+        Let the realm below come to its end.
+        """
+        return self.below.drain()

@@ -1,0 +1,75 @@
+"""
+The order of a realm's hooks, laid out once for all its sessions.
+
+From the bottom: the realm notes the session; the blocks admit it, outermost first; the sources give
+it an avatar; its interface is chosen; the blocks see it attached, innermost first.
+A session goes up that list when it opens, and down when it closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from .._tools.awaiting import awaited
+from ..interfaces import IAvatarSource, IBlock
+from .session import Hook, Session, nameOf
+
+H = TypeVar("H", bound=Callable[..., object])
+
+
+def layPlan(
+    noting: Hook, blocks: tuple[IBlock, ...], sources: tuple[IAvatarSource, ...]
+) -> tuple[Hook, ...]:
+    """
+    Return the hooks of a realm, in order.
+
+    @param noting: how the realm notes a session, and forgets it.
+    """
+    return (
+        noting,
+        *(hook for block in blocks for hook in _hooks(block, "admit", "release")),
+        *(Hook(_acquireFrom(source), source.release) for source in sources),
+        Hook(Session._chooseInterface, _nothing),
+        *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
+    )
+
+
+def idle(hook: H) -> H:
+    """
+    Mark a method of a base class that does nothing: a pair of these is left out of the plan.
+    """
+    vars(hook)["idle"] = True
+    return hook
+
+
+def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
+    """
+    Return a block's hook, or nothing if the block does nothing there.
+    """
+    hook = Hook(getattr(block, do), getattr(block, undo))
+    return () if all(getattr(each, "idle", False) for each in hook) else (hook,)
+
+
+def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:
+    """
+    Return what has a session acquire its avatar from a source.
+    """
+
+    def acquire(session: Session) -> object:
+        result = source.acquire(session)
+        waiting = awaited(result)
+        if waiting is None:
+            session.avatar = result
+            return None
+        return waiting.addCallback(partial(setattr, session, "avatar"))
+
+    acquire.__qualname__ = nameOf(source.acquire)
+    return acquire
+
+
+def _nothing(session: Session) -> None:
+    """
+    Undo what needs no undoing.
+    """
