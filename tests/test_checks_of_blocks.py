@@ -4,6 +4,7 @@ Tests for L{avatarkit.testing.checkBlock}: our blocks pass, and what is broken i
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
@@ -47,9 +48,9 @@ class BlockContractTests(SynchronousTestCase):
         ):
             checkBlock(make)
 
-    def brokenBlock(self, promise: str, **changes: Any) -> None:
+    def brokenBlock(self, promise: str, **changes: Any) -> str:
         """
-        See that a block that is broken is caught.
+        See that a block that is broken is caught, and return what is said of it.
         """
         before = list(globalLogPublisher._observers)
         kind: Any = type("Broken", (Block,), changes)
@@ -58,6 +59,7 @@ class BlockContractTests(SynchronousTestCase):
         assert str(error).count("a promise is broken") == 1
         self.flushLoggedErrors()
         assert list(globalLogPublisher._observers) == before
+        return str(error)
 
     def test_brokenBlocks(self) -> None:
         """
@@ -102,6 +104,65 @@ class BlockContractTests(SynchronousTestCase):
         implementer(IBlock)(half)
         error = self.assertRaises(AssertionError, checkBlock, half)
         assert "it has what its interface has" in str(error)
+
+    def test_ways(self) -> None:
+        """
+        The sentence names the way in which the login ended.
+        """
+
+        def breaking(number: int) -> type[Block]:
+            numbers = count()
+
+            class Broken(Block):
+                def __init__(self) -> None:
+                    self.number = next(numbers)
+
+                def release(self, session: Any) -> None:
+                    if self.number == number:
+                        raise Boom("no release")
+
+            return Broken
+
+        for number, way in enumerate(
+            (
+                "a logout",
+                "three logouts",
+                "a login without a mind",
+                "two logins at a time",
+                "a login that a block below refuses",
+                "a login that a block above refuses, when it has its avatar",
+                "a client that leaves while its login waits",
+                "a login that is cancelled before it has its avatar",
+                "a session that is ended from inside of its login",
+            )
+        ):
+            error = self.assertRaises(AssertionError, checkBlock, breaking(number))
+            assert str(error).startswith(f"a promise is broken: {way} goes well: ['no release', ")
+            self.flushLoggedErrors(Boom)
+
+    def test_afterwards(self) -> None:
+        """
+        The sentence says what is wrong: a login, what is left of it, or the next one.
+        """
+
+        def at(number: int, reason: Exception) -> Any:
+            def admit(self: Any, session: Any) -> None:
+                self.logins += 1
+                if self.logins == number:
+                    raise reason
+
+            return admit
+
+        refused, boom = LoginRefused("no"), Boom("no")
+        for promise, changes in (
+            ("after a logout the session is closed", {"detached": lambda self, s: Deferred()}),
+            (f"after a logout the next login gets in: {refused!r}", {"admit": at(50, refused)}),
+            (f"after a logout the next login gets in: {refused!r}", {"admit": at(51, refused)}),
+            (f"a logout goes well: {boom!r}", {"admit": at(50, boom)}),
+            (f"a login after a logout goes well: {boom!r}", {"admit": at(51, boom)}),
+        ):
+            said = self.brokenBlock(promise, logins=0, **changes)
+            assert said == f"a promise is broken: {promise}"
 
     def test_sharedBlock(self) -> None:
         """

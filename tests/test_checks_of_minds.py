@@ -49,6 +49,7 @@ class MindContractTests(SynchronousTestCase):
 
         error = self.assertRaises(AssertionError, checkMind, make or makeBroken)
         assert promise in str(error), error
+        assert str(error).startswith("a promise is broken: ")
 
     def test_broken(self) -> None:
         """
@@ -100,3 +101,21 @@ class MindContractTests(SynchronousTestCase):
             return Deferred() if self.disconnected else FakeMind.callRemote(self, name, **kw)
 
         self.broken("raises DeadReferenceError", callRemote=quiet)
+
+    def test_sentence(self) -> None:
+        """
+        The sentence about a call that does not raise DeadReferenceError does not read as if it had.
+        """
+
+        class Deaf(FakeMind):
+            def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+                return None if self.disconnected else super().callRemote(name, *args, **kw)
+
+        def deaf() -> Any:
+            mind = Deaf()
+            return mind, mind.disconnect
+
+        error = self.assertRaises(AssertionError, checkMind, deaf)
+        assert str(error) == (
+            "a promise is broken: callRemote raises DeadReferenceError when the client is gone"
+        )

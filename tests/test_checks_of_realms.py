@@ -51,9 +51,9 @@ class RealmContractTests(SynchronousTestCase):
             checkRealm(make)
         checkRealm(lambda: Realm(lambda name: Thing()), avatarId="bob", interface=IThing)
 
-    def brokenRealm(self, promise: str, answer: Any, audit: bool = False) -> None:
+    def brokenRealm(self, promise: str, answer: Any, audit: bool = False) -> str:
         """
-        See that a realm that is broken is caught.
+        See that a realm that is broken is caught, and return what is said of it.
         """
 
         @implementer(IRealm)
@@ -63,7 +63,9 @@ class RealmContractTests(SynchronousTestCase):
 
         error = self.assertRaises(AssertionError, checkRealm, Broken)
         assert promise in str(error), error
+        assert str(error).startswith("a promise is broken: ")
         self.flushLoggedErrors()
+        return str(error)
 
     def test_brokenRealms(self) -> None:
         """
@@ -90,6 +92,28 @@ class RealmContractTests(SynchronousTestCase):
         self.brokenRealm("NotImplementedError", lambda n, interfaces: (perspective, player, list))
         error = self.assertRaises(AssertionError, checkRealm, Thing)
         assert "provides IRealm" in str(error)
+
+    def test_sentences(self) -> None:
+        """
+        The sentence about a realm that does not answer as one is the promise that is broken, and
+        what the realm did instead.
+        """
+        asked, player, thing = pb.IPerspective, Player(b"alice"), Thing()
+        for answer, promise in (
+            (3, "a realm answers (interface, avatar, logout), and not 3"),
+            (
+                (IThing, player, list),
+                f"the interface is one that was asked for, and not {IThing!r}",
+            ),
+            ((asked, thing, list), f"the avatar provides the interface, and {thing!r} does not"),
+            (
+                (asked, player, list),
+                "an interface that there is not is answered by NotImplementedError",
+            ),
+            (Deferred(), "a login that need not wait is answered"),
+        ):
+            said = self.brokenRealm(promise, lambda name, interfaces, answer=answer: answer)
+            assert said == f"a promise is broken: {promise}"
 
     def test_oneInterface(self) -> None:
         """

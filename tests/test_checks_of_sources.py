@@ -39,9 +39,9 @@ class SourceContractTests(SynchronousTestCase):
             checkSource(make)
         checkSource(lambda: lambda avatarId: Thing(), interface=IThing)
 
-    def brokenSource(self, promise: str, **changes: Any) -> None:
+    def brokenSource(self, promise: str, **changes: Any) -> str:
         """
-        See that a source that is broken is caught.
+        See that a source that is broken is caught, and return what is said of it.
         """
 
         @implementer(IAvatarSource)
@@ -59,7 +59,9 @@ class SourceContractTests(SynchronousTestCase):
             setattr(Broken, name, change)
         error = self.assertRaises(AssertionError, checkSource, Broken)
         assert promise in str(error), error
+        assert str(error).startswith("a promise is broken: ")
         self.flushLoggedErrors()
+        return str(error)
 
     def test_brokenSources(self) -> None:
         """
@@ -82,3 +84,15 @@ class SourceContractTests(SynchronousTestCase):
         self.brokenSource("it has what its interface has", close=None)
         error = self.assertRaises(AssertionError, checkSource, lambda: 3)
         assert "it can be stacked" in str(error)
+
+    def test_sentences(self) -> None:
+        """
+        The sentence about a source that does not close, or about what is not a source, is the
+        promise that is broken.
+        """
+        said = self.brokenSource("closed", close=lambda self: Deferred())
+        assert said == (
+            "a promise is broken: after a logout it lets go of its avatars when it is closed"
+        )
+        error = self.assertRaises(AssertionError, checkSource, lambda: 3)
+        assert str(error).startswith("a promise is broken: it can be stacked: 3 ")

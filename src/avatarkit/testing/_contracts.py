@@ -24,7 +24,7 @@ from zope.interface.verify import verifyObject
 from .._realm.realm import Realm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
-from ._scenes import REFUSALS, REPEATS, WAYS, Scene, hold, nothingLogged
+from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingLogged
 
 
 class IUnheardOf(Interface):
@@ -65,7 +65,7 @@ def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> No
         adapted.callRemote("avatarkitCheck")
     except DeadReferenceError:
         return
-    raise AssertionError("callRemote raises DeadReferenceError when the client is gone")
+    raise broken("callRemote raises DeadReferenceError when the client is gone")
 
 
 def _listen(adapted: Any, mind: object, told: list[str]) -> None:
@@ -174,7 +174,7 @@ def checkRealm(
     except NotImplementedError:
         pass
     else:
-        raise AssertionError("an interface that there is not is answered by NotImplementedError")
+        raise broken("an interface that there is not is answered by NotImplementedError")
     hold(_unused(realm), "after a login that failed nothing is left of it")
     with nothingLogged("a login after one that failed"):
         _loginOf(realm.requestAvatar(avatarId, None, interface), interface)()
@@ -210,7 +210,8 @@ def _loginOf(answer: object, interface: type[Interface]) -> Callable[[], object]
     hold(right, f"a realm answers (interface, avatar, logout), and not {result!r}")
     seenAs, avatar, logout = result
     hold(seenAs is interface, f"the interface is one that was asked for, and not {seenAs!r}")
-    hold(interface.providedBy(avatar), f"the avatar provides the interface, and {avatar!r} does")
+    provides = interface.providedBy(avatar)
+    hold(provides, f"the avatar provides the interface, and {avatar!r} does not")
     return logout  # type: ignore[no-any-return]  # it is callable
 
 
@@ -239,4 +240,4 @@ def _verify(interface: type[Interface], thing: object) -> None:
     try:
         verifyObject(interface, thing)
     except Invalid as reason:
-        raise AssertionError(f"it has what its interface has: {reason}") from None
+        raise broken(f"it has what its interface has: {reason}") from None

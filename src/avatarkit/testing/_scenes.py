@@ -98,7 +98,7 @@ class Scene:
         try:
             self.realm = Realm(source, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
-            raise AssertionError(f"it can be stacked: {reason}") from None
+            raise broken(f"it can be stacked: {reason}") from None
 
     def makeAvatar(self, avatarId: object) -> Anyone:
         """
@@ -258,7 +258,14 @@ def _abandon(waiting: Any, end: Callable[[], object]) -> None:
 
 def hold(holds: bool, promise: str) -> None:
     if not holds:
-        raise AssertionError(f"a promise is broken: {promise}")
+        raise broken(promise)
+
+
+def broken(promise: str) -> AssertionError:
+    """
+    Return what a check raises: the promise, said to be broken.
+    """
+    return AssertionError(f"a promise is broken: {promise}")
 
 
 @contextmanager
@@ -279,7 +286,7 @@ def nothingLogged(what: str) -> Iterator[None]:
     except Exception as reason:
         if isinstance(reason, AssertionError):
             raise
-        raise AssertionError(f"a promise is broken: {what} goes well: {reason!r}") from reason
+        raise broken(f"{what} goes well: {reason!r}") from reason
     finally:
         globalLogPublisher.removeObserver(observer)
     hold(not logged, f"{what} goes well: {logged}")
