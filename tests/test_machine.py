@@ -149,7 +149,7 @@ class SessionsMachine(RuleBasedStateMachine):
             real.outcome.append(type(error))
         else:
             if isinstance(answer, Deferred):
-                real.answer = answer
+                real.result = answer
                 answer.addCallbacks(self.loggedIn(real), self.refused(real))
             else:
                 self.loggedIn(real)(answer)
@@ -229,15 +229,15 @@ class SessionsMachine(RuleBasedStateMachine):
             login.depth += 1
             self.model.up(login)
 
-    @precondition(lambda self: any(login.real.answer for login in self.model.logins))
+    @precondition(lambda self: any(login.real.result for login in self.model.logins))
     @rule(data=st.data(), saves=SAVES)
     def cancel(self, data: Any, saves: str) -> None:
         """
         Somebody stops waiting for a login.
         """
         self.model.saves = saves
-        login = self.pick(data, [login for login in self.model.logins if login.real.answer])
-        login.real.answer.cancel()
+        login = self.pick(data, [login for login in self.model.logins if login.real.result])
+        login.real.result.cancel()
         if not login.outcome:
             login.outcome.append(CancelledError)
             self.model.end(login, CancelledError)

@@ -84,7 +84,7 @@ class PoliciesMachine(RuleBasedStateMachine):
         login = Login(name, FakeMind(), hooks)
         self.minds.append(login.mind)  # type: ignore[arg-type]  # it has one
         self.logins.append(login)
-        login.real.answer = maybeDeferred(
+        login.real.result = maybeDeferred(
             self.realm.requestAvatar, name, login.mind, IPerspective
         ).addBoth(login.real.outcome.append)
 
@@ -103,7 +103,7 @@ class PoliciesMachine(RuleBasedStateMachine):
         login = data.draw(st.sampled_from(self.logins))
         sessions = [each for each in self.realm.sessions if each.mind is login.mind]
         if what == "cancel":
-            login.real.answer.cancel()
+            login.real.result.cancel()
         elif what == "disconnect" and not login.mind.disconnected:
             login.mind.disconnect()
         for session in sessions:
