@@ -1,5 +1,5 @@
 """
-Tests for the policies that come with a limit: who has to go.
+Tests for the policies that come with a limit: which session is displaced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_displaces(self) -> None:
         """
-        The oldest session goes, and is closed before the new one has its avatar.
+        The oldest session is displaced, and closed before the new one has its avatar.
         """
         limit = self.limited(2, whenFull=displaceOldest)
         first, second = self.login(), self.login()
@@ -39,8 +39,8 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_flapping(self) -> None:
         """
-        A key that has seen as many displacements as may be within so many seconds sees none for a
-        while; others do.
+        A key with too many displacements within C{per} seconds is protected for a while; other keys
+        are not.
         """
         policy = displaceOldest(flapping=3, per=10, reactor=self.clock)
         limit = self.limited(1, whenFull=policy)
@@ -62,7 +62,8 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_defaults(self) -> None:
         """
-        It is five displacements within a minute unless said otherwise, by the clock of the reactor.
+        By default a key is protected after five displacements within a minute, by the reactor's
+        clock.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         for _ in range(6):
@@ -74,7 +75,7 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_allOrNothing(self) -> None:
         """
-        Nobody has to go for a login that could not get in all the same.
+        No session is displaced for a login that could not get in anyway.
         """
         policy = displaceOldest(flapping=2, reactor=self.clock)
         limit = self.limited(quota=lambda session: session.mind or 3, whenFull=policy)
@@ -96,19 +97,19 @@ class DisplaceOldestTests(LimitTestCase):
 
 class DisplaceUnresponsiveTests(LimitTestCase):
     """
-    Ghosts have to go.
+    Sessions that do not answer are displaced.
     """
 
     def setUp(self) -> None:
         """
-        Have a policy that is told the time.
+        Make a policy with a fake clock.
         """
         super().setUp()
         self.policy = displaceUnresponsive(timeout=10, reactor=self.clock)
 
     def test_ghost(self) -> None:
         """
-        A client that does not answer in time has to go; one that does stays.
+        A client that does not answer in time is displaced; one that answers stays.
         """
         limit = self.limited(2, whenFull=self.policy)
         ghost, alive = FakeMind(), FakeMind()
@@ -126,7 +127,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_dead(self) -> None:
         """
-        A client that is dead, or dies while it is asked, has to go at once.
+        A client that is dead, or dies while it is asked, is displaced at once.
         """
         limit = self.limited(2, whenFull=self.policy)
         dead, dying = FakeMind(), FakeMind()
@@ -168,8 +169,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_alive(self) -> None:
         """
-        Any answer is a sign of life: a value, an error from the client, also one of a time-out of
-        its own; a mind that cannot be asked is taken to be alive.
+        A client that answers anything is alive, even with an error or a timeout of its own, and so
+        is a mind that cannot be asked.
         """
         far: Any = CopiedFailure.__new__(CopiedFailure)
         far.__dict__.update(Failure(defer.TimeoutError()).__dict__)
@@ -192,7 +193,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_notSendable(self) -> None:
         """
-        A client that cannot be sent the question is not dead by that.
+        A client to which the question cannot be sent is taken to be alive.
         """
 
         class Mute(FakeMind):
@@ -205,7 +206,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_shared(self) -> None:
         """
-        Those who come while a client is being asked share the question.
+        Challengers that arrive while a client is being asked share the question.
         """
         limit = self.limited(2, whenFull=self.policy)
         ghost, alive = FakeMind(), FakeMind()
@@ -216,7 +217,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.clock.advance(10)
         session = self.winner(challengers[0])
         assert limit.sessions(b"alice") == (holder, session)
-        # The ghost is gone: for the others everybody is asked anew, who is not being asked.
+        # The ghost is gone: the others have everybody asked again who is not being asked already.
         assert (len(ghost.calls), len(alive.calls)) == (1, 2)
         alive.calls[1].answer.callback("pong")
         session.mind.calls[0].answer.callback("pong")
@@ -226,8 +227,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_allAlive(self) -> None:
         """
-        Those who share a question whose answer is that all are alive are refused, without asking
-        again.
+        If everybody who is asked is alive, all challengers that share the question are refused
+        without asking again.
         """
         limit = self.limited(1, whenFull=self.policy)
         mind = FakeMind()
@@ -240,7 +241,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_givingUp(self) -> None:
         """
-        A challenger that gives up while a client is being asked does not matter to the others.
+        A challenger that gives up while a client is being asked does not affect the others.
         """
         self.limited(1, whenFull=self.policy)
         self.login(mind=FakeMind())
@@ -252,7 +253,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_roomMeanwhile(self) -> None:
         """
-        If a client leaves by itself while it is asked, the challenger gets in and nobody has to go.
+        If a client leaves while it is being asked, the challenger gets in, and no session is
+        displaced.
         """
         limit = self.limited(1, whenFull=self.policy)
         session = self.login(mind=FakeMind())
