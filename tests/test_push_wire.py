@@ -129,12 +129,12 @@ class WireTests(SynchronousTestCase):
         st.dictionaries(st.text(max_size=5), data, max_size=2),
         st.booleans(),
     )
-    def test_plain(self, name: str, args: list[Any], kw: dict[str, Any], answer: bool) -> None:
+    def test_plain(self, name: str, args: list[Any], kw: dict[str, Any], asks: bool) -> None:
         """
         Plain data is sent byte for byte as C{callRemote} sends it, but without C{callRemote}.
         """
         kw = {"x" + key: value for key, value in kw.items()}
-        self.compare(name, *args, **kw, **({} if answer else {"pbanswer": False}))
+        self.compare(name, *args, **kw, **({} if asks else {"pbanswer": False}))
         assert self.pushed == 0
 
     def test_cycle(self) -> None:

@@ -193,15 +193,15 @@ def _cancellable(
         if getcoroutinestate(contending) != CORO_RUNNING:
             contest.cancel()
 
-    answer: Deferred[None] = Deferred(cancel)
+    outer: Deferred[None] = Deferred(cancel)
 
     def over(result: Failure | None) -> None:
-        if not answer.called:
-            answer.callback(result)  # a Failure starts the errbacks
+        if not outer.called:
+            outer.callback(result)  # a Failure starts the errbacks
         whenOver()  # only now, so that the next one finds this session where it is going to be
 
     contest.addBoth(over)
-    return answer
+    return outer
 
 
 def _checkChoice(choice: Choice[A], holders: Holders[A]) -> list[Session[A]]:

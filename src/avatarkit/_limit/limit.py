@@ -155,7 +155,7 @@ class ConnectionLimit(Audited, Block[A]):
     @property
     def displacements(self) -> int:
         """
-        How many sessions had to go.
+        How many sessions were displaced.
         """
         return self._displacements
 

@@ -37,7 +37,7 @@ from .wire import Message
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
 
-#: What a client answered, as a L{DeferredList<twisted.internet.defer.DeferredList>} has it: whether
+#: What a client answered, as in a L{DeferredList<twisted.internet.defer.DeferredList>}: whether
 #: it did, and its answer or the L{Failure}.  Any: the answer is whatever the client sends.
 Result: TypeAlias = tuple[bool, Any]
 
@@ -95,7 +95,7 @@ class Push:
             if bounds is not None and session is not None:
                 bounds.check(mind, session)
             answer = message.send(mind)
-        except BaseException:  # as a Deferred has it
+        except BaseException:  # as a Deferred does
             self._failed(place, to, Failure())
             return
         if not self._unsent:

@@ -2,8 +2,8 @@
 From a mind to its sessions.
 
 A group of minds alone finds their sessions, and how far they may be behind, because each connection
-knows the directories that its sessions are filed in: nobody has to ask all directories that there
-are.
+knows the directories that its sessions are filed in, so that there is no need to ask every
+directory.
 """
 
 from __future__ import annotations

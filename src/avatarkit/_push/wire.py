@@ -198,7 +198,7 @@ def _encoder(prefixLimit: int) -> tuple[Any, BytesIO]:
 
 def _openingOf(parts: int, first: bytes) -> bytes:
     """
-    Return how a list of so many parts begins.
+    Return the beginning of a list with a number of parts.
     """
     encoder, encoded = _encoder(64)
     banana.int2b128(parts, encoded.write)

@@ -10,7 +10,7 @@ once, for every block:
   - I{Last in, first out}: there is one cursor, and it moves by one.
   - I{Once}: the cursor passes a hook upward only when the hook has returned, and passes it downward
     only once; a session that is going down never turns up again.
-  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook really
+  - I{A synchronous stack returns synchronously}: the cursor moves on at once, unless a hook really
     waits; then the session goes on from where it was when that hook is done.
   - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
     moves on.
@@ -41,7 +41,7 @@ from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
 
-#: What a realm returns from a login, as L{twisted.cred} has it: the interface, the aspect, and the
+#: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
 LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
