@@ -18,7 +18,8 @@ class DisconnectTests(LimitTestCase):
 
     def test_polite(self) -> None:
         """
-        The session is logged out and its connection closed, and not aborted if the client goes.
+        The session is logged out and its connection closed; it is not aborted if the client leaves
+        in time.
         """
         self.limited()
         mind = stalled()

@@ -138,7 +138,8 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_push(self) -> None:
         """
-        A push reaches every client with its arguments, and fires with what each client answered.
+        A push reaches every client with its arguments, and its Deferred fires with what each client
+        answered.
         """
         minds = [FakeMind(), FakeMind()]
         for mind in minds:
@@ -193,7 +194,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_emptyPush(self) -> None:
         """
-        A push to nobody fires at once with an empty list.
+        The Deferred of a push to nobody fires at once with an empty list.
         """
         assert self.successResultOf(self.registry[b"nobody"].callRemote("hello")) == []
 

@@ -55,8 +55,8 @@ class PushTests(PBTestCase):
 
     async def test_many(self) -> None:
         """
-        200 clients get every push in order, even one that had stopped reading, some are killed
-        meanwhile, and everybody else's answers arrive.
+        Each of 200 clients gets every push in order, even one that stops reading for a while; some
+        are killed meanwhile, and the answers of all others arrive.
         """
         clients = await self.stack(200)
         minds = list(self.online.everyone)
