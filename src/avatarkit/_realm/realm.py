@@ -73,7 +73,7 @@ class Realm(Generic[A]):
         """
         @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
             callable of one avatar ID: a class, a function, an async function), an
-            L{IAvatarSource}, or any other provider of L{IRealm}.
+            L{IAvatarSource}, or any other provider of L{IRealm<twisted.cred.portal.IRealm>}.
         @param blocks: L{IBlock} providers, outermost first.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.

@@ -394,7 +394,8 @@ class Session(Generic[A]):
         """
         Undo what is left to undo.
 
-        @param failed: the L{Failure} of the undo that was waited for last, if it failed.
+        @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
+            for last, if it failed.
         """
         plan = self._plan
         while True:

@@ -50,9 +50,11 @@ class FakeMind:
     """
     A stand-in for a L{twisted.spread.pb.RemoteReference}.
 
-    @ivar answers: what the client answers, by method name: a value, an exception, a L{Failure}, a
-        L{Deferred}, or a callable that takes the arguments of the call and returns one of these or
-        raises.  A call of any other method waits for its L{Call.answer}.
+    @ivar answers: what the client answers, by method name: a value, an exception, a
+        L{Failure<twisted.python.failure.Failure>}, a
+        L{Deferred<twisted.internet.defer.Deferred>}, or a callable that takes the arguments of the
+        call and returns one of these or raises.  A call of any other method waits for its
+        L{Call.answer}.
     @ivar calls: every call so far, oldest first.
     @ivar disconnected: whether the client is gone.
     @ivar backlog: how many bytes wait to be sent to the client; set it as you need it.
