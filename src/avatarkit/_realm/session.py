@@ -341,9 +341,9 @@ class Session(Generic[A]):
         Go no further up.  The login fails with the first reason.
         """
         self._state = CLOSING
-        self._unwatch()
         if self._reason is None:
             self._reason = reason
+        self._unwatch()
 
     def _abandon(self, reason: Failure) -> None:
         """
@@ -442,9 +442,9 @@ class Session(Generic[A]):
         self._state = OPEN
         self.loggedIn = True
         login, self._login = self._login, None
-        self._unwatch()
         if login is not None:
             login.callback(self._result())
+        self._unwatch()
 
     def _closed(self) -> None:
         self._state = CLOSED
