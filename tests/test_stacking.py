@@ -277,7 +277,7 @@ class MisspeltTests(SynchronousTestCase):
         for name, meant in {
             "admitt": "admit",
             "_admit": "admit",
-            "relase": "release",
+            "releaze": "release",
             "released": "release",
             "attach": "attached",
             "Attached": "attached",
