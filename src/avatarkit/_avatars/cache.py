@@ -145,7 +145,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
         @raise RealmClosed: after L{close}.
         """
-        shelf = self._kept
+        shelf = self._shelf
+        assert shelf is not None
         if self._closing:
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
@@ -164,7 +165,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         """
         if session.avatarId == ANONYMOUS:
             return self._guests.release(session)
-        self._kept.lifeOf(session.avatarId).leave(session)
+        shelf = self._shelf
+        assert shelf is not None
+        shelf.lifeOf(session.avatarId).leave(session)
         return None
 
     def close(self) -> Deferred[None]:

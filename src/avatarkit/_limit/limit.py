@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from enum import Enum
+from functools import partial
 from typing import TypeAlias, cast
 
 import attrs
@@ -224,19 +225,19 @@ class ConnectionLimit(Audited, Block[A]):
         if maximum is None or (key not in self._turns and self._slots.haveRoom(key, maximum)):
             self._slots.take(session, key)
             return None
-
-        def refusal() -> Exception:
-            return self._refusal(session, key, maximum)
-
-        def displaced(goer: Session[A]) -> None:
-            self._displaced(goer, key, maximum)
-
         if self.whenFull is refuse or not maximum:
-            raise refusal()
-        clock = clockOr(self._reactor)
-        return Contest(
-            session, key, maximum, self._slots, self.whenFull, clock, displaced, refusal
-        ).begin(self._turns.turn(key))
+            raise self._refusal(session, key, maximum)
+        contest = Contest(
+            session,
+            key,
+            maximum,
+            self._slots,
+            self.whenFull,
+            clockOr(self._reactor),
+            displaced=partial(self._displaced, key=key, maximum=maximum),
+            refusal=partial(self._refusal, session, key, maximum),
+        )
+        return contest.begin(self._turns.turn(key))
 
     def _displaced(self, goer: Session[A], key: Hashable, maximum: int) -> None:
         self._displacements += 1

@@ -95,20 +95,20 @@ class Slots(Generic[A]):
         """
         Wait until sessions are closed, but not for longer than they may take.
         """
-        leaving = tuple(leaving)
-        since = [self.going.setdefault(each, clock.seconds()) for each in leaving]
+        goers = tuple(leaving)
+        since = [self.going.setdefault(each, clock.seconds()) for each in goers]
         gone: Deferred[list[tuple[bool, None]]] = Deferred()
-        DeferredList([each.whenClosed() for each in leaving]).chainDeferred(gone)
+        DeferredList([each.whenClosed() for each in goers]).chainDeferred(gone)
         try:
             if not gone.called:
                 gone.addTimeout(max(min(since) + DEADLINE - clock.seconds(), 0), clock)
             await gone
         except defer.TimeoutError:
-            for each in leaving:
+            for each in goers:
                 if self.going[each] + DEADLINE <= clock.seconds() and self.isHeldBy(each):
                     self.give(each)
                     self.revoked.add(each)
         finally:
-            for each in leaving:
+            for each in goers:
                 if not self.isHeldBy(each):
                     self.going.pop(each, None)

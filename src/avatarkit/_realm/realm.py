@@ -130,7 +130,8 @@ class Realm(Generic[A]):
             )
         if isDead(mind):
             raise LoginAbandoned(avatarId=avatarId)
-        return Session[A](self, self._plan, avatarId, mind, interfaces)._open()
+        session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
+        return session._open()
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None

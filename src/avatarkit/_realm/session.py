@@ -138,19 +138,17 @@ class Session(Generic[A]):
     mind: Any  # Any: the client chooses it, or the protocol does
     interfaces: tuple[type[Interface], ...]
     interface: type[Interface] | None = None
-    avatar: A = attrs.field(default=None)
+    avatar: A = None  # type: ignore[assignment]  # until there is one
     aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
-    _above: Callable[[Callable[[Session], object]], object] | None = attrs.field(
-        default=None, init=False
-    )
-    _state: State = attrs.field(default=OPENING, init=False)
-    _depth: int = attrs.field(default=0, init=False)
-    _waiting: Deferred[object] | None = attrs.field(default=None, init=False)
-    _login: Deferred[LoginResult] | None = attrs.field(default=None, init=False)
-    _reason: Failure | None = attrs.field(default=None, init=False)
-    _watched: IMind | None = attrs.field(default=None, init=False)
-    _watchers: list[Deferred[None]] | None = attrs.field(default=None, init=False)
+    _above: Callable[[Callable[[Session], object]], object] | None = None
+    _state: State = OPENING
+    _depth: int = 0
+    _waiting: Deferred[object] | None = None
+    _login: Deferred[LoginResult] | None = None
+    _reason: Failure | None = None
+    _watched: IMind | None = None
+    _watchers: list[Deferred[None]] | None = None
 
     _log = Logger()
 
@@ -401,14 +399,15 @@ class Session(Generic[A]):
 
         @param failed: the L{Failure} of the undo that was waited for last, if it failed.
         """
+        plan = self._plan
         while True:
             if isinstance(failed, Failure):
-                self._undoFailed(failed, self._plan[self._depth].undo)
+                self._undoFailed(failed, plan[self._depth].undo)
             if not self._depth:
                 break
             self._depth -= 1
             try:
-                result = self._plan[self._depth].undo(self)
+                result = plan[self._depth].undo(self)
                 waiting = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:

@@ -4,7 +4,7 @@ Seeing an object through an interface.
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from zope.interface import Interface
 
@@ -18,4 +18,7 @@ def adapted(interface: type[I], thing: object) -> I | None:
     An object that provides the interface itself is returned as it is, without the look-up of an
     adapter, which takes far longer.
     """
-    return cast("I | None", thing if interface.providedBy(thing) else interface(thing, None))
+    if interface.providedBy(thing):
+        return thing  # type: ignore[return-value]  # just looked
+    found: I | None = interface(thing, None)
+    return found
