@@ -46,6 +46,24 @@ class Listening(FakeMind):
         return len(self._callbacks)
 
 
+class Meddling(FakeMind):
+    """
+    A mind that does something when it is watched no longer.
+    """
+
+    def meddle(self) -> object:
+        """
+        Nothing, unless a test says so.
+        """
+
+    def dontNotifyOnDisconnect(self, callback: Any) -> None:
+        """
+        Do it.
+        """
+        super().dontNotifyOnDisconnect(callback)
+        self.meddle()
+
+
 class MindTests(SynchronousTestCase):
     """
     A session watches its mind while it waits.
@@ -127,6 +145,34 @@ class MindTests(SynchronousTestCase):
             finish(gate, session, login)
             login.addErrback(Failure.trap, LoginAbandoned, KeyError, CancelledError)
             assert mind.listeners == 0
+
+    def test_cancelledByTheMind(self) -> None:
+        """
+        A mind that cancels the login when it is watched no longer, since the session is open,
+        comes too late.
+        """
+        gate, mind = Gate(), Meddling()
+        script = Script({"attached 0": gate.deferred})
+        login = waiting(script.realm.requestAvatar(b"alice", mind, IThing))
+        mind.meddle = login.cancel  # type: ignore[method-assign]
+        gate.wait.callback(None)
+        opened(self.successResultOf(login))
+        assert len(script.realm.sessions) == 1
+
+    def test_finishedByTheMind(self) -> None:
+        """
+        A mind that finishes the hook that waits when it is watched no longer, since the session
+        has ended, is no obstacle: the login fails, and everything is undone.
+        """
+        gate, mind = Gate(), Meddling()
+        script = Script({"attached 0": gate.deferred})
+        login = waiting(script.realm.requestAvatar(b"alice", mind, IThing))
+        (session,) = script.realm.sessions
+        mind.meddle = lambda: gate.wait.callback(None)  # type: ignore[method-assign]
+        session.logout()
+        self.failureResultOf(login, LoginAbandoned)
+        self.successResultOf(session.whenClosed())
+        assert script.log == [*OPENING, *undoing(7)]
 
     def test_synchronous(self) -> None:
         """

@@ -4,7 +4,7 @@ Tests for what blocks can be stacked on: L{avatarkit.Realm} and L{avatarkit.Bloc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -264,6 +264,118 @@ class TargetTests(SynchronousTestCase):
         assert repr(realm).startswith("<Realm: ConnectionLimit(3) over AvatarCache(<Realm: ")
         assert "OldRealm" in repr(realm)
         assert repr(AvatarCache()) == "AvatarCache()"
+
+
+class MisspeltTests(SynchronousTestCase):
+    """
+    A class of blocks whose only hook is misspelt.
+    """
+
+    def test_refused(self) -> None:
+        """
+        A class that overrides no hook, and has a method with nearly the name of one, is refused
+        when it is made, with both names.
+        """
+        for name, meant in {
+            "admitt": "admit",
+            "_admit": "admit",
+            "releaze": "release",
+            "released": "release",
+            "attach": "attached",
+            "Attached": "attached",
+            "attached_": "attached",
+            "detach": "detached",
+            "detatched": "detached",
+        }.items():
+            error = self.assertRaises(TypeError, type, "Slip", (Block,), {name: method})
+            assert str(error) == (
+                f"Slip overrides no hook of a block, but has a method {name!r}: "
+                f"did you mean {meant!r}?"
+            )
+
+    def test_attrs(self) -> None:
+        """
+        That goes for classes of attrs as well.
+        """
+        with self.assertRaises(TypeError) as caught:
+
+            @attrs.define(eq=False)
+            class Slip(Block):
+                name: str
+
+                def attach(self, session: Session) -> None:
+                    pass
+
+        assert "did you mean 'attached'?" in str(caught.exception)
+
+    def test_otherMethods(self) -> None:
+        """
+        A class that overrides any of the hooks may have other methods, whatever they are called.
+        """
+        for hook in ("admit", "release", "attached", "detached"):
+            names = {hook: method, "attach": method, "released": method, "_admit": method}
+            assert type("Fine", (Block,), names)()(Player).blocks
+
+        @attrs.define(eq=False)
+        class Slotted(Block):
+            name: str
+
+            def attached(self, session: Session) -> None:
+                pass
+
+            def attach(self) -> None:
+                pass
+
+        assert Slotted("it")(Player).blocks
+        assert not hasattr(Slotted("it"), "__dict__")
+
+    def test_inherited(self) -> None:
+        """
+        The hook may come from a base class or from a mixin.
+        """
+
+        class Mixin:
+            def attached(self, session: Session) -> None:
+                pass
+
+        for bases in ((ConnectionLimit,), (Seen,), (Mixin, Block)):
+            kind = type("Fine", bases, {"attach": method})
+            assert issubclass(kind, Block)
+
+    def test_noMethods(self) -> None:
+        """
+        A class without such a name is not refused, nor one where the name is not a method's.
+        """
+        for names in ({}, {"permit": method}, {"attach": 3, "released": None}):
+            assert type("Fine", (Block,), names)()(Player).blocks
+
+        @attrs.define(eq=False)
+        class Slotted(Block):
+            attach: bool = False
+
+        assert Slotted(True).attach
+
+    def test_arguments(self) -> None:
+        """
+        The arguments of a class are passed on to its other bases.
+        """
+
+        class Named:
+            name: ClassVar[str]
+
+            def __init_subclass__(cls, *, name: str) -> None:
+                cls.name = name
+
+        class Fine(Block, Named, name="it"):
+            pass
+
+        assert Fine.name == "it"
+
+
+def method(*args: object) -> None:
+    """
+    Be a method of a block.
+    """
 
 
 @implementer(IRealm)

@@ -76,8 +76,9 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   row        state    waits  login  what happens                          next
 #   ---------  -------  -----  -----  ------------------------------------  ------------------------
 #   starting   OPENING  no     no     the hooks run, inside requestAvatar   waiting open closing
-#   waiting    OPENING  yes    yes    a hook waits                          resumed stuck dropped
-#                                                                           failing
+#                                                                           closed
+#   waiting    OPENING  yes    yes    a hook waits                          resumed open stuck
+#                                                                           dropped failing closing
 #   resumed    OPENING  no     yes    it is done, and the next hooks run    waiting open failing
 #                                                                           closing
 #   open       OPEN     no     no     logged in                             closing
@@ -90,6 +91,8 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
 #   closed     CLOSED   no     no     the last undo is done
 #
+# From starting to closed: the realm does not let the session in.  From waiting to open: the last
+# hook is done.  From waiting to closing: the login is cancelled, and the hook ends without a word.
 # From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
 # then waits all the same.  From dropped to stuck, and from closing to failing: requestAvatar, which
 # has not returned yet, must return a Deferred after all.
@@ -339,9 +342,9 @@ class Session(Generic[A]):
         Go no further up.  The login fails with the first reason.
         """
         self._state = CLOSING
-        self._unwatch()
         if self._reason is None:
             self._reason = reason
+        self._unwatch()
 
     def _abandon(self, reason: Failure) -> None:
         """
@@ -442,9 +445,9 @@ class Session(Generic[A]):
         self._state = OPEN
         self.loggedIn = True
         login, self._login = self._login, None
-        self._unwatch()
         if login is not None:
             login.callback(self._result())
+        self._unwatch()
 
     def _closed(self) -> None:
         self._state = CLOSED
