@@ -1,5 +1,5 @@
 """
-A login in a line.
+A login in one line.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def login(
     @param avatarId: who logs in.
     @param mind: the client, for example a L{FakeMind<avatarkit.testing.FakeMind>}.
     @param interface: what the avatar is to be seen through.
-    @return: a L{Login<avatarkit.testing.Login>}, if the realm answers at once; otherwise a Deferred
-        of one.
-    @raise Exception: why the realm refuses, with a traceback of the code that is being tested, and
-        not of what called it.
+    @return: a L{Login<avatarkit.testing.Login>}, or a Deferred of one if the realm returns a
+        Deferred.
+    @raise Exception: what the realm raised; the traceback shows neither avatarkit's code nor
+        Twisted's.
     @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
     """
     if not IRealm.providedBy(realm):

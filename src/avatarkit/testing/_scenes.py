@@ -7,53 +7,59 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 from weakref import ref
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
 
 from .._realm.block import Block
-from .._realm.realm import Realm
+from .._realm.realm import Realm, Target
 from .._realm.session import Session
+from .._realm.targets import AnyBlock
 from ..errors import LoginRefused
 from ._fakemind import FakeMind
 from ._login import Login, login
 
-#: How a login is refused.
+if TYPE_CHECKING:
+    from ._login import LoginOrDeferred
+
+#: The exceptions that refuse a login.
 REFUSALS = (LoginDenied, UnauthorizedLogin)
 
-#: How often a login is made to end in each way, so that what is lost with each of them adds up.
+#: How many logins end in each way, so that what each of them leaks adds up.
 REPEATS = 50
 
 
 class Refused(LoginRefused):
     """
-    How a login fails that a check has fail.
+    A check refused the login on purpose.
     """
 
 
 @implementer(IPerspective)
 class Anyone:
     """
-    An avatar.
+    An avatar that does nothing.
     """
 
-    def perspectiveMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+    def perspectiveMessageReceived(
+        self, broker: object, message: object, args: object, kw: object
+    ) -> None:
         """
-        Do nothing.
+        Ignore the message.
         """
 
 
 class _Probe(Block):
     """
-    A block that does what a check says, and remembers the sessions, but does not keep them.
+    A block that does what a check tells it to, and remembers its sessions without keeping them.
 
-    @ivar acts: what is done, by hook.
-    @ivar seen: references to the sessions.
+    @ivar acts: what to do, by hook: each is done once.
+    @ivar seen: weak references to the sessions.
     """
 
     def __init__(self) -> None:
@@ -69,7 +75,7 @@ class _Probe(Block):
 
     def attached(self, session: Session) -> object:
         """
-        It has its avatar.
+        The session has its avatar.
         """
         return self.acts.pop("attached", _nothing)(session)
 
@@ -82,27 +88,34 @@ def _nothing(session: Session) -> None:
 
 class Scene:
     """
-    A part in a realm, between two blocks that have logins end in every way.
+    A realm with the part that is checked, between two blocks that make logins end in every way.
+
+    @ivar outer: the block above the part.
+    @ivar inner: the block below it.
     """
 
-    def __init__(self, target: Any, interface: type[Interface], *blocks: Any) -> None:
+    def __init__(
+        self, target: Target | None, interface: type[Interface], *blocks: AnyBlock
+    ) -> None:
         """
-        @param target: what the avatars come from; C{None}: they are nobody in particular, of whom
-            nothing has to be left in the end.
+        @param target: where the avatars come from; C{None} for avatars of the scene's own, which
+            must be garbage in the end.
+        @param interface: what the avatars provide.
+        @param blocks: the blocks that are checked.
         """
         self.outer, self.inner = _Probe(), _Probe()
         self.interface = interface
         self.minds: list[ref[FakeMind]] = []
         self.avatars: list[ref[Anyone]] = []
-        source = self.makeAvatar if target is None else target
+        source = cast("Realm", self.makeAvatar if target is None else target)
         try:
             self.realm = Realm(source, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
-            raise broken(f"it can be stacked: {reason}") from None
+            raise broken(f"a realm can be built with it: {reason}") from None
 
     def makeAvatar(self, avatarId: object) -> Anyone:
         """
-        Answer an avatar.
+        Return an avatar that must be garbage in the end.
         """
         avatar = Anyone()
         self.avatars.append(ref(avatar))
@@ -110,13 +123,13 @@ class Scene:
 
     def mind(self) -> FakeMind:
         """
-        Answer a mind, of which nothing has to be left in the end.
+        Return a mind that must be garbage in the end.
         """
         mind = FakeMind()
         self.minds.append(ref(mind))
         return mind
 
-    def login(self, mind: object = None) -> Any:
+    def login(self, mind: object = None) -> LoginOrDeferred:
         """
         Log in.
         """
@@ -124,44 +137,46 @@ class Scene:
 
     def open(self, mind: object = None) -> Login:
         """
-        Log in, which has to work at once.
+        Log in without waiting.
         """
-        answer = self.login(mind)
-        hold(isinstance(answer, Login), "a login that need not wait is answered at once")
-        return answer  # type: ignore[no-any-return]  # it is one
+        opened = self.login(mind)
+        hold(isinstance(opened, Login), "a login that need not wait has its result at once")
+        return opened
 
     def logoutAll(self) -> None:
         """
-        End what there is.
+        End every session.
         """
         for session in tuple(self.realm.sessions):
             session.logout()
 
     def play(self, way: Callable[[Scene], None]) -> None:
         """
-        Have a login end in a way, and see what is left.
+        End many logins in one way, and check what is left.
         """
         what = str(way.__doc__).strip()
-        with nothingLogged(what):
+        with nothingFails(what):
             for _ in range(REPEATS):
                 try:
                     way(self)
                 except REFUSALS as reason:
-                    hold(False, f"after {what} the next login gets in: {reason!r}")
+                    hold(False, f"after {what}, the next login succeeds: {reason!r}")
         self.verify(what)
 
     def verify(self, what: str) -> None:
         """
-        See what is left.
+        Check that nothing is left, and that the next login succeeds.
+
+        @param what: what has happened, for the sentence.
         """
-        hold(not self.realm.sessions, f"after {what} the session is closed")
+        hold(not self.realm.sessions, f"after {what}, every session is closed")
         found = self.realm.audit()
-        hold(not found, f"after {what} everything agrees: {found}")
-        with nothingLogged(f"a login after {what}"):
+        hold(not found, f"after {what}, audit() finds nothing: {found}")
+        with nothingFails(f"a login after {what}"):
             try:
                 self.open(self.mind()).logout()
             except REFUSALS as reason:
-                hold(False, f"after {what} the next login gets in: {reason!r}")
+                hold(False, f"after {what}, the next login succeeds: {reason!r}")
         gc.collect()
         for thing, seen in (
             ("session", self.outer.seen),
@@ -169,7 +184,10 @@ class Scene:
             ("avatar", self.avatars),
         ):
             kept = [each for each in cast("list[ref[object]]", seen) if each() is not None]
-            hold(not kept, f"after {what} nothing is kept of the {thing}")
+            hold(not kept, f"after {what}, nothing refers to the {thing}")
+
+
+# The docstrings of these ways stand in the sentences of the checks.
 
 
 def _logout(scene: Scene) -> None:
@@ -178,7 +196,7 @@ def _logout(scene: Scene) -> None:
 
 
 def _logouts(scene: Scene) -> None:
-    """three logouts"""
+    """three logouts of one session"""
     once = scene.open(scene.mind())
     for _ in range(3):
         once.logout()
@@ -190,7 +208,7 @@ def _withoutMind(scene: Scene) -> None:
 
 
 def _two(scene: Scene) -> None:
-    """two logins at a time"""
+    """two sessions at once"""
     first = scene.open(scene.mind())
     try:
         second = scene.open(scene.mind())
@@ -207,13 +225,13 @@ def _refusedBelow(scene: Scene) -> None:
 
 
 def _refusedAbove(scene: Scene) -> None:
-    """a login that a block above refuses, when it has its avatar"""
+    """a login that has its avatar when a block above refuses it"""
     scene.outer.acts["attached"] = _refuse
     _expectRefusal(scene)
 
 
 def _left(scene: Scene) -> None:
-    """a client that leaves while its login waits"""
+    """a login whose client leaves while it waits"""
     scene.outer.acts["attached"] = _wait
     mind = scene.mind()
     _abandon(scene.login(mind), mind.disconnect)
@@ -227,7 +245,7 @@ def _cancelled(scene: Scene) -> None:
 
 
 def _ended(scene: Scene) -> None:
-    """a session that is ended from inside of its login"""
+    """a session that is logged out before its login is complete"""
     scene.outer.acts["attached"] = Session.logout
     _expectRefusal(scene)
 
@@ -251,27 +269,35 @@ def _expectRefusal(scene: Scene) -> None:
         scene.open(scene.mind()).logout()
 
 
-def _abandon(waiting: Any, end: Callable[[], object]) -> None:
+def _abandon(waiting: LoginOrDeferred, end: Callable[[], object]) -> None:
     waiting.addErrback(lambda failure: None)
     end()
 
 
 def hold(holds: bool, promise: str) -> None:
+    """
+    Check that a promise is kept.
+
+    @param promise: what should be true, for the sentence.
+    @raise AssertionError: if it is broken.
+    """
     if not holds:
         raise broken(promise)
 
 
 def broken(promise: str) -> AssertionError:
     """
-    Return what a check raises: the promise, said to be broken.
+    Return the exception that says that a promise is broken.
     """
     return AssertionError(f"a promise is broken: {promise}")
 
 
 @contextmanager
-def nothingLogged(what: str) -> Iterator[None]:
+def nothingFails(what: str) -> Iterator[None]:
     """
-    Check that nothing goes wrong, also nothing that is only logged.
+    Check that nothing raises an exception or logs a failure.
+
+    @param what: what happens meanwhile, for the sentence.
     """
     logged: list[str] = []
 
@@ -279,14 +305,14 @@ def nothingLogged(what: str) -> Iterator[None]:
         if "log_failure" in event:
             logged.append(event["log_failure"].getErrorMessage())
 
-    observer: Any = observe
+    observer = cast("ILogObserver", observe)
     globalLogPublisher.addObserver(observer)
     try:
         yield
     except Exception as reason:
         if isinstance(reason, AssertionError):
             raise
-        raise broken(f"{what} goes well: {reason!r}") from reason
+        raise broken(f"nothing fails during {what}: {reason!r}") from reason
     finally:
         globalLogPublisher.removeObserver(observer)
-    hold(not logged, f"{what} goes well: {logged}")
+    hold(not logged, f"nothing fails during {what}: {logged}")
