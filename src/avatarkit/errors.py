@@ -1,11 +1,16 @@
 """
 The refusals, which a client receives, and the misuse errors, which a programmer does.
 
-A refusal is a L{twisted.spread.pb.Error}, so that Perspective Broker sends it by name and logs
-nothing, and both a L{twisted.cred.error.LoginDenied} and an
-L{twisted.cred.error.UnauthorizedLogin}, since POP3 and web guard know the first, and IMAP4, FTP,
-SSH and IRC know only the second.
+A refusal is a L{LoginRefused<avatarkit.LoginRefused>}: a L{twisted.spread.pb.Error}, so that
+Perspective Broker sends it by name and logs nothing, and both a
+L{twisted.cred.error.LoginDenied} and an L{twisted.cred.error.UnauthorizedLogin}, since POP3 and
+web guard know the first, and IMAP4, FTP, SSH and IRC know only the second.
 Its text is what the client may read; what only the server should know is in its attributes.
+
+L{TooManyConnections<avatarkit.TooManyConnections>}, L{RealmClosed<avatarkit.RealmClosed>} and
+L{LoginAbandoned<avatarkit.LoginAbandoned>} are refusals;
+L{UnsupportedInterface<avatarkit.UnsupportedInterface>} and
+L{MindIsBehind<avatarkit.MindIsBehind>} are not.
 """
 
 from __future__ import annotations

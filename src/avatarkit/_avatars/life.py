@@ -50,16 +50,19 @@ class State(Enum):
 class Keeper(Protocol[A]):
     """
     What keeps avatars, as far as each of them needs to know: it is told what becomes of them.
-
-    @ivar below: the realm that avatars come from.
-    @ivar closing: whether no more avatars are to be loaded.
     """
 
     @property
-    def below(self) -> Realm[A]: ...
+    def below(self) -> Realm[A]:
+        """
+        The realm that avatars come from.
+        """
 
     @property
-    def closing(self) -> bool: ...
+    def closing(self) -> bool:
+        """
+        Whether no more avatars are to be loaded.
+        """
 
     def file(self, life: Life[A]) -> None:
         """

@@ -41,6 +41,8 @@ Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
 
 
 class _Everyone(Enum):
+    #: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It
+    #: returns itself, so that C{limit.sessions(everyone)} are all sessions.
     everyone = "everyone"
 
     def __call__(self, session: Session) -> Hashable:
@@ -53,8 +55,6 @@ class _Everyone(Enum):
         return "everyone"
 
 
-#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It returns
-#: itself, so that C{limit.sessions(everyone)} are all sessions.
 everyone = _Everyone.everyone
 
 
