@@ -416,6 +416,17 @@ class AvatarCacheTests(SynchronousTestCase):
         error = self.assertRaises(TypeError, cache, Player)
         assert "make another cache" in str(error)
 
+    def test_noTarget(self) -> None:
+        """
+        A cache without a target is empty and consistent, and can be closed.
+        """
+        cache = AvatarCache()
+        assert (len(cache), list(cache), b"alice" in cache) == (0, [], False)
+        assert list(cache.audit()) == []
+        assert self.successResultOf(cache.retire(b"alice")) is False
+        assert self.successResultOf(cache.close()) is None
+        self.assertRaises(RealmClosed, login, cache(Player))
+
     def test_failedStacking(self) -> None:
         """
         A cache that has refused a target can still be called with another.

@@ -4,7 +4,7 @@ Tests for keys and quotas: what is limited, and how many sessions are allowed.
 
 from __future__ import annotations
 
-from inspect import CORO_CLOSED, getcoroutinestate
+from inspect import CORO_CLOSED, getcoroutinestate, signature
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -194,6 +194,13 @@ class QuotaTests(LimitTestCase):
         assert repr(ConnectionLimit(5, key=everyone)).startswith("ConnectionLimit(5, key=everyone)")
         assert repr(ConnectionLimit(quota=id)) == "ConnectionLimit(quota=<built-in function id>)"
         assert "whenFull=_Oldest(flapping=5" in repr(ConnectionLimit(whenFull=displaceOldest))
+
+    def test_signature(self) -> None:
+        """
+        The signature says what the maximum is by default.
+        """
+        self.limited()
+        assert repr(signature(ConnectionLimit).parameters["maximum"].default) == "1"
 
     def test_changed(self) -> None:
         """

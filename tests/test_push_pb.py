@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.spread import pb
 
 from avatarkit import Avatar, MindIsBehind, MindRegistry
@@ -33,11 +33,11 @@ class PushTests(PBTestCase):
 
     timeout = 20
 
-    async def stack(self, clients: int, **bounds: Any) -> list[Client]:
+    async def stack(self, clients: int, **options: Any) -> list[Client]:
         """
         Serve a registry with a number of clients.
         """
-        self.online = MindRegistry(**bounds)
+        self.online = MindRegistry(**options)
         self.realm = self.online(lambda avatarId: Avatar())
         self.serve(self.realm)
         joined: list[Client] = []
@@ -58,7 +58,7 @@ class PushTests(PBTestCase):
         Each of 200 clients gets every push in order, even one that stops reading for a while; some
         are killed meanwhile, and the answers of all others arrive.
         """
-        clients = await self.stack(200)
+        clients = await self.stack(200, reactor=Clock())  # it stands still: all is sent in one turn
         minds = list(self.online.everyone)
         stopped, killed, steady = clients[7], clients[50:60], [*clients[:7], *clients[60:]]
         transportOf(stopped).pauseProducing()
