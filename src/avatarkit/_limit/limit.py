@@ -18,6 +18,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from .._realm.audit import Audited
 from .._realm.block import Block
@@ -26,6 +27,7 @@ from .._realm.targets import isTarget
 from .._tools.awaiting import awaited
 from .._tools.checks import checkCount, checkReactor
 from .._tools.clock import clockOr
+from .._tools.shielding import shielded
 from .._tools.turns import Turns
 from .._tools.typevars import A
 from ..errors import LoginRefused, TooManyConnections
@@ -101,8 +103,8 @@ class ConnectionLimit(Audited, Block[A]):
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _refusals: int = attrs.field(default=0, init=False)
     _displacements: int = attrs.field(default=0, init=False)
-    _slots: Slots[A] = attrs.field(factory=Slots, init=False, repr=False)
-    _turns: Turns = attrs.field(factory=Turns, init=False)
+    _turns: Turns = attrs.field(init=False)
+    _slots: Slots[A] = attrs.field(init=False, repr=False)
 
     _log = Logger()
 
@@ -113,6 +115,8 @@ class ConnectionLimit(Audited, Block[A]):
         checkReactor(self._reactor)
         if unsaid:
             object.__setattr__(self, "maximum", 1 if self.quota is None else None)
+        self._turns = Turns(self._reactor)
+        self._slots = Slots(self._turns)
 
     @maximum.validator
     def _checkMaximum(self, attribute: object, maximum: object) -> None:
@@ -180,11 +184,13 @@ class ConnectionLimit(Audited, Block[A]):
                 quota = self.quota(session)
                 waiting = awaited(quota)
                 maximum = _number(quota) if waiting is None else None
-        except Exception as error:
-            raise self._broken(session, error) from None
+        except Exception:
+            raise self._broken(session, Failure()) from None
         if waiting is None:
             return self._enter(session, key, maximum)
-        return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
+        number = shielded(waiting, partial(self._notCancelled, session)).addCallback(_number)
+        number.addErrback(partial(self._quotaFailed, session))
+        return number.addCallback(lambda maximum: self._enterLate(session, key, maximum))
 
     def release(self, session: Session[A]) -> None:
         """
@@ -205,16 +211,15 @@ class ConnectionLimit(Audited, Block[A]):
         if not kept.issuperset(slots.otherKeys) or not all(map(slots.isHeldBy, kept)):
             yield f"{self!r} does not know which slot is whose"
 
-    async def _enterLater(
-        self, session: Session[A], key: Hashable, quota: Awaitable[object]
-    ) -> None:
-        try:
-            maximum = _number(await quota)
-        except Exception as error:
-            raise self._broken(session, error) from None
-        waiting = self._enter(session, key, maximum)
-        if waiting is not None:
-            await waiting
+    def _enterLate(
+        self, session: Session[A], key: Hashable, maximum: int | None
+    ) -> Deferred[None] | None:
+        """
+        Enter after the quota was waited for, unless the session has ended.
+        """
+        if session.ended:
+            raise CancelledError
+        return self._enter(session, key, maximum)
 
     def _enter(
         self, session: Session[A], key: Hashable, maximum: int | None
@@ -222,7 +227,7 @@ class ConnectionLimit(Audited, Block[A]):
         """
         Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
         """
-        if maximum is None or (key not in self._turns and self._slots.haveRoom(key, maximum)):
+        if maximum is None or (self._turns.isFree(key) and self._slots.haveRoom(key, maximum)):
             self._slots.take(session, key)
             return None
         if self.whenFull is refuse or not maximum:
@@ -232,12 +237,13 @@ class ConnectionLimit(Audited, Block[A]):
             key,
             maximum,
             self._slots,
+            self._turns.turn(key),
             self.whenFull,
             clockOr(self._reactor),
             displaced=partial(self._displaced, key=key, maximum=maximum),
             refusal=partial(self._refusal, session, key, maximum),
         )
-        return contest.begin(self._turns.turn(key))
+        return contest.begin()
 
     def _displaced(self, goer: Session[A], key: Hashable, maximum: int) -> None:
         self._displacements += 1
@@ -258,23 +264,35 @@ class ConnectionLimit(Audited, Block[A]):
         )
         return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
 
-    def _broken(self, session: Session[A], error: Exception) -> Exception:
+    def _quotaFailed(self, session: Session[A], failure: Failure) -> Failure:
+        if session.ended and failure.check(CancelledError):
+            return failure
+        raise self._broken(session, failure)
+
+    def _broken(self, session: Session[A], failure: Failure) -> Exception:
         """
         Return what a login fails with whose key or quota failed.  The failure is logged, unless it
-        was meant as a refusal, or came because the session has ended.
+        was meant as a refusal.
         """
-        if session.ended and isinstance(error, CancelledError):
-            return error
         self._refusals += 1
-        if isinstance(error, LoginRefused):
+        if isinstance(failure.value, LoginRefused):
             self._log.info("a login of {avatarId!r} is refused", avatarId=session.avatarId)
-            return error
+            return failure.value
         self._log.failure(
             "the key or the quota of {limit} failed for {avatarId!r}",
+            failure=failure,
             limit=repr(self),
             avatarId=session.avatarId,
         )
         return LoginRefused(avatarId=session.avatarId)
+
+    def _notCancelled(self, session: Session[A], failure: Failure) -> None:
+        self._log.failure(
+            "the quota of {limit} could not be cancelled for {avatarId!r}",
+            failure=failure,
+            limit=repr(self),
+            avatarId=session.avatarId,
+        )
 
 
 def _hashable(key: Hashable) -> Hashable:

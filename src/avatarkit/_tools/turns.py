@@ -2,31 +2,53 @@
 One at a time, first come first served.
 
 L{DeferredLock<twisted.internet.defer.DeferredLock>} runs the next one inside the stack of the one
-before, so that a long queue ends in a C{RecursionError}; here a loop calls them one after the
-other.
+before, so that a long queue ends in a C{RecursionError}; here they are called one after the other,
+and the reactor has its turn after some milliseconds of that.
+
+Whoever waits for something else, whether it is their turn or nobody's, can say what would let them
+go on before that is there: it is looked at whenever something has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from .clock import clockOr
+from .slices import Slices
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
 class Turns:
     """
     A queue for each key, for as long as there is anyone in it.
+
+    @ivar reactor: measures the slices; the global reactor by default.
     """
 
+    reactor: IReactorTime | None = None
     _queues: dict[Hashable, Queue] = attrs.field(factory=dict, init=False)
+    _slices: Slices = attrs.field(factory=Slices, init=False)
 
     def __contains__(self, key: object) -> bool:
         return key in self._queues
 
     def __len__(self) -> int:
         return len(self._queues)
+
+    def isFree(self, key: Hashable) -> bool:
+        """
+        Return whether a turn that is taken now need not be waited for.
+        """
+        return key not in self._queues or self._queues[key].isFree()
 
     def turn(self, key: Hashable) -> Turn:
         """
@@ -40,11 +62,24 @@ class Turns:
         """
         return self._queues.setdefault(key, Queue())
 
-    def drop(self, key: Hashable) -> None:
+    def look(self, key: Hashable) -> None:
         """
-        Forget the queue of a key, which is empty.
+        Something has changed: have those go on who can.
         """
-        del self._queues[key]
+        queue = self._queues.get(key)
+        if queue is not None and not queue.looking:
+            queue.looking = True
+            self._slices.add(partial(self._callNext, key, queue), clockOr(self.reactor))
+
+    def _callNext(self, key: Hashable, queue: Queue) -> bool:
+        called = queue.next()
+        if called is not None:
+            called.callback(None)
+            return True
+        queue.looking = False
+        if not (queue.taken or queue.pausing):
+            del self._queues[key]
+        return False
 
 
 @attrs.define(eq=False)
@@ -57,12 +92,17 @@ class Turn:
     _key: Hashable
     _taken: bool = False
 
-    async def take(self) -> None:
+    def take(self) -> Deferred[None]:
         """
-        Wait until it is this one's turn.
+        Return a Deferred that fires when it is this one's turn.
         """
-        await self._turns.queueOf(self._key).wait()
-        self._taken = True
+        queue = self._turns.queueOf(self._key)
+        if queue.isFree():
+            self._take(None)
+            return succeed(None)
+        turn: Deferred[None] = Deferred(queue.leave)
+        queue.waiting[turn] = None
+        return turn.addCallback(self._take)
 
     def end(self) -> None:
         """
@@ -71,45 +111,86 @@ class Turn:
         if not self._taken:
             return
         self._taken = False
-        queue = self._turns.queueOf(self._key)
-        queue.taken = False
-        queue.handOn()
-        if not (queue.taken or queue.handing):
-            self._turns.drop(self._key)
+        self._turns.queueOf(self._key).taken = False
+        self._turns.look(self._key)
+
+    def unless(self, ready: Callable[[], bool], waiting: Deferred[T]) -> Deferred[T | None]:
+        """
+        Return a Deferred of what another one fires with, or of C{None} as soon as C{ready} returns
+        C{True}, in or out of turn; the other one is then cancelled.
+
+        @param waiting: can be cancelled without anything being raised.
+        """
+        pausing = self._turns.queueOf(self._key).pausing
+
+        def arrived(result: T | Failure) -> None:
+            if not either.called:
+                either.callback(result)  # a Failure starts the errbacks
+
+        def over(result: T | None) -> T | None:
+            del pausing[either]
+            waiting.cancel()
+            self._turns.look(self._key)
+            return result
+
+        either: Deferred[T | None] = Deferred()
+        pausing[either] = Pause(ready, self._taken)
+        either.addBoth(over)
+        waiting.addBoth(arrived)
+        return either
+
+    def _take(self, ignored: None) -> None:
+        self._taken = True
+        self._turns.queueOf(self._key).taken = True
+
+
+class Pause(NamedTuple):
+    """
+    What would let one go on who waits for something else, and whether it is that one's turn.
+    """
+
+    ready: Callable[[], bool]
+    inTurn: bool
 
 
 @attrs.define(eq=False)
 class Queue:
     """
-    Who waits for the turns of one key.
+    Who waits at one key.
 
     @ivar taken: whether it is anyone's turn.
-    @ivar handing: whether the loop that calls the next one is running.
+    @ivar looking: whether it is being looked who can go on.
+    @ivar waiting: those who wait for their turn.
+    @ivar pausing: those who wait for something else.
     """
 
     taken: bool = False
-    handing: bool = False
-    _waiting: dict[Deferred[None], None] = attrs.field(factory=dict)
+    looking: bool = False
+    waiting: dict[Deferred[None], None] = attrs.field(factory=dict)
+    # Any: what they wait for is different for each of them
+    pausing: dict[Deferred[Any], Pause] = attrs.field(factory=dict)
 
-    async def wait(self) -> None:
+    def isFree(self) -> bool:
         """
-        Wait for a turn, and take it.
+        Return whether it is nobody's turn, and nobody waits for one.
         """
-        if self.taken or self._waiting:
-            turn: Deferred[None] = Deferred(lambda turn: self._waiting.pop(turn, None))
-            self._waiting[turn] = None
-            await turn
-        self.taken = True
+        return not (self.taken or self.waiting)
 
-    def handOn(self) -> None:
+    def next(self) -> Deferred[Any] | None:
         """
-        Call the next one, and the one after that if the next one is done at once, and so on.
+        Return who can go on: those who wait for their turn before those who do not.
         """
-        if self.handing:
-            return
-        self.handing = True
-        while self._waiting and not self.taken:
-            turn = next(iter(self._waiting))
-            del self._waiting[turn]
-            turn.callback(None)
-        self.handing = False
+        if self.waiting and not self.taken:
+            turn = next(iter(self.waiting))
+            self.leave(turn)
+            return turn
+        for pausing, (ready, inTurn) in self.pausing.items():
+            if inTurn is self.taken and ready():
+                return pausing
+        return None
+
+    def leave(self, turn: Deferred[None]) -> None:
+        """
+        Take one who waits for a turn out of the queue.
+        """
+        del self.waiting[turn]
