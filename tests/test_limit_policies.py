@@ -202,6 +202,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.limited(1, whenFull=self.policy)
         self.login(mind=Mute())
         self.assertRaises(TooManyConnections, self.login)
+        assert len(self.flushLoggedErrors(Boom)) == 1
+        assert "could not be asked" in self.events[-2]["log_format"]
 
     def test_shared(self) -> None:
         """

@@ -13,19 +13,14 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeAlias
 
 import attrs
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
-from .._clients.minds import mindOf
 from .._realm.session import Session
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.counting import countDown
 from .._tools.typevars import A
+from .asking import Unresponsive
 
 
 class Holders(tuple[Session[A], ...], Generic[A]):
@@ -93,7 +88,7 @@ def displaceUnresponsive(
         raise TypeError(f"message must be the name of a remote method, not {message!r}")
     checkSeconds("timeout", timeout)
     checkReactor(reactor)
-    return _Unresponsive(message, timeout, reactor)
+    return Unresponsive(message, timeout, reactor)
 
 
 def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
@@ -135,57 +130,3 @@ class _Oldest:
         self._log.extend([(now, holders.key)] * holders.excess)
         self._counts[holders.key] += holders.excess
         return holders[: holders.excess]
-
-
-@attrs.define(eq=False)
-class _Unresponsive:
-    """
-    @ivar _asked: who is being asked, and those who want to know.
-    """
-
-    message: str
-    timeout: float
-    reactor: IReactorTime | None
-    _asked: dict[Session, list[Deferred[bool]]] = attrs.field(factory=dict, init=False, repr=False)
-
-    async def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
-        """
-        Ask all of them, and return those that gave no sign of life.
-        """
-        answers = [self._ask(holder) for holder in holders]
-        return [holder for holder, alive in zip(holders, answers, strict=True) if not await alive]
-
-    def _ask(self, holder: Session) -> Deferred[bool]:
-        answer: Deferred[bool] = Deferred()
-        if holder in self._asked:
-            self._asked[holder].append(answer)
-            return answer
-        self._asked[holder] = [answer]
-        call = maybeDeferred(self._call, mindOf(holder.mind) or holder.mind)
-        call.addTimeout(self.timeout, clockOr(self.reactor))
-        alive = call.addCallbacks(lambda ignored: True, _isSignOfLife)
-        alive.addCallback(self._answered, holder)
-        return answer
-
-    def _call(self, mind: object) -> object:
-        if getattr(mind, "disconnected", False):
-            raise DeadReferenceError("the client is gone")
-        callRemote = getattr(mind, "callRemote", None)
-        return None if callRemote is None else callRemote(self.message)
-
-    def _answered(self, alive: bool, holder: Session) -> None:
-        for answer in self._asked.pop(holder):
-            answer.callback(alive)
-
-
-#: What a call fails with that was not answered.
-GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
-
-
-def _isSignOfLife(failure: Failure) -> bool:
-    """
-    Return whether a call that failed was answered.
-    """
-    if isinstance(failure, CopiedFailure):
-        return True
-    return not failure.check(*GONE)

@@ -11,9 +11,10 @@ go on before that is there: it is looked at whenever something has changed.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -24,6 +25,10 @@ from .clock import clockOr
 from .slices import Slices
 
 T = TypeVar("T")
+
+#: Those who wait for something, and what would let each go on before that is there.  Any: it is
+#: something else for each of them.
+Pauses: TypeAlias = "OrderedDict[Deferred[Any], Callable[[], bool]]"
 
 
 @attrs.define(eq=False)
@@ -64,11 +69,19 @@ class Turns:
 
     def look(self, key: Hashable) -> None:
         """
-        Something has changed: have those go on who can.
+        Something has changed: have those go on who wait for that.
         """
-        queue = self._queues.get(key)
-        if queue is not None and not queue.looking:
-            queue.looking = True
+        if key in self._queues:
+            self._queues[key].changed = True
+            self.handOn(key)
+
+    def handOn(self, key: Hashable) -> None:
+        """
+        Have the next one go on, if there is one who can, and then the one after that.
+        """
+        queue = self._queues[key]
+        if not queue.calling:
+            queue.calling = True
             self._slices.add(partial(self._callNext, key, queue), clockOr(self.reactor))
 
     def _callNext(self, key: Hashable, queue: Queue) -> bool:
@@ -76,7 +89,7 @@ class Turns:
         if called is not None:
             called.callback(None)
             return True
-        queue.looking = False
+        queue.calling = False
         if not (queue.taken or queue.pausing):
             del self._queues[key]
         return False
@@ -112,7 +125,7 @@ class Turn:
             return
         self._taken = False
         self._turns.queueOf(self._key).taken = False
-        self._turns.look(self._key)
+        self._turns.handOn(self._key)
 
     def unless(self, ready: Callable[[], bool], waiting: Deferred[T]) -> Deferred[T | None]:
         """
@@ -121,7 +134,8 @@ class Turn:
 
         @param waiting: can be cancelled without anything being raised.
         """
-        pausing = self._turns.queueOf(self._key).pausing
+        queue = self._turns.queueOf(self._key)
+        pausing = queue.holding if self._taken else queue.pausing
 
         def arrived(result: T | Failure) -> None:
             if not either.called:
@@ -130,27 +144,20 @@ class Turn:
         def over(result: T | None) -> T | None:
             del pausing[either]
             waiting.cancel()
-            self._turns.look(self._key)
+            self._turns.handOn(self._key)
             return result
 
         either: Deferred[T | None] = Deferred()
-        pausing[either] = Pause(ready, self._taken)
+        pausing[either] = ready
         either.addBoth(over)
         waiting.addBoth(arrived)
+        if not either.called and ready():
+            self._turns.look(self._key)
         return either
 
     def _take(self, ignored: None) -> None:
         self._taken = True
         self._turns.queueOf(self._key).taken = True
-
-
-class Pause(NamedTuple):
-    """
-    What would let one go on who waits for something else, and whether it is that one's turn.
-    """
-
-    ready: Callable[[], bool]
-    inTurn: bool
 
 
 @attrs.define(eq=False)
@@ -159,16 +166,21 @@ class Queue:
     Who waits at one key.
 
     @ivar taken: whether it is anyone's turn.
-    @ivar looking: whether it is being looked who can go on.
+    @ivar calling: whether those who can go on are being called.
+    @ivar changed: whether those who wait for something else must be asked again.
     @ivar waiting: those who wait for their turn.
-    @ivar pausing: those who wait for something else.
+    @ivar holding: the one whose turn it is, if that one waits for something else; and what would
+        let it go on.
+    @ivar pausing: the same of the others who wait for something else.
     """
 
     taken: bool = False
-    looking: bool = False
-    waiting: dict[Deferred[None], None] = attrs.field(factory=dict)
-    # Any: what they wait for is different for each of them
-    pausing: dict[Deferred[Any], Pause] = attrs.field(factory=dict)
+    calling: bool = False
+    changed: bool = False
+    # Finding the first key of a plain dict takes the longer, the more were taken out before it.
+    waiting: OrderedDict[Deferred[None], None] = attrs.field(factory=OrderedDict)
+    holding: Pauses = attrs.field(factory=OrderedDict)
+    pausing: Pauses = attrs.field(factory=OrderedDict)
 
     def isFree(self) -> bool:
         """
@@ -180,17 +192,20 @@ class Queue:
         """
         Return who can go on: those who wait for their turn before those who do not.
         """
-        if self.waiting and not self.taken:
-            turn = next(iter(self.waiting))
-            self.leave(turn)
-            return turn
-        for pausing, (ready, inTurn) in self.pausing.items():
-            if inTurn is self.taken and ready():
-                return pausing
-        return None
+        if self.taken:
+            return _firstReady(self.holding)
+        if self.waiting:
+            return self.waiting.popitem(last=False)[0]
+        ready = _firstReady(self.pausing) if self.changed else None
+        self.changed = ready is not None
+        return ready
 
     def leave(self, turn: Deferred[None]) -> None:
         """
         Take one who waits for a turn out of the queue.
         """
         del self.waiting[turn]
+
+
+def _firstReady(pauses: Pauses) -> Deferred[Any] | None:
+    return next((each for each, ready in pauses.items() if ready()), None)
