@@ -55,11 +55,12 @@ def displaceOldest(
     """
     The new login wins: the oldest session must go.
 
-    Two clients that would displace each other for ever are stopped: a login that would make more
-    than C{flapping} displacements of its key within C{per} seconds is refused instead.
+    Two clients that would displace each other for ever are stopped: after C{flapping} logins of a
+    key that displaced others within C{per} seconds, the next one is refused instead.
+    A login counts once, however many must go for it: several, if the maximum was lowered.
     Limits that share one such policy share its counts.
 
-    @param flapping: how many displacements there may be.
+    @param flapping: how many logins may displace others.
     @param per: within how many seconds.
     @param reactor: measures the time; the global reactor by default.
     """
@@ -107,7 +108,8 @@ def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
 @attrs.define(eq=False)
 class _Oldest:
     """
-    @ivar _log: when which key saw a displacement, oldest first, as far as it still matters.
+    @ivar _log: when a login of which key displaced others, oldest first, as far as it still
+        matters.
     @ivar _counts: how many of them each key has.
     """
 
@@ -125,8 +127,8 @@ class _Oldest:
         while self._log and self._log[0][0] <= now - self.per:
             _time, key = self._log.popleft()
             countDown(self._counts, key)
-        if self._counts[holders.key] + holders.excess > self.flapping:
+        if self._counts[holders.key] >= self.flapping:
             return ()
-        self._log.extend([(now, holders.key)] * holders.excess)
-        self._counts[holders.key] += holders.excess
+        self._log.append((now, holders.key))
+        self._counts[holders.key] += 1
         return holders[: holders.excess]
