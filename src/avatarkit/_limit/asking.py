@@ -1,10 +1,13 @@
 """
 Whether the clients that hold the slots of a limit are still there.
 
-Each client is asked by one question at a time, which everybody shares who wants to know.  A
-question is settled once, by whatever comes first: an answer, the end of the session, or the end of
-its time; what a mind raises when it is asked, or when that is cancelled, cannot keep it from that.
-Those who wait are woken in slices, so that many of them do not keep the reactor.
+Each client is asked by one question at a time, which everybody shares who wants to know, and the
+answer holds for some seconds: whoever knocks at a full limit again and again must not have all its
+clients asked each time.
+
+A question is settled once, by whatever comes first: an answer, the end of the session, or the end
+of its time; what a mind raises when it is asked, or when that is cancelled, cannot keep it from
+that.  Those who wait are woken in slices, so that many of them do not keep the reactor.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
-from .._clients.minds import mindOf
+from .._clients.minds import isDead, mindOf
 from .._realm.session import Session
 from .._tools.clock import clockOr
 from .._tools.slices import Slices
@@ -36,12 +39,14 @@ class Question:
     A client that is asked whether it is there.
 
     @ivar alive: whether it is; C{None} until that is known.
+    @ivar settledAt: when that became known.
     @ivar call: what asks the client.
     @ivar deadline: ends the client's time.
     @ivar waiting: those who want to know.
     """
 
     alive: bool | None = attrs.field(default=None, init=False)
+    settledAt: float = attrs.field(default=0, init=False)
     call: Deferred[object] | None = attrs.field(default=None, init=False)
     deadline: IDelayedCall | None = attrs.field(default=None, init=False)
     waiting: OrderedDict[Deferred[None], None] = attrs.field(factory=OrderedDict, init=False)
@@ -72,6 +77,7 @@ class Unresponsive:
 
     @ivar message: the remote method that they are called with.
     @ivar timeout: how many seconds they have to answer.
+    @ivar answerFresh: for how many seconds an answer holds.
     @ivar reactor: measures the time.
     @ivar _questions: what each was asked last, or is being asked; nothing of sessions that have
         closed.
@@ -79,6 +85,7 @@ class Unresponsive:
 
     message: str
     timeout: float
+    answerFresh: float
     reactor: IReactorTime | None
     _questions: dict[Session, Question] = attrs.field(factory=dict, init=False, repr=False)
     _slices: Slices = attrs.field(factory=Slices, init=False, repr=False)
@@ -89,18 +96,19 @@ class Unresponsive:
         """
         Ask all of them, and return those that gave no sign of life.
         """
-        questions = [(holder, self._questionTo(holder)) for holder in holders]
+        now = clockOr(self.reactor).seconds()
+        questions = [(holder, self._questionTo(holder, now)) for holder in holders]
         for _holder, question in questions:
             if question.alive is None:
                 await question.whenSettled()
         return [holder for holder, question in questions if not question.alive]
 
-    def _questionTo(self, holder: Session) -> Question:
+    def _questionTo(self, holder: Session, now: float) -> Question:
         """
-        Return what a client is being asked; ask it, if it is not.
+        Return what a client is being asked, or has answered lately; otherwise ask it.
         """
         last = self._questions.get(holder)
-        if last is not None and last.alive is None:
+        if last is not None and self._holds(last, holder, now):
             return last
         question = self._questions[holder] = Question()
         if last is None:
@@ -108,6 +116,11 @@ class Unresponsive:
         if question.alive is None:
             self._ask(question, holder)
         return question
+
+    def _holds(self, question: Question, holder: Session, now: float) -> bool:
+        if not question.alive:
+            return question.alive is None
+        return now - question.settledAt < self.answerFresh and not _isDead(holder)
 
     def _forget(self, holder: Session) -> None:
         self._settle(self._questions.pop(holder), alive=False)
@@ -151,10 +164,21 @@ class Unresponsive:
     def _settle(self, question: Question, *, alive: bool) -> None:
         if question.alive is not None:
             return
-        question.alive = alive
+        clock = clockOr(self.reactor)
+        question.alive, question.settledAt = alive, clock.seconds()
         if question.deadline is not None and question.deadline.active():
             question.deadline.cancel()
-        self._slices.add(question.wakeOne, clockOr(self.reactor))
+        self._slices.add(question.wakeOne, clock)
+
+
+def _isDead(holder: Session) -> bool:
+    """
+    Return whether the client of a session is known to be gone.
+    """
+    try:
+        return isDead(holder.mind)
+    except BaseException:  # somebody's adapter; the next question will say so
+        return False
 
 
 def _isSignOfLife(failure: Failure) -> bool:

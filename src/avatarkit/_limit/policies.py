@@ -71,7 +71,11 @@ def displaceOldest(
 
 
 def displaceUnresponsive(
-    message: str = "ping", *, timeout: float = 10, reactor: IReactorTime | None = None
+    message: str = "ping",
+    *,
+    timeout: float = 10,
+    answerFresh: float = 5,
+    reactor: IReactorTime | None = None,
 ) -> Policy:
     """
     Clients that are no longer there must go: the cure for being locked out by one's own dead
@@ -79,17 +83,21 @@ def displaceUnresponsive(
 
     All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, even an
     error from the client, such as that it has no such method.  A mind that cannot be asked, like
-    C{None}, counts as alive.  Logins that come while a holder is being asked share the question.
+    C{None}, counts as alive.  Logins that come while a holder is being asked share the question,
+    and those that come soon after share its answer.
 
     @param message: the remote method to call.
     @param timeout: how many seconds the clients have to answer.
+    @param answerFresh: for how many seconds a client that answered is not asked again; 0 to ask for
+        each login.
     @param reactor: measures the time; the global reactor by default.
     """
     if not isinstance(message, str):
         raise TypeError(f"message must be the name of a remote method, not {message!r}")
     checkSeconds("timeout", timeout)
+    checkSeconds("answerFresh", answerFresh)
     checkReactor(reactor)
-    return Unresponsive(message, timeout, reactor)
+    return Unresponsive(message, timeout, answerFresh, reactor)
 
 
 def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
