@@ -9,10 +9,11 @@ When there is no slot, a L{Contest<avatarkit._limit.contest.Contest>} sees to it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from enum import Enum
 from functools import partial
-from typing import TypeAlias, cast
+from typing import cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,37 +28,15 @@ from .._realm.targets import isTarget
 from .._tools.awaiting import awaited
 from .._tools.checks import checkCount, checkReactor
 from .._tools.clock import clockOr
+from .._tools.counting import countDown
 from .._tools.shielding import shielded
 from .._tools.turns import Turns
 from .._tools.typevars import A
-from ..errors import LoginRefused, TooManyConnections
+from ..errors import LoginRefused, TooManyConnections, TooManyWaiting
 from .contest import Contest
+from .keys import Key, Quota, avatarIdOf, checkedKey, checkedNumber
 from .policies import Policy, policy, refuse
 from .slots import Slots
-
-#: What is limited: a callable of the session that returns something hashable.
-Key: TypeAlias = Callable[[Session[A]], Hashable]
-
-#: How many sessions there may be for one session: a number, or C{None} for any number.
-Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
-
-
-class _Everyone(Enum):
-    everyone = "everyone"
-
-    def __call__(self, session: Session) -> Hashable:
-        """
-        Return the same for every session.
-        """
-        return self
-
-    def __repr__(self) -> str:
-        return "everyone"
-
-
-#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It returns
-#: itself, so that C{limit.sessions(everyone)} are all sessions.
-everyone = _Everyone.everyone
 
 
 class _Unsaid(Enum):
@@ -71,11 +50,8 @@ class _Unsaid(Enum):
 _UNSAID = cast("int | None", _Unsaid.UNSAID)
 
 
-def avatarIdOf(session: Session) -> Hashable:
-    """
-    The key of a limit for each avatar ID.
-    """
-    return session.avatarId
+#: How many logins may wait for the slots of a key, unless a limit says otherwise.
+WAITING = 1000
 
 
 @attrs.define(eq=False, repr=False)
@@ -94,15 +70,19 @@ class ConnectionLimit(Audited, Block[A]):
         L{avatarkit.displaceOldest}, L{avatarkit.displaceUnresponsive}, or your own: a callable of
         the session and the sessions that are there, oldest first, that returns those of them that
         must go, or a Deferred or coroutine of that.
+    @ivar maximumWaiting: how many logins may wait for the slots of a key at the same time, at least
+        1; those that come when as many do are refused.
     """
 
     maximum: int | None = attrs.field(default=_UNSAID)
     quota: Quota[A] | None = attrs.field(default=None, kw_only=True)
     key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True)
     whenFull: Policy[A] = attrs.field(default=refuse, kw_only=True, converter=policy)
+    maximumWaiting: int = attrs.field(default=WAITING, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _refusals: int = attrs.field(default=0, init=False)
     _displacements: int = attrs.field(default=0, init=False)
+    _waiting: Counter[Hashable] = attrs.field(factory=Counter, init=False)
     _turns: Turns = attrs.field(init=False)
     _slots: Slots[A] = attrs.field(init=False, repr=False)
 
@@ -139,12 +119,17 @@ class ConnectionLimit(Audited, Block[A]):
         if not callable(key):
             raise TypeError(f"key must be a callable of a session, not {key!r}")
 
+    @maximumWaiting.validator
+    def _checkMaximumWaiting(self, attribute: object, maximumWaiting: object) -> None:
+        checkCount("maximumWaiting", maximumWaiting, least=1)
+
     def __repr__(self) -> str:
         parts = {
             "": self.maximum,
             "quota=": self.quota,
             "key=": None if self.key is avatarIdOf else self.key,
             "whenFull=": None if self.whenFull is refuse else self.whenFull,
+            "maximumWaiting=": None if self.maximumWaiting == WAITING else self.maximumWaiting,
         }
         given = (f"{name}{part!r}" for name, part in parts.items() if part is not None)
         return f"ConnectionLimit({', '.join(given)})"
@@ -179,16 +164,16 @@ class ConnectionLimit(Audited, Block[A]):
         """
         maximum, waiting = self.maximum, None
         try:
-            key = _hashable(self.key(session))
+            key = checkedKey(self.key(session))
             if self.quota is not None:
                 quota = self.quota(session)
                 waiting = awaited(quota)
-                maximum = _number(quota) if waiting is None else None
+                maximum = checkedNumber(quota) if waiting is None else None
         except Exception:
             raise self._broken(session, Failure()) from None
         if waiting is None:
             return self._enter(session, key, maximum)
-        number = shielded(waiting, partial(self._notCancelled, session)).addCallback(_number)
+        number = shielded(waiting, partial(self._notCancelled, session)).addCallback(checkedNumber)
         number.addErrback(partial(self._quotaFailed, session))
         return number.addCallback(lambda maximum: self._enterLate(session, key, maximum))
 
@@ -232,6 +217,8 @@ class ConnectionLimit(Audited, Block[A]):
             return None
         if self.whenFull is refuse or not maximum:
             raise self._refusal(session, key, maximum)
+        if self._waiting[key] >= self.maximumWaiting:
+            raise self._refusal(session, key, maximum, waiting=True)
         contest = Contest(
             session,
             key,
@@ -243,7 +230,12 @@ class ConnectionLimit(Audited, Block[A]):
             displaced=partial(self._displaced, key=key, maximum=maximum),
             refusal=partial(self._refusal, session, key, maximum),
         )
-        return contest.begin()
+        self._waiting[key] += 1
+        return contest.begin().addBoth(self._waited, key)
+
+    def _waited(self, result: Failure | None, key: Hashable) -> Failure | None:
+        countDown(self._waiting, key)
+        return result
 
     def _displaced(self, goer: Session[A], key: Hashable, maximum: int) -> None:
         self._displacements += 1
@@ -254,15 +246,28 @@ class ConnectionLimit(Audited, Block[A]):
             maximum=maximum,
         )
 
-    def _refusal(self, session: Session[A], key: Hashable, maximum: int) -> TooManyConnections:
+    def _refusal(
+        self, session: Session[A], key: Hashable, maximum: int, *, waiting: bool = False
+    ) -> TooManyConnections:
+        """
+        Return what a login is refused with.
+
+        @param waiting: whether it is because so many wait already.
+        """
         self._refusals += 1
         self._log.info(
-            "a login of {avatarId!r} is refused: {key!r} may have {maximum}",
+            "a login of {avatarId!r} is refused: {key!r} may have {maximum}"
+            + (", and {maximumWaiting} wait" if waiting else ""),
             avatarId=session.avatarId,
             key=key,
             maximum=maximum,
+            maximumWaiting=self.maximumWaiting,
         )
-        return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
+        if not waiting:
+            return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
+        return TooManyWaiting(
+            avatarId=session.avatarId, maximum=maximum, maximumWaiting=self.maximumWaiting
+        )
 
     def _quotaFailed(self, session: Session[A], failure: Failure) -> Failure:
         if session.ended and failure.check(CancelledError):
@@ -293,19 +298,3 @@ class ConnectionLimit(Audited, Block[A]):
             limit=repr(self),
             avatarId=session.avatarId,
         )
-
-
-def _hashable(key: Hashable) -> Hashable:
-    hash(key)
-    if hasattr(type(key), "__await__"):
-        getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
-        raise TypeError(f"a key cannot be waited for: {key!r}")
-    return key
-
-
-def _number(quota: object) -> int | None:
-    if quota is None:
-        return None
-    checkCount("a quota", quota)
-    assert isinstance(quota, int)
-    return quota
