@@ -183,6 +183,8 @@ class QuotaTests(LimitTestCase):
             self.assertRaises(error, displaceOldest, **bad)
         self.assertRaises(ValueError, displaceUnresponsive, timeout=-1)
         self.assertRaises(TypeError, displaceUnresponsive, timeout=None)
+        self.assertRaises(ValueError, displaceUnresponsive, answerFresh=-1)
+        self.assertRaises(TypeError, displaceUnresponsive, answerFresh="5")
         self.assertRaises(TypeError, displaceUnresponsive, 3)
 
     def test_repr(self) -> None:

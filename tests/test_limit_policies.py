@@ -4,6 +4,7 @@ Tests for the policies that come with a limit: which session is displaced.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -13,10 +14,24 @@ from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure
 
-from avatarkit import IMind, TooManyConnections, displaceOldest, displaceUnresponsive, everyone
+from avatarkit import (
+    IMind,
+    Session,
+    TooManyConnections,
+    displaceOldest,
+    displaceUnresponsive,
+    everyone,
+)
 from avatarkit.testing import FakeMind
 from limited import LimitTestCase
-from scripted import Boom
+from scripted import Boom, Gate
+
+
+def quotaOf(quotas: dict[object, int], session: Session) -> int:
+    """
+    Return how many sessions there may be for one.
+    """
+    return quotas[session.avatarId]
 
 
 class DisplaceOldestTests(LimitTestCase):
@@ -77,14 +92,13 @@ class DisplaceOldestTests(LimitTestCase):
         """
         No session is displaced for a login that could not get in anyway.
         """
-        policy = displaceOldest(flapping=2, reactor=self.clock)
+        policy = displaceOldest(flapping=1, reactor=self.clock)
         limit = self.limited(quota=lambda session: session.mind or 3, whenFull=policy)
-        for _ in range(3):
+        for _ in range(4):
             self.login()
+        assert limit.displacements == 1
         self.assertRaises(TooManyConnections, self.login, mind=1)
-        assert limit.displacements == 0
-        self.login(mind=2)
-        assert limit.displacements == 2
+        assert limit.displacements == 1
         limit = self.limited(
             quota=lambda session: 0 if session.avatarId == b"banned" else 9,
             key=everyone,
@@ -93,6 +107,47 @@ class DisplaceOldestTests(LimitTestCase):
         self.login()
         self.assertRaises(TooManyConnections, self.login, b"banned")
         assert limit.displacements == 0
+
+    def test_lowered(self) -> None:
+        """
+        A maximum that was lowered is kept to from the next login on: as many go as must, and that
+        login counts once, while each that goes is counted as displaced.
+        """
+        for slow in (False, True):
+            quotas: dict[object, int] = {b"alice": 50}
+            policy = displaceOldest(flapping=2, reactor=self.clock)
+            limit = self.limited(quota=partial(quotaOf, quotas), whenFull=policy)
+            sessions = [self.login() for _ in range(50)]
+            quotas[b"alice"] = 5
+            gate = Gate()
+            if slow:
+                self.script.acts["detached 1"] = gate.deferred
+                challenger = self.challenge()
+                assert [each.ended for each in sessions] == [True] * 46 + [False] * 4
+                gate.wait.callback(None)
+                session = self.winner(challenger)
+            else:
+                session = self.login()
+            assert limit.sessions(b"alice") == (*sessions[46:], session)
+            assert (limit.displacements, limit.refusals) == (46, 0)
+            self.login()
+            self.assertRaises(TooManyConnections, self.login)
+            assert (limit.displacements, limit.refusals) == (47, 1)
+
+    def test_twoForEver(self) -> None:
+        """
+        Two clients that displace each other for ever are stopped.
+        """
+        policy = displaceOldest(flapping=5, per=60, reactor=self.clock)
+        limit = self.limited(1, whenFull=policy)
+        refused = 0
+        for _ in range(600):
+            try:
+                self.login()
+            except TooManyConnections:
+                refused += 1
+            self.clock.advance(1)
+        assert (limit.displacements, refused) == (50, 549)
 
 
 class DisplaceUnresponsiveTests(LimitTestCase):
@@ -203,6 +258,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.limited(1, whenFull=self.policy)
         self.login(mind=Mute())
         self.assertRaises(TooManyConnections, self.login)
+        assert len(self.flushLoggedErrors(Boom)) == 1
+        assert "could not be asked" in self.events[-2]["log_format"]
 
     def test_shared(self) -> None:
         """

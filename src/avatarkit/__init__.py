@@ -4,7 +4,8 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 
 from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
-from ._limit.limit import ConnectionLimit, everyone
+from ._limit.keys import everyone
+from ._limit.limit import ConnectionLimit
 from ._limit.policies import displaceOldest, displaceUnresponsive, refuse
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.counter import ConnectionCounter
@@ -20,6 +21,7 @@ from .errors import (
     MindIsBehind,
     RealmClosed,
     TooManyConnections,
+    TooManyWaiting,
     UnsupportedInterface,
 )
 from .interfaces import (
@@ -55,6 +57,7 @@ __all__ = [
     "RealmClosed",
     "Session",
     "TooManyConnections",
+    "TooManyWaiting",
     "UnsupportedInterface",
     "disconnect",
     "displaceOldest",

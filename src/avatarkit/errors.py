@@ -28,6 +28,7 @@ __all__ = [
     "MindIsBehind",
     "RealmClosed",
     "TooManyConnections",
+    "TooManyWaiting",
     "UnsupportedInterface",
 ]
 
@@ -69,6 +70,30 @@ class TooManyConnections(LoginRefused, ValueError):
     ) -> None:
         super().__init__(text, avatarId=avatarId)
         self.maximum = maximum
+
+
+class TooManyWaiting(TooManyConnections):
+    """
+    As many logins as may are waiting for a session to go, so that they get in: this one is refused
+    without having anyone asked, or displaced.
+
+    It is a L{TooManyConnections}, which it would have been told if it had waited in vain.
+
+    @ivar maximumWaiting: how many logins may wait; not part of the text.
+    """
+
+    text = "too many logins are waiting"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+        maximumWaiting: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId, maximum=maximum)
+        self.maximumWaiting = maximumWaiting
 
 
 class RealmClosed(LoginRefused):
