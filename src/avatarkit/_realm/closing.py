@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 
 from .._tools.clock import clockOr
+from .._tools.saying import say
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .session import Session
@@ -102,19 +104,28 @@ class Closing:
         self._unclosed.remove(source)
 
     def _notClosed(self, failure: Failure, source: IAvatarSource) -> None:
-        self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
+        say(
+            self._log.failure,
+            "{source} could not be closed",
+            failure=failure,
+            source=safe_repr(source),
+        )
 
     def _logUnfinished(self, timeout: float, unfinished: Iterable[Session]) -> None:
         for session in unfinished:
-            self._log.error(
+            say(
+                self._log.error,
                 "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
                 hook=session._currentHook(),
                 avatarId=session.avatarId,
                 timeout=timeout,
             )
         for source in self._unclosed:
-            self._log.error(
-                "{source} was not closed in {timeout} seconds", source=repr(source), timeout=timeout
+            say(
+                self._log.error,
+                "{source} was not closed in {timeout} seconds",
+                source=safe_repr(source),
+                timeout=timeout,
             )
 
 
