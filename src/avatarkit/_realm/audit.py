@@ -8,7 +8,7 @@ the realms that it is stacked into, which tell it so.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 from weakref import WeakSet
@@ -27,6 +27,11 @@ class Stack(Protocol):
     def sessions(self) -> AbstractSet[Session]:
         """
         The sessions that have not ended.
+        """
+
+    def _sessionsOf(self, avatarId: Hashable) -> Iterable[Session]:
+        """
+        Return the sessions of an avatar ID, oldest first, logins in progress included.
         """
 
     def _placeOf(self, undo: Callable[[Session], object]) -> int:
@@ -64,6 +69,13 @@ class Audited(ABC):
         for stack in self._stacks:
             place = stack._placeOf(undo)
             yield from (each for each in stack.sessions if each._isAt(place))
+
+    def _underWay(self, avatarId: Hashable) -> Iterator[Session]:
+        """
+        Return the sessions of an avatar ID that are not ending, logins in progress included.
+        """
+        for stack in self._stacks:
+            yield from (each for each in stack._sessionsOf(avatarId) if not each.ended)
 
     @abstractmethod
     def audit(self) -> Iterable[str]:

@@ -8,6 +8,7 @@ which does the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Generic, TypeAlias, cast, overload
 
@@ -26,6 +27,7 @@ from ..interfaces import IAvatarSource, IBlock
 from .audit import Audited
 from .closing import Closing, RealmService
 from .plan import layPlan
+from .roll import Roll
 from .session import Hook, LoginResult, Session
 from .sources import bottomSource
 from .targets import AnyBlock, Factory, ForeignRealm, LaterFactory, Source, Stackable
@@ -46,12 +48,11 @@ class Realm(Generic[A]):
     @ivar sources: what a session gets its avatar from, and the
         L{PerConnection<avatarkit.PerConnection>} that builds another avatar from that one, if there
         is one.
-    @ivar sessions: the sessions that have not ended.
     """
 
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
-    sessions: set[Session[A]]
+    _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
 
@@ -86,8 +87,8 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        self.sessions = set()
-        self._plan = layPlan(Hook(self._enter, self._leave), self.blocks, self.sources)
+        self._roll = Roll()
+        self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self.sessions, self.sources)
         for part in self._parts():
             if isinstance(part, Audited):
@@ -96,6 +97,13 @@ class Realm(Generic[A]):
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
         return f"<Realm: {' over '.join(map(repr, parts))}>"
+
+    @property
+    def sessions(self) -> AbstractSet[Session[A]]:
+        """
+        The sessions that have not ended, oldest first: a live view.
+        """
+        return self._roll.sessions.keys()
 
     @property
     def needsMinds(self) -> bool:
@@ -213,6 +221,12 @@ class Realm(Generic[A]):
         for realm in self._realms():
             yield from realm.sessions
 
+    def _sessionsOf(self, avatarId: Hashable) -> Iterable[Session]:
+        """
+        Return the sessions of an avatar ID, oldest first, logins in progress included.
+        """
+        return self._roll.of(avatarId)
+
     def _placeOf(self, undo: Callable[[Session], object]) -> int:
         """
         Return where in the plan something is undone.
@@ -222,10 +236,7 @@ class Realm(Generic[A]):
     def _enter(self, session: Session[A]) -> None:
         if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
-        self.sessions.add(session)
-
-    def _leave(self, session: Session[A]) -> None:
-        self.sessions.remove(session)
+        self._roll.add(session)
 
 
 def _lookAfter(session: Session) -> Iterator[str]:

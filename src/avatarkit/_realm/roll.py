@@ -1,0 +1,68 @@
+"""
+Which sessions a realm has, by avatar ID too: what is said of a user concerns all of theirs, logins
+in progress included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic
+
+import attrs
+
+from .._tools.typevars import A
+from .session import Session
+
+
+@attrs.define(eq=False, repr=False)
+class Roll(Generic[A]):
+    """
+    The sessions of a realm.
+
+    @ivar sessions: the sessions that have not ended, oldest first, each with the ID that it is
+        filed under: a session's own may change.
+    @ivar _byId: the session of each ID, or several.
+    """
+
+    sessions: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
+    _byId: dict[Hashable, Session[A] | dict[Session[A], None]] = attrs.field(
+        factory=dict, init=False
+    )
+
+    def add(self, session: Session[A]) -> None:
+        """
+        File a session under its avatar ID.
+        """
+        avatarId = session.avatarId
+        others = self._byId.setdefault(avatarId, session)
+        if others is not session:
+            if isinstance(others, dict):
+                others[session] = None
+            else:
+                self._byId[avatarId] = {others: None, session: None}
+        self.sessions[session] = avatarId
+
+    def remove(self, session: Session[A]) -> None:
+        """
+        Take a session off.
+        """
+        avatarId = self.sessions.pop(session)
+        sessions = self._byId.pop(avatarId)
+        if isinstance(sessions, dict):
+            del sessions[session]
+            if sessions:
+                self._byId[avatarId] = sessions
+
+    def refile(self, session: Session[A]) -> None:
+        """
+        File a session anew, whose avatar ID has changed.
+        """
+        self.remove(session)
+        self.add(session)
+
+    def of(self, avatarId: Hashable) -> Iterable[Session[A]]:
+        """
+        Return the sessions of an avatar ID, oldest first.
+        """
+        sessions = self._byId.get(avatarId, ())
+        return (sessions,) if isinstance(sessions, Session) else tuple(sessions)
