@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     TooManyConnections,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, waiting
 
 
 class Player(Thing):
@@ -119,7 +119,7 @@ class AvatarCacheTests(SynchronousTestCase):
         next login calls it again.
         """
         cache, loader = AvatarCache(), Loader()
-        realm = cache(loader)
+        realm = frank(cache(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(3)]
         loader.loads[0][1].errback(Boom("no such player"))
         failures = [self.failureResultOf(each, Boom) for each in logins]
@@ -136,7 +136,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A factory that raises makes the realm raise the same, and the next login calls it again.
         """
         cache, script = AvatarCache(), Script({"acquire": raises})
-        realm = cache(script.realm)
+        realm = frank(cache(script.realm))
         for _ in range(2):
             self.assertRaises(Boom, realm.requestAvatar, b"alice", None, IThing)
         assert script.log.count("acquire") == 2
@@ -152,7 +152,7 @@ class AvatarCacheTests(SynchronousTestCase):
                 raise TypeError
 
         loader = Loader()
-        realm = AvatarCache()(loader)
+        realm = frank(AvatarCache()(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
         loader.loads[0][1].errback(Stubborn())
         for each in logins:
@@ -163,7 +163,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A failure that came over the network, which has no exception, goes to all that wait.
         """
         loader = Loader()
-        realm = AvatarCache()(loader)
+        realm = frank(AvatarCache()(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
         failure: Any = CopiedFailure.__new__(CopiedFailure)
         failure.__dict__.update(Failure(Boom()).__dict__)
@@ -185,7 +185,7 @@ class AvatarCacheTests(SynchronousTestCase):
             players.append(Player(avatarId))
             return players[-1]
 
-        realm = script.blocks[0](cache(factory))
+        realm = frank(script.blocks[0](cache(factory)))
         script.acts["attached 0"] = raises
         self.assertRaises(Boom, login, realm)
         assert (dict(cache), [each.logouts for each in players]) == ({}, [1])
@@ -200,7 +200,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A login that fails while others use the avatar leaves it alone.
         """
         cache, script, loader = AvatarCache(), Script(), Loader()
-        realm = script.blocks[0](cache(loader))
+        realm = frank(script.blocks[0](cache(loader)))
         first = waiting(realm.requestAvatar(b"alice", None, IThing))
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
 
@@ -255,7 +255,7 @@ class AvatarCacheTests(SynchronousTestCase):
         """
         for fails in (False, True):
             cache, loader = AvatarCache(), Loader()
-            realm = cache(loader)
+            realm = frank(cache(loader))
             first = waiting(realm.requestAvatar(b"alice", None, IThing))
             second = waiting(realm.requestAvatar(b"alice", None, IThing))
 
@@ -312,7 +312,7 @@ class AvatarCacheTests(SynchronousTestCase):
             return made[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.blocks[0](cache(factory))
+        realm = frank(script.blocks[0](cache(factory)))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
@@ -361,7 +361,7 @@ class AvatarCacheTests(SynchronousTestCase):
                 return gates[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.blocks[0](cache(Saving))
+        realm = frank(script.blocks[0](cache(Saving)))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))

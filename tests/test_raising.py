@@ -106,7 +106,7 @@ class MindTests(SynchronousTestCase):
         self.limit = ConnectionLimit(1)
         self.loading: list[Deferred[Thing]] = []
         self.online = MindRegistry()
-        self.realm = Realm(self.load, blocks=[self.online, self.limit])
+        self.realm = Realm(self.load, blocks=[self.online, self.limit], hideFaults=False)
 
     def load(self, avatarId: object) -> Deferred[Thing]:
         """

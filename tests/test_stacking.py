@@ -29,7 +29,7 @@ from avatarkit import (
     UnsupportedInterface,
 )
 from avatarkit._realm.sources import RealmSource
-from scripted import Boom, IOther, IThing, Player, Script, opened, raises, waiting
+from scripted import Boom, IOther, IThing, Player, Script, frank, opened, raises, waiting
 
 
 class Seen(Block):
@@ -237,7 +237,7 @@ class TargetTests(SynchronousTestCase):
 
         taught: Any = Teachable()
         taught.admit = raises
-        self.assertRaises(Boom, taught(Player).requestAvatar, b"alice", None, IThing)
+        self.assertRaises(Boom, frank(taught(Player)).requestAvatar, b"alice", None, IThing)
 
     def test_interfaces(self) -> None:
         """
@@ -342,7 +342,7 @@ class ForeignRealmTests(SynchronousTestCase):
         for wrap in (raising, lambda answer: fail(Boom()), lambda answer: Failure(Boom())):
             old = OldRealm()
             old.wrap = wrap
-            self.assertRaises(Boom, Seen()(old).requestAvatar, b"alice", None, IThing)
+            self.assertRaises(Boom, frank(Seen()(old)).requestAvatar, b"alice", None, IThing)
             assert old.logouts == 0
 
     def test_nonsense(self) -> None:
@@ -352,7 +352,8 @@ class ForeignRealmTests(SynchronousTestCase):
         for nonsense in (None, (IThing, "avatar"), "abc"):
             old = OldRealm()
             old.wrap = lambda answer, nonsense=nonsense: nonsense
-            error = self.assertRaises(TypeError, Realm(old).requestAvatar, b"alice", None, IThing)
+            realm = Realm(old, hideFaults=False)
+            error = self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IThing)
             assert repr(nonsense) in str(error)
 
     def test_alreadyFailedAfar(self) -> None:
@@ -362,7 +363,8 @@ class ForeignRealmTests(SynchronousTestCase):
         failure: Any = CopiedFailure.__new__(CopiedFailure)
         failure.__dict__.update(Failure(Boom()).__dict__)
         failure.value, failure.type = "far away", "remote.Boom"
-        login = waiting(Realm(lambda name: fail(failure)).requestAvatar(b"alice", None, IThing))
+        realm = frank(Realm(lambda name: fail(failure)))
+        login = waiting(realm.requestAvatar(b"alice", None, IThing))
         assert self.failureResultOf(login) is failure
 
     def test_otherInterface(self) -> None:
@@ -379,7 +381,7 @@ class ForeignRealmTests(SynchronousTestCase):
         it answered is respected where a later login asks for it.
         """
         old, cache = OldRealm(), AvatarCache()
-        realm = cache(old)
+        realm = frank(cache(old))
         first = opened(realm.requestAvatar(b"alice", object(), IThing, IOther))
         second = opened(realm.requestAvatar(b"alice", object(), IOther))
         assert old.logins == [(b"alice", None, IThing, IOther)]

@@ -19,6 +19,7 @@ from .errors import (
     LoginRefused,
     MindIsBehind,
     RealmClosed,
+    RealmFailed,
     TooManyConnections,
     UnsupportedInterface,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "PerConnection",
     "Realm",
     "RealmClosed",
+    "RealmFailed",
     "Session",
     "TooManyConnections",
     "UnsupportedInterface",

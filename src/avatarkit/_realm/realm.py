@@ -17,15 +17,17 @@ from twisted.application.service import IService
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
-from .._tools.checks import checkReactor, checkSeconds
+from .._tools.checks import checkReactor, checkSeconds, checkYesOrNo
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
 from .audit import Audited
 from .closing import Closing, RealmService
+from .faults import hidden, isFault
 from .plan import layPlan
 from .roll import Roll
 from .session import Hook, LoginResult, Session
@@ -44,12 +46,16 @@ class Realm(Generic[A]):
 
     C{block(target)} is short for C{Realm(target, blocks=[block])}.
 
+    @ivar hideFaults: whether a client whose login fails because of a fault, and not a refusal,
+        receives L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged.
+        It can be set at any time, on the outermost realm, which is the one that is asked.
     @ivar blocks: the blocks, outermost first.
     @ivar sources: what a session gets its avatar from, and the
         L{PerConnection<avatarkit.PerConnection>} that builds another avatar from that one, if there
         is one.
     """
 
+    hideFaults: bool
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
     _roll: Roll[A]
@@ -58,24 +64,54 @@ class Realm(Generic[A]):
 
     @overload
     def __init__(
-        self, target: Realm[A] | Source[A], *, blocks: Iterable[AnyBlock] = ()
+        self,
+        target: Realm[A] | Source[A],
+        *,
+        blocks: Iterable[AnyBlock] = (),
+        hideFaults: bool | None = None,
     ) -> None: ...
 
     @overload
-    def __init__(self, target: LaterFactory[A], *, blocks: Iterable[AnyBlock] = ()) -> None: ...
+    def __init__(
+        self,
+        target: LaterFactory[A],
+        *,
+        blocks: Iterable[AnyBlock] = (),
+        hideFaults: bool | None = None,
+    ) -> None: ...
 
     @overload
-    def __init__(self, target: Factory[A], *, blocks: Iterable[AnyBlock] = ()) -> None: ...
+    def __init__(
+        self,
+        target: Factory[A],
+        *,
+        blocks: Iterable[AnyBlock] = (),
+        hideFaults: bool | None = None,
+    ) -> None: ...
 
     @overload
-    def __init__(self: Realm, target: ForeignRealm, *, blocks: Iterable[AnyBlock] = ()) -> None: ...
+    def __init__(
+        self: Realm,
+        target: ForeignRealm,
+        *,
+        blocks: Iterable[AnyBlock] = (),
+        hideFaults: bool | None = None,
+    ) -> None: ...
 
-    def __init__(self, target: Target, *, blocks: Iterable[AnyBlock] = ()) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        blocks: Iterable[AnyBlock] = (),
+        hideFaults: bool | None = None,
+    ) -> None:
         """
         @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
             callable of one avatar ID: a class, a function, an async function), an
             L{IAvatarSource}, or any other provider of L{IRealm}.
         @param blocks: L{IBlock} providers, outermost first.
+        @param hideFaults: see above; C{None}: as the target does if it is a L{Realm}, otherwise
+            true.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
         """
@@ -87,6 +123,10 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
+        checkYesOrNo("hideFaults", hideFaults, orNone=True)
+        if hideFaults is None:
+            hideFaults = target.hideFaults if isinstance(target, Realm) else True
+        self.hideFaults = hideFaults
         self._roll = Roll()
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self.sessions, self.sources)
@@ -123,10 +163,28 @@ class Realm(Generic[A]):
         @param mind: the client, or C{None}.
         @param interfaces: what the avatar is to be seen through: the first one that fits.
         @return: C{(interface, aspect, logout)}, or a Deferred of it if something must wait.
-        @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
+        @raise LoginRefused: if a block refuses the login.
         @raise RealmClosed: after L{close}.
         @raise LoginAbandoned: if the mind is already dead.
-        @raise TypeError: if the avatar ID cannot be hashed.
+        @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
+        @raise RealmFailed: for anything else, unless C{hideFaults} is false: what was raised is
+            logged.
+        """
+        try:
+            result = self._ask(avatarId, mind, interfaces)
+        except BaseException as reason:
+            if not self.hideFaults or not isFault(reason):
+                raise
+            raise hidden(Failure(), avatarId) from reason
+        if isinstance(result, Deferred):
+            result.addErrback(self._failed, avatarId)
+        return result
+
+    def _ask(
+        self, avatarId: Hashable, mind: object, interfaces: tuple[type[Interface], ...]
+    ) -> LoginResult | Deferred[LoginResult]:
+        """
+        Log in; what is raised is meant for the server.
         """
         try:
             hash(avatarId)
@@ -140,6 +198,15 @@ class Realm(Generic[A]):
             raise LoginAbandoned(avatarId=avatarId)
         session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
         return session._open()
+
+    def _failed(self, failure: Failure, avatarId: Hashable) -> Failure:
+        """
+        Return what a login that waited fails with.
+        """
+        reason = failure.value if isinstance(failure.value, BaseException) else failure
+        if self.hideFaults and isFault(reason):
+            return Failure(hidden(failure, avatarId))
+        return failure
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None

@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 from .._realm.realm import Realm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
+from ._login import ask
 from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingLogged
 
 
@@ -160,24 +161,22 @@ def checkRealm(
     realm = makeRealm()
     hold(IRealm.providedBy(realm), f"{realm!r} provides IRealm")
     for makeMind in (FakeMind, lambda: None):
-        _checkLogins(
-            lambda mind: realm.requestAvatar(avatarId, mind, interface), makeMind, interface
-        )
+        _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout nothing is left of the login")
     with nothingLogged("a login that asks for several interfaces, and one beside it"):
-        logout = _loginOf(realm.requestAvatar(avatarId, None, IUnheardOf, interface), interface)
+        logout = _loginOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
         with suppress(*REFUSALS):
-            _resultOf(realm.requestAvatar(avatarId, FakeMind(), interface))[2]()
+            _resultOf(ask(realm, avatarId, FakeMind(), interface))[2]()
         logout()
     try:
-        _resultOf(realm.requestAvatar(avatarId, None, IUnheardOf))
+        _resultOf(ask(realm, avatarId, None, IUnheardOf))
     except NotImplementedError:
         pass
     else:
         raise broken("an interface that there is not is answered by NotImplementedError")
     hold(_unused(realm), "after a login that failed nothing is left of it")
     with nothingLogged("a login after one that failed"):
-        _loginOf(realm.requestAvatar(avatarId, None, interface), interface)()
+        _loginOf(ask(realm, avatarId, None, interface), interface)()
 
 
 def _checkLogins(
