@@ -77,7 +77,7 @@ class Script:
         self.acts = acts or {}
         self.source = ScriptedSource(self)
         self.blocks = [ScriptedBlock(self, n) for n in range(3)]
-        self.realm = Realm(self.source, blocks=self.blocks, hideFaults=False)
+        self.realm = frank(Realm(self.source, blocks=self.blocks))
 
     def run(self, hook: str, session: Session) -> object:
         """

@@ -22,6 +22,7 @@ from scripted import (
     Script,
     ScriptedSource,
     Thing,
+    frank,
     opened,
     raises,
     slots,
@@ -106,7 +107,7 @@ class MindTests(SynchronousTestCase):
         self.limit = ConnectionLimit(1)
         self.loading: list[Deferred[Thing]] = []
         self.online = MindRegistry()
-        self.realm = Realm(self.load, blocks=[self.online, self.limit], hideFaults=False)
+        self.realm = frank(Realm(self.load, blocks=[self.online, self.limit]))
 
     def load(self, avatarId: object) -> Deferred[Thing]:
         """

@@ -352,7 +352,7 @@ class ForeignRealmTests(SynchronousTestCase):
         for nonsense in (None, (IThing, "avatar"), "abc"):
             old = OldRealm()
             old.wrap = lambda answer, nonsense=nonsense: nonsense
-            realm = Realm(old, hideFaults=False)
+            realm = frank(Realm(old))
             error = self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IThing)
             assert repr(nonsense) in str(error)
 

@@ -213,7 +213,7 @@ class WireTests(PBTestCase):
         A realm that does not hide faults lets the client read what was raised.
         """
         self.wire = b""
-        self.serve(Realm(leak, hideFaults=False))
+        self.serve(frank(Realm(leak)))
         failure = await refusal(self.client().login())
         await self._close()
         assert (failure.check(Leak), failure.getErrorMessage()) == (Leak, SECRET)
@@ -320,12 +320,11 @@ class RealmTests(SynchronousTestCase):
         The outermost realm decides, and a realm that is stacked on does as the one below it does.
         """
         assert Realm(Player).hideFaults
-        assert not Realm(Realm(Player, hideFaults=False)).hideFaults
+        assert not Realm(frank(Realm(Player))).hideFaults
         assert not ConnectionLimit()(frank(Realm(Player))).hideFaults
-        assert Realm(Realm(Player, hideFaults=False), hideFaults=True).hideFaults
         assert AvatarCache()(frank(Realm(Player))).hideFaults
         for wrong in ("no", 1, 0):
-            self.assertRaises(TypeError, Realm, Player, hideFaults=wrong)
+            self.assertRaises(TypeError, setattr, Realm(Player), "hideFaults", wrong)
 
     def test_login(self) -> None:
         """

@@ -21,6 +21,7 @@ from .errors import (
     RealmClosed,
     RealmFailed,
     TooManyConnections,
+    TooManyLogins,
     UnsupportedInterface,
 )
 from .interfaces import (
@@ -57,6 +58,7 @@ __all__ = [
     "RealmFailed",
     "Session",
     "TooManyConnections",
+    "TooManyLogins",
     "UnsupportedInterface",
     "disconnect",
     "displaceOldest",

@@ -29,6 +29,7 @@ __all__ = [
     "RealmClosed",
     "RealmFailed",
     "TooManyConnections",
+    "TooManyLogins",
     "UnsupportedInterface",
 ]
 
@@ -60,6 +61,26 @@ class TooManyConnections(LoginRefused, ValueError):
     """
 
     text = "too many connections"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId)
+        self.maximum = maximum
+
+
+class TooManyLogins(LoginRefused):
+    """
+    As many logins are in progress as there may be; one that comes later may succeed.
+
+    @ivar maximum: how many there may be; not part of the text.
+    """
+
+    text = "too many logins are in progress"
 
     def __init__(
         self,

@@ -17,13 +17,15 @@ from twisted.application.service import IService
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
-from .._tools.checks import checkReactor, checkSeconds, checkYesOrNo
+from .._tools.checks import checkCount, checkReactor, checkSeconds, checkYesOrNo
+from .._tools.saying import say
 from .._tools.typevars import A
-from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
+from ..errors import LoginAbandoned, RealmClosed, TooManyLogins, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
 from .audit import Audited
 from .closing import Closing, RealmService
@@ -46,72 +48,49 @@ class Realm(Generic[A]):
 
     C{block(target)} is short for C{Realm(target, blocks=[block])}.
 
+    @ivar maximumWaiting: how many logins may be in progress at a time, that is, wait for something,
+        before others are refused with L{TooManyLogins<avatarkit.TooManyLogins>}: 10,000 by default;
+        C{None}: any number.  A login that has failed, or was cancelled, counts until it is undone.
     @ivar hideFaults: whether a client whose login fails because of a fault, and not a refusal,
-        receives L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged.
-        It can be set at any time, on the outermost realm, which is the one that is asked.
+        receives L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged;
+        true by default.  This and C{maximumWaiting} are set on the finished realm, the one that the
+        portal asks, at any time.
     @ivar blocks: the blocks, outermost first.
     @ivar sources: what a session gets its avatar from, and the
         L{PerConnection<avatarkit.PerConnection>} that builds another avatar from that one, if there
         is one.
     """
 
-    hideFaults: bool
+    maximumWaiting: int | None = attrs.field()
+    hideFaults: bool = attrs.field()
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
 
-    @overload
-    def __init__(
-        self,
-        target: Realm[A] | Source[A],
-        *,
-        blocks: Iterable[AnyBlock] = (),
-        hideFaults: bool | None = None,
-    ) -> None: ...
+    _log = Logger()
 
     @overload
     def __init__(
-        self,
-        target: LaterFactory[A],
-        *,
-        blocks: Iterable[AnyBlock] = (),
-        hideFaults: bool | None = None,
+        self, target: Realm[A] | Source[A], *, blocks: Iterable[AnyBlock] = ()
     ) -> None: ...
 
     @overload
-    def __init__(
-        self,
-        target: Factory[A],
-        *,
-        blocks: Iterable[AnyBlock] = (),
-        hideFaults: bool | None = None,
-    ) -> None: ...
+    def __init__(self, target: LaterFactory[A], *, blocks: Iterable[AnyBlock] = ()) -> None: ...
 
     @overload
-    def __init__(
-        self: Realm,
-        target: ForeignRealm,
-        *,
-        blocks: Iterable[AnyBlock] = (),
-        hideFaults: bool | None = None,
-    ) -> None: ...
+    def __init__(self, target: Factory[A], *, blocks: Iterable[AnyBlock] = ()) -> None: ...
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        blocks: Iterable[AnyBlock] = (),
-        hideFaults: bool | None = None,
-    ) -> None:
+    @overload
+    def __init__(self: Realm, target: ForeignRealm, *, blocks: Iterable[AnyBlock] = ()) -> None: ...
+
+    def __init__(self, target: Target, *, blocks: Iterable[AnyBlock] = ()) -> None:
         """
-        @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
-            callable of one avatar ID: a class, a function, an async function), an
-            L{IAvatarSource}, or any other provider of L{IRealm}.
+        @param target: a L{Realm} (the blocks go on top of its own, and it is as the target in all
+            else), an avatar factory (any callable of one avatar ID: a class, a function, an async
+            function), an L{IAvatarSource}, or any other provider of L{IRealm}.
         @param blocks: L{IBlock} providers, outermost first.
-        @param hideFaults: see above; C{None}: as the target does if it is a L{Realm}, otherwise
-            true.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
         """
@@ -123,16 +102,24 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        checkYesOrNo("hideFaults", hideFaults, orNone=True)
-        if hideFaults is None:
-            hideFaults = target.hideFaults if isinstance(target, Realm) else True
-        self.hideFaults = hideFaults
+        self.maximumWaiting, self.hideFaults = 10_000, True
+        if isinstance(target, Realm):
+            self.maximumWaiting, self.hideFaults = target.maximumWaiting, target.hideFaults
         self._roll = Roll()
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self.sessions, self.sources)
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
+
+    @maximumWaiting.validator
+    def _checkMaximumWaiting(self, attribute: object, maximum: object) -> None:
+        if maximum is not None:
+            checkCount("maximumWaiting", maximum, least=1)
+
+    @hideFaults.validator
+    def _checkHideFaults(self, attribute: object, hide: object) -> None:
+        checkYesOrNo("hideFaults", hide)
 
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
@@ -166,6 +153,7 @@ class Realm(Generic[A]):
         @raise LoginRefused: if a block refuses the login.
         @raise RealmClosed: after L{close}.
         @raise LoginAbandoned: if the mind is already dead.
+        @raise TooManyLogins: if C{maximumWaiting} are in progress.
         @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
         @raise RealmFailed: for anything else, unless C{hideFaults} is false: what was raised is
             logged.
@@ -176,7 +164,7 @@ class Realm(Generic[A]):
             if not self.hideFaults or not isFault(reason):
                 raise
             raise hidden(Failure(), avatarId) from reason
-        if isinstance(result, Deferred):
+        if not isinstance(result, tuple):
             result.addErrback(self._failed, avatarId)
         return result
 
@@ -196,8 +184,25 @@ class Realm(Generic[A]):
             )
         if isDead(mind):
             raise LoginAbandoned(avatarId=avatarId)
+        if self._roll.waiting:
+            self._checkWaiting(avatarId)
         session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
-        return session._open()
+        result = session._open()
+        if not isinstance(result, tuple):
+            self._roll.countIn(session, result)
+        return result
+
+    def _checkWaiting(self, avatarId: Hashable) -> None:
+        maximum = self.maximumWaiting
+        if maximum is None or self._roll.waiting < maximum:
+            return
+        say(
+            self._log.info,
+            "a login of {avatarId!r} is refused: {maximum} are in progress",
+            avatarId=avatarId,
+            maximum=maximum,
+        )
+        raise TooManyLogins(avatarId=avatarId, maximum=maximum)
 
     def _failed(self, failure: Failure, avatarId: Hashable) -> Failure:
         """

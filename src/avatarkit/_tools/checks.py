@@ -36,14 +36,13 @@ def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
         raise ValueError(f"{what} must be finite and at least 0, not {seconds!r}")
 
 
-def checkYesOrNo(what: str, answer: object, *, orNone: bool = False) -> None:
+def checkYesOrNo(what: str, answer: object) -> None:
     """
     Refuse what is neither true nor false.
 
-    @param orNone: whether C{None} is allowed as well.
     @raise TypeError: if it is not a bool.
     """
-    if not (isinstance(answer, bool) or (orNone and answer is None)):
+    if not isinstance(answer, bool):
         raise TypeError(f"{what} must be a bool, not {answer!r}")
 
 
