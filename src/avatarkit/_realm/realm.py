@@ -27,7 +27,7 @@ from .._tools.saying import say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, TooManyLogins, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
-from .audit import Audited
+from .audit import Audited, lookAfterMinds
 from .closing import Closing, RealmService
 from .faults import hidden, isFault
 from .plan import layPlan
@@ -107,7 +107,7 @@ class Realm(Generic[A]):
             self.maximumWaiting, self.hideFaults = target.maximumWaiting, target.hideFaults
         self._roll = Roll()
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
-        self._closing = Closing(self.sessions, self.sources)
+        self._closing = Closing(self._roll, self.sources)
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
@@ -251,10 +251,7 @@ class Realm(Generic[A]):
         """
         found: list[str] = []
         for realm in self._realms():
-            for session in realm.sessions:
-                alone = session._above is None and not session.ended
-                if alone:
-                    found.extend(_lookAfter(session))
+            found.extend(lookAfterMinds(realm.sessions))
             for part in realm._parts():
                 if isinstance(part, Audited):
                     found.extend(part.audit())
@@ -309,17 +306,6 @@ class Realm(Generic[A]):
         if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
         self._roll.add(session)
-
-
-def _lookAfter(session: Session) -> Iterator[str]:
-    """
-    Say if the client of a session is dead, or if nobody can tell.
-    """
-    try:
-        if isDead(session.mind):
-            yield f"the mind of {session!r} is dead"
-    except BaseException:  # somebody's adapter
-        yield f"the mind of {session!r} cannot say whether it is dead"
 
 
 def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from .._tools.typevars import A
 from .session import LoginResult, Session
@@ -25,11 +25,13 @@ class Roll(Generic[A]):
     @ivar sessions: the sessions that have not ended, oldest first, each with the ID that it is
         filed under: a session's own may change.
     @ivar waiting: how many logins are in progress.
+    @ivar _ends: the Deferreds of L{whenEmpty}.
     @ivar _byId: the session of each ID, or several.
     """
 
     sessions: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
     waiting: int = attrs.field(default=0, init=False)
+    _ends: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _byId: dict[Hashable, Session[A] | dict[Session[A], None]] = attrs.field(
         factory=dict, init=False
     )
@@ -57,6 +59,8 @@ class Roll(Generic[A]):
             del sessions[session]
             if sessions:
                 self._byId[avatarId] = sessions
+        if self._ends and not self.sessions:
+            session.whenClosed().addCallback(self._emptied)
 
     def countIn(self, session: Session[A], login: Deferred[LoginResult]) -> None:
         """
@@ -74,6 +78,21 @@ class Roll(Generic[A]):
 
     def _countOut(self, closed: None = None) -> None:
         self.waiting -= 1
+
+    def whenEmpty(self) -> Deferred[None]:
+        """
+        Return a Deferred that fires with C{None} when there is no session, and none is closing.
+        """
+        if not self.sessions:
+            return succeed(None)
+        end: Deferred[None] = Deferred()
+        self._ends.append(end)
+        return end
+
+    def _emptied(self, closed: None) -> None:
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end.callback(None)
 
     def refile(self, session: Session[A]) -> None:
         """

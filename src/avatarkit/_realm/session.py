@@ -265,18 +265,11 @@ class Session(Generic[A]):
             interfaces=self.interfaces,
         )
 
-    def _hasPassed(self, place: int) -> bool:
+    def _isRising(self) -> bool:
         """
-        Return whether the hook at a place of the plan is done and not undone.
+        Return whether the session is in a hook on its way up.
         """
-        return self._depth > place
-
-    def _isAt(self, place: int) -> bool:
-        """
-        Return whether the session is in the hook at a place of the plan, on its way up.
-        """
-        goingUp = self._state is OPENING or self._waiting is not None
-        return goingUp and self._depth == place
+        return self._state is OPENING or self._waiting is not None
 
     def _currentHook(self) -> str:
         """
