@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import Interface, implementer
 
 from avatarkit import Block, ConnectionLimit, IAvatarSource, Realm, Session
+from avatarkit._tools.typevars import A
 
 #: What a hook does, apart from recording that it ran.
 Act = Callable[[Session], object]
@@ -76,7 +77,7 @@ class Script:
         self.acts = acts or {}
         self.source = ScriptedSource(self)
         self.blocks = [ScriptedBlock(self, n) for n in range(3)]
-        self.realm = Realm(self.source, blocks=self.blocks)
+        self.realm = frank(Realm(self.source, blocks=self.blocks))
 
     def run(self, hook: str, session: Session) -> object:
         """
@@ -245,6 +246,14 @@ class Gate:
             return await self.wait
         except Exception:
             return Thing()
+
+
+def frank(realm: Realm[A]) -> Realm[A]:
+    """
+    Return a realm, and have it raise what its hooks raise.
+    """
+    realm.hideFaults = False
+    return realm
 
 
 def opened(returned: Any) -> Any:

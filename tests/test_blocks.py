@@ -25,7 +25,7 @@ from avatarkit import (
     TooManyConnections,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, slots, waiting
 
 
 @implementer(IConnectionAware)
@@ -120,7 +120,7 @@ class ConnectionCounterTests(SynchronousTestCase):
         If an avatar's C{connect} fails, at once or later, the login is refused and not counted.
         """
         avatar = Told(b"alice")
-        realm = counter(lambda avatarId: avatar)
+        realm = frank(counter(lambda avatarId: avatar))
 
         def raising() -> object:
             raise Boom
@@ -212,7 +212,7 @@ class ConnectionLimitTests(SynchronousTestCase):
             gates.append(Gate())
             return gates[-1].wait
 
-        realm = ConnectionLimit(2)(factory)
+        realm = frank(ConnectionLimit(2)(factory))
         pending = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
         for _ in range(10):
             self.assertRaises(TooManyConnections, login, realm)
@@ -294,9 +294,11 @@ class PerConnectionTests(SynchronousTestCase):
         """
         The avatar that is built must provide what the client asks for, but the one below need not.
         """
-        realm = PerConnection(lambda session: Thing())(lambda avatarId: "greeter")
+        realm = frank(PerConnection(lambda session: Thing())(lambda avatarId: "greeter"))
         login(realm)
-        realm = PerConnection[Any, Any](lambda session: session.avatar)(lambda avatarId: "greeter")
+        realm = frank(
+            PerConnection[Any, Any](lambda session: session.avatar)(lambda avatarId: "greeter")
+        )
         self.assertRaises(UnsupportedInterface, login, realm)
 
     def test_inner(self) -> None:
@@ -326,7 +328,7 @@ class PerConnectionTests(SynchronousTestCase):
         script, gate = Script(), Gate()
         built: list[Session] = []
         for build in (raises, gate.deferred):
-            realm = PerConnection(build)(script.realm)
+            realm = frank(PerConnection(build)(script.realm))
             if build is raises:
                 self.assertRaises(Boom, login, realm)
             else:
@@ -336,7 +338,7 @@ class PerConnectionTests(SynchronousTestCase):
             assert script.log[-1] == "release 0"
             assert not script.realm.sessions
         script.acts["acquire"] = raises
-        self.assertRaises(Boom, login, PerConnection(built.append)(script.realm))
+        self.assertRaises(Boom, login, frank(PerConnection(built.append)(script.realm)))
         assert built == []
 
     def test_waits(self) -> None:

@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     TooManyConnections,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, waiting
 
 
 class Player(Thing):
@@ -119,7 +119,7 @@ class AvatarCacheTests(SynchronousTestCase):
         the next login calls the factory again.
         """
         cache, loader = AvatarCache(), Loader()
-        realm = cache(loader)
+        realm = frank(cache(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(3)]
         loader.loads[0][1].errback(Boom("no such player"))
         failures = [self.failureResultOf(each, Boom) for each in logins]
@@ -137,7 +137,7 @@ class AvatarCacheTests(SynchronousTestCase):
         again.
         """
         cache, script = AvatarCache(), Script({"acquire": raises})
-        realm = cache(script.realm)
+        realm = frank(cache(script.realm))
         for _ in range(2):
             self.assertRaises(Boom, realm.requestAvatar, b"alice", None, IThing)
         assert script.log.count("acquire") == 2
@@ -153,7 +153,7 @@ class AvatarCacheTests(SynchronousTestCase):
                 raise TypeError
 
         loader = Loader()
-        realm = AvatarCache()(loader)
+        realm = frank(AvatarCache()(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
         loader.loads[0][1].errback(Stubborn())
         for each in logins:
@@ -164,7 +164,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A failure that came over the network, without an exception, reaches every login that waits.
         """
         loader = Loader()
-        realm = AvatarCache()(loader)
+        realm = frank(AvatarCache()(loader))
         logins = [waiting(realm.requestAvatar(b"alice", None, IThing)) for _ in range(2)]
         failure: Any = CopiedFailure.__new__(CopiedFailure)
         failure.__dict__.update(Failure(Boom()).__dict__)
@@ -186,7 +186,7 @@ class AvatarCacheTests(SynchronousTestCase):
             players.append(Player(avatarId))
             return players[-1]
 
-        realm = script.blocks[0](cache(factory))
+        realm = frank(script.blocks[0](cache(factory)))
         script.acts["attached 0"] = raises
         self.assertRaises(Boom, login, realm)
         assert (dict(cache), [each.logouts for each in players]) == ({}, [1])
@@ -201,7 +201,7 @@ class AvatarCacheTests(SynchronousTestCase):
         A login that fails does not affect an avatar that others use.
         """
         cache, script, loader = AvatarCache(), Script(), Loader()
-        realm = script.blocks[0](cache(loader))
+        realm = frank(script.blocks[0](cache(loader)))
         first = waiting(realm.requestAvatar(b"alice", None, IThing))
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
 
@@ -255,7 +255,7 @@ class AvatarCacheTests(SynchronousTestCase):
         """
         for fails in (False, True):
             cache, loader = AvatarCache(), Loader()
-            realm = cache(loader)
+            realm = frank(cache(loader))
             first = waiting(realm.requestAvatar(b"alice", None, IThing))
             second = waiting(realm.requestAvatar(b"alice", None, IThing))
 
@@ -313,7 +313,7 @@ class AvatarCacheTests(SynchronousTestCase):
             return made[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.blocks[0](cache(factory))
+        realm = frank(script.blocks[0](cache(factory)))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))
@@ -362,7 +362,7 @@ class AvatarCacheTests(SynchronousTestCase):
                 return gates[-1]
 
         script, cache = Script({"attached 0": raises}), AvatarCache()
-        realm = script.blocks[0](cache(Saving))
+        realm = frank(script.blocks[0](cache(Saving)))
         self.assertRaises(Boom, login, realm)
         script.acts = {}
         second = waiting(realm.requestAvatar(b"alice", None, IThing))

@@ -23,7 +23,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.testing import FakeMind
-from scripted import Boom, IThing, ScriptedBlock, Thing, slots
+from scripted import Boom, IThing, ScriptedBlock, Thing, frank, slots
 
 OPENING = ("admit", "factory", "build", "attached 1", "connect", "attached mind")
 CLOSING = ("detached mind", "disconnect", "detached 1", "built logout", "release 1", "logout")
@@ -48,7 +48,7 @@ class Rig:
         self.counter, self.cache = ConnectionCounter(), AvatarCache()
         scripted = ScriptedBlock(self, 1)  # type: ignore[arg-type]  # it follows this script
         source = PerConnection(self.build)(self.cache(self.factory))
-        self.realm = self.online(self.limit(self.counter(scripted(source))))
+        self.realm = frank(self.online(self.limit(self.counter(scripted(source)))))
 
     def run(self, hook: str, session: Session | None = None) -> Any:
         """

@@ -30,7 +30,7 @@ from avatarkit import (
 from avatarkit._clients.minds import PBMind
 from avatarkit.testing import FakeMind
 from pb import PBTestCase, reactor, refusal
-from scripted import OPENING, Gate, IThing, Script, Thing, opened, slots, undoing, waiting
+from scripted import OPENING, Gate, IThing, Script, Thing, frank, opened, slots, undoing, waiting
 
 
 class Listening(FakeMind):
@@ -243,7 +243,7 @@ class MindTests(SynchronousTestCase):
         A login can be given a timeout, like any Deferred.
         """
         clock, gate, limit = Clock(), Gate(), ConnectionLimit()
-        realm = limit(AvatarCache()(lambda avatarId: gate.wait))
+        realm = frank(limit(AvatarCache()(lambda avatarId: gate.wait)))
         login = waiting(realm.requestAvatar(b"alice", None, IThing))
         login.addTimeout(5, clock)
         clock.advance(5)

@@ -31,7 +31,7 @@ from avatarkit import (
 from avatarkit.testing import FakeMind
 from machines import ACTS, NAMES, SEARCH, Scripted
 from model import IDLE_TIMEOUT, MAXIMUM, MAXIMUM_IDLE, Login, Model, Real
-from scripted import Boom, slots
+from scripted import Boom, frank, slots
 
 LOADS = st.sampled_from(["pass", "pass", "wait", "raise"])
 SAVES = st.sampled_from(["pass", "pass", "wait", "raise"])
@@ -98,7 +98,7 @@ class SessionsMachine(RuleBasedStateMachine):
         )
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
-        self.realm = self.online(self.limit(self.counter(Scripted(self.loginOf)(cached))))
+        self.realm = frank(self.online(self.limit(self.counter(Scripted(self.loginOf)(cached)))))
         self.sessions: dict[Session, Login] = {}
         self.players: list[Player] = []
         self.loading: dict[str, Deferred[Any]] = {}

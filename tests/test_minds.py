@@ -27,7 +27,7 @@ from avatarkit import (
 )
 from avatarkit._online.bases import MindBag
 from avatarkit.testing import FakeMind
-from scripted import Boom, IThing, Thing, opened, sessionOf, waiting
+from scripted import Boom, IThing, Thing, frank, opened, sessionOf, waiting
 
 
 class MindRegistryTests(SynchronousTestCase):
@@ -282,7 +282,7 @@ class MindAwareTests(SynchronousTestCase):
         If an avatar's C{attached} fails, at once or later, the login is refused and not online.
         """
         avatar, gate = Told(b"alice"), Deferred[None]()
-        realm = registry(lambda avatarId: avatar)
+        realm = frank(registry(lambda avatarId: avatar))
 
         def raising() -> object:
             raise Boom

@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, opened, raises, slots, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, slots, waiting
 
 
 class Kick(Block):
@@ -156,7 +156,7 @@ class UndoTests(SynchronousTestCase):
             (own, Boom),
         ):
             cache = AvatarCache()
-            realm = script.blocks[0](PerConnection(build)(cache(Shared)))
+            realm = frank(script.blocks[0](PerConnection(build)(cache(Shared))))
             self.assertRaises(error, realm.requestAvatar, b"alice", None, IThing)
             assert dict(cache) == {}
         script.acts = {}
@@ -265,7 +265,7 @@ class AdapterTests(SynchronousTestCase):
                 raise Boom
 
         for block in (ConnectionCounter(), MindRegistry()):
-            realm: Realm = block(lambda avatarId: Odd())
+            realm: Realm = frank(block(lambda avatarId: Odd()))
             self.assertRaises(Boom, realm.requestAvatar, b"alice", object(), IThing)
             assert (len(block), realm.audit()) == (0, [])
 

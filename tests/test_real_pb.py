@@ -16,6 +16,7 @@ from avatarkit import (
     ConnectionLimit,
     MindRegistry,
     RealmClosed,
+    RealmFailed,
     TooManyConnections,
 )
 from pb import PBTestCase, refusal
@@ -107,7 +108,7 @@ class StackTests(PBTestCase):
 
         self.stack(factory)
         failure = await refusal(self.client().login())
-        assert failure.check(KeyError)
+        assert failure.check(RealmFailed)
         assert len(self.flushLoggedErrors(KeyError)) == 1
         assert (dict(self.counter), dict(self.cache), len(self.online)) == ({}, {}, 0)
         assert slots(self.limit) == {}

@@ -32,7 +32,19 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from pb import PBTestCase
-from scripted import Boom, Gate, IThing, Script, Thing, garbageOf, opened, raises, slots, waiting
+from scripted import (
+    Boom,
+    Gate,
+    IThing,
+    Script,
+    Thing,
+    frank,
+    garbageOf,
+    opened,
+    raises,
+    slots,
+    waiting,
+)
 
 
 class Kick(Block):
@@ -81,7 +93,7 @@ class MindTests(SynchronousTestCase):
                 raise Boom
 
         limit = ConnectionLimit()
-        realm = limit(lambda name: Deferred())
+        realm = frank(limit(lambda name: Deferred()))
         login = waiting(realm.requestAvatar(b"alice", Odd(), IThing))
         self.failureResultOf(login, Boom)
         assert (slots(limit), realm.audit()) == ({}, [])
@@ -364,7 +376,7 @@ class OddTests(SynchronousTestCase):
         def factory(name: object) -> object:
             raise Boom
 
-        realm = AvatarCache()(factory)
+        realm = frank(AvatarCache()(factory))
         assert garbageOf(lambda: realm.requestAvatar(b"alice", None, IThing)) == 0
 
     def test_adapters(self) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, Realm, UnsupportedInterface
-from scripted import IOther, IThing, Player, Script, opened, slots
+from scripted import IOther, IThing, Player, Script, frank, opened, slots
 
 
 class RequestAvatarTests(SynchronousTestCase):
@@ -50,7 +50,7 @@ class RequestAvatarTests(SynchronousTestCase):
         """
         cache, counter, limit = AvatarCache(), ConnectionCounter(), ConnectionLimit()
         for factory in (Player, lambda avatarId: succeed(Player(avatarId)), lambda avatarId: None):
-            realm = limit(counter(Realm(factory)))
+            realm = frank(limit(counter(Realm(factory))))
             error: Any = self.assertRaises(
                 UnsupportedInterface, realm.requestAvatar, b"alice", None, IOther, IRealm
             )
@@ -60,7 +60,8 @@ class RequestAvatarTests(SynchronousTestCase):
             assert "b'alice'" in str(error)
             assert "IOther or IRealm" in str(error)
         assert (counter.total, slots(limit)) == (0, {})
-        self.assertRaises(UnsupportedInterface, cache(Player).requestAvatar, b"alice", None, IOther)
+        realm = frank(cache(Player))
+        self.assertRaises(UnsupportedInterface, realm.requestAvatar, b"alice", None, IOther)
         assert dict(cache) == {}
 
     def test_noInterfaces(self) -> None:

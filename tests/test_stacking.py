@@ -29,7 +29,7 @@ from avatarkit import (
     UnsupportedInterface,
 )
 from avatarkit._realm.sources import RealmSource
-from scripted import Boom, IOther, IThing, Player, Script, opened, raises, waiting
+from scripted import Boom, IOther, IThing, Player, Script, frank, opened, raises, waiting
 
 
 class Seen(Block):
@@ -239,7 +239,7 @@ class TargetTests(SynchronousTestCase):
 
         taught: Any = Teachable()
         taught.admit = raises
-        self.assertRaises(Boom, taught(Player).requestAvatar, b"alice", None, IThing)
+        self.assertRaises(Boom, frank(taught(Player)).requestAvatar, b"alice", None, IThing)
 
     def test_interfaces(self) -> None:
         """
@@ -457,7 +457,7 @@ class ForeignRealmTests(SynchronousTestCase):
         for wrap in (raising, lambda result: fail(Boom()), lambda result: Failure(Boom())):
             old = OldRealm()
             old.wrap = wrap
-            self.assertRaises(Boom, Seen()(old).requestAvatar, b"alice", None, IThing)
+            self.assertRaises(Boom, frank(Seen()(old)).requestAvatar, b"alice", None, IThing)
             assert old.logouts == 0
 
     def test_nonsense(self) -> None:
@@ -467,7 +467,8 @@ class ForeignRealmTests(SynchronousTestCase):
         for nonsense in (None, (IThing, "avatar"), "abc"):
             old = OldRealm()
             old.wrap = lambda result, nonsense=nonsense: nonsense
-            error = self.assertRaises(TypeError, Realm(old).requestAvatar, b"alice", None, IThing)
+            realm = frank(Realm(old))
+            error = self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IThing)
             assert repr(nonsense) in str(error)
 
     def test_alreadyFailedAfar(self) -> None:
@@ -477,7 +478,8 @@ class ForeignRealmTests(SynchronousTestCase):
         failure: Any = CopiedFailure.__new__(CopiedFailure)
         failure.__dict__.update(Failure(Boom()).__dict__)
         failure.value, failure.type = "far away", "remote.Boom"
-        login = waiting(Realm(lambda name: fail(failure)).requestAvatar(b"alice", None, IThing))
+        realm = frank(Realm(lambda name: fail(failure)))
+        login = waiting(realm.requestAvatar(b"alice", None, IThing))
         assert self.failureResultOf(login) is failure
 
     def test_otherInterface(self) -> None:
@@ -494,7 +496,7 @@ class ForeignRealmTests(SynchronousTestCase):
         later logins get the same avatar if they ask for its interface.
         """
         old, cache = OldRealm(), AvatarCache()
-        realm = cache(old)
+        realm = frank(cache(old))
         first = opened(realm.requestAvatar(b"alice", object(), IThing, IOther))
         second = opened(realm.requestAvatar(b"alice", object(), IOther))
         assert old.logins == [(b"alice", None, IThing, IOther)]

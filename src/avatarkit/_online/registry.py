@@ -122,12 +122,17 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
     ) -> Deferred[None]:
         """
-        Log out every session of an avatar ID, those without a mind too, and close the connections
-        of their clients, see L{Session.disconnect<avatarkit.Session.disconnect>}.
+        Log out every session of an avatar ID, those without a mind and logins in progress too, and
+        close the connections of their clients, see
+        L{Session.disconnect<avatarkit.Session.disconnect>}.
+
+        A login in progress is one that this registry's realm knows of.  It fails with
+        L{LoginAbandoned<avatarkit.LoginAbandoned>}.
 
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
-        return disconnectAll(self.sessions(avatarId), timeout, reactor)
+        sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
+        return disconnectAll(sessions, timeout, reactor)
 
     def sessions(self, avatarId: Hashable) -> tuple[Session[A], ...]:
         """

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from .._tools.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
-from .session import Hook, Session, nameOf
+from .session import Hook, Session
 
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -65,7 +65,7 @@ def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:
             return None
         return waiting.addCallback(partial(setattr, session, "avatar"))
 
-    acquire.__qualname__ = nameOf(source.acquire)
+    vars(acquire)["__wrapped__"] = source.acquire  # whose name goes into the log
     return acquire
 
 

@@ -35,8 +35,9 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
-from .._tools.awaiting import LATER, awaited, settle
+from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.saying import nameOf, say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
@@ -96,13 +97,6 @@ OPENING, OPEN, CLOSING, CLOSED = State
 # From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
 # then waits all the same.  From dropped to stuck, and from closing to failing: requestAvatar, which
 # has not returned yet, must return a Deferred after all.
-
-
-def nameOf(hook: Callable[..., object]) -> str:
-    """
-    Return what a hook is called in the log.
-    """
-    return getattr(hook, "__qualname__", repr(hook))
 
 
 @attrs.define(eq=False, repr=False)
@@ -195,9 +189,11 @@ class Session(Generic[A]):
         self.logout()
         try:
             closeConnection(self.mind, timeout, reactor)
-        except Exception:  # somebody's adapter
-            self._log.failure(
-                "the connection of {avatarId!r} cannot be closed", avatarId=self.avatarId
+        except BaseException:  # somebody's adapter
+            say(
+                self._log.failure,
+                "the connection of {avatarId!r} cannot be closed",
+                avatarId=self.avatarId,
             )
         return closed
 
@@ -230,7 +226,7 @@ class Session(Generic[A]):
         if self._state is OPENING:
             try:
                 self._watch()
-            except Exception:  # somebody's adapter
+            except BaseException:  # somebody's adapter
                 self._abandon(Failure())
         return login
 
@@ -272,18 +268,11 @@ class Session(Generic[A]):
             interfaces=self.interfaces,
         )
 
-    def _hasPassed(self, place: int) -> bool:
+    def _isRising(self) -> bool:
         """
-        Return whether the hook at a place of the plan is done and not undone.
+        Return whether the session is in a hook on its way up.
         """
-        return self._depth > place
-
-    def _isAt(self, place: int) -> bool:
-        """
-        Return whether the session is in the hook at a place of the plan, on its way up.
-        """
-        goingUp = self._state is OPENING or self._waiting is not None
-        return goingUp and self._depth == place
+        return self._state is OPENING or self._waiting is not None
 
     def _currentHook(self) -> str:
         """
@@ -306,8 +295,8 @@ class Session(Generic[A]):
                 self._depth += 1
             elif not self._wait(waiting):
                 return
-        if self._watched is not None and self._watched.disconnected:
-            self._turn(self._abandonment())  # it died, and has not come to say so
+        if self._watched is not None:
+            self._lookAfter(self._watched)
         if self._state is OPENING:
             self._opened()
         else:
@@ -355,16 +344,16 @@ class Session(Generic[A]):
             self._cancel(self._waiting)
 
     def _cancel(self, waiting: Deferred[object]) -> None:
-        try:
-            waiting.cancel()
-        except Exception:
-            self._log.failure(
+        hook = self._currentHook()
+        failure = cancel(waiting)
+        if failure is not None:
+            say(
+                self._log.failure,
                 "{hook} of a session of {avatarId!r} could not be cancelled",
-                hook=self._currentHook(),
+                failure=failure,
+                hook=hook,
                 avatarId=self.avatarId,
             )
-            if not waiting.called:
-                waiting.errback(CancelledError())
 
     def _abandonment(self) -> Failure:
         return Failure(LoginAbandoned(avatarId=self.avatarId))
@@ -387,8 +376,23 @@ class Session(Generic[A]):
         try:
             if mind is not None and not mind.disconnected:
                 mind.dontNotifyOnDisconnect(self._mindGone)
-        except Exception:  # somebody's adapter
-            self._log.failure("the mind of {avatarId!r} is still watched", avatarId=self.avatarId)
+        except BaseException:  # somebody's adapter
+            say(
+                self._log.failure,
+                "the mind of {avatarId!r} is still watched",
+                avatarId=self.avatarId,
+            )
+
+    def _lookAfter(self, mind: IMind) -> None:
+        """
+        Go no further up if the client has died and its mind has not come to say so, or if nobody
+        can tell.
+        """
+        try:
+            if mind.disconnected:
+                self._turn(self._abandonment())
+        except BaseException:  # somebody's adapter
+            self._turn(Failure())
 
     def _mindGone(self, mind: object) -> None:
         self.logout()
@@ -418,7 +422,8 @@ class Session(Generic[A]):
         self._closed()
 
     def _undoFailed(self, failure: Failure, undo: Callable[[Session], object]) -> None:
-        self._log.failure(
+        say(
+            self._log.failure,
             "{hook} failed while a session of {avatarId!r} was closing",
             failure=failure,
             hook=nameOf(undo),

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 P = ParamSpec("P")
@@ -71,6 +71,26 @@ def settle(
     waiting.addBoth(arrived)
     here = False
     return early
+
+
+def cancel(waiting: Deferred[Any]) -> Failure | None:
+    """
+    Cancel a Deferred, even if its canceller raises: it then fails with C{CancelledError} all the
+    same.
+
+    @return: what the canceller raised.
+    """
+    try:
+        waiting.cancel()
+    except BaseException:
+        failure = Failure()
+    else:
+        return None
+    while isinstance(getattr(waiting, "result", None), Deferred):
+        waiting = waiting.result  # type: ignore[assignment]  # it is chained to this one
+    if not waiting.called:
+        waiting.errback(CancelledError())
+    return failure
 
 
 def then(result: T | Awaitable[T], proceed: Callable[[T], U]) -> U | Deferred[U]:

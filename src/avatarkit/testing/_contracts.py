@@ -25,6 +25,7 @@ from .._realm.realm import Realm, Target
 from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
+from ._login import ask
 from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingFails
 
 # Any in this module: what a mind or a realm returns is not known until it has been checked.
@@ -171,19 +172,17 @@ def checkRealm(
     hold(IRealm.providedBy(made), f"{made!r} provides IRealm")
     realm = cast("AskedRealm", made)
     for makeMind in (FakeMind, lambda: None):
-        _checkLogins(
-            lambda mind: realm.requestAvatar(avatarId, mind, interface), makeMind, interface
-        )
+        _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout, nothing of the login is left")
     with nothingFails("a login that asks for two interfaces, and a second login during it"):
-        logout = _logoutOf(realm.requestAvatar(avatarId, None, IUnheardOf, interface), interface)
+        logout = _logoutOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
         with suppress(*REFUSALS):
-            _resultOf(realm.requestAvatar(avatarId, FakeMind(), interface))[2]()
+            _resultOf(ask(realm, avatarId, FakeMind(), interface))[2]()
         logout()
-    _checkRefusal(lambda: realm.requestAvatar(avatarId, None, IUnheardOf))
+    _checkRefusal(lambda: ask(realm, avatarId, None, IUnheardOf))
     hold(_unused(realm), "after a failed login, nothing of the login is left")
     with nothingFails("a login after a failed one"):
-        _logoutOf(realm.requestAvatar(avatarId, None, interface), interface)()
+        _logoutOf(ask(realm, avatarId, None, interface), interface)()
 
 
 def _checkLogins(
