@@ -8,13 +8,16 @@ leads to it without asking anyone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+import attrs
+from twisted.logger import Logger
 from twisted.spread.pb import RemoteReference
 
 T = TypeVar("T")
 
-#: The attribute of a connection that holds what L{attach} was given.
+#: How the attributes of a connection begin that hold what L{attach} was given, one of each kind.
 _ATTACHED = "_avatarkit"
 
 
@@ -28,12 +31,12 @@ def connectionOf(mind: object) -> object:
 
 def attach(connection: object, thing: object) -> bool:
     """
-    Keep something on a connection.
+    Keep something on a connection, in place of what is kept there of the same class.
 
     @return: whether it is kept: an object that takes no attributes cannot keep anything.
     """
     try:
-        setattr(connection, _ATTACHED, thing)
+        setattr(connection, _ATTACHED + type(thing).__name__, thing)
     except (AttributeError, TypeError):
         return False
     return True
@@ -41,10 +44,62 @@ def attach(connection: object, thing: object) -> bool:
 
 def attachedTo(connection: object, kind: type[T]) -> T | None:
     """
-    Return what is kept on a connection, if there is anything.
+    Return what is kept on a connection of a class, if there is anything.
     """
-    thing = getattr(connection, _ATTACHED, None)
+    thing = getattr(connection, _ATTACHED + kind.__name__, None)
     return thing if isinstance(thing, kind) else None
+
+
+@attrs.define(eq=False)
+class Partings:
+    """
+    What is to be done when a connection of Perspective Broker's is lost.
+
+    A broker keeps such callbacks in a list, which it searches for one that is taken back.  So it is
+    given a single one for each connection, and all others are kept here.
+    """
+
+    _calls: dict[Callable[[], object], None] = attrs.field(factory=dict, init=False)
+
+    _log = Logger()
+
+    def add(self, call: Callable[[], object]) -> None:
+        """
+        Have something called when the connection is lost.
+        """
+        self._calls[call] = None
+
+    def discard(self, call: Callable[[], object]) -> None:
+        """
+        Take it back, if it is still to be called.
+        """
+        self._calls.pop(call, None)
+
+    def lost(self) -> None:
+        """
+        The connection is lost.  A call that raises does not keep the others from being made.
+        """
+        while self._calls:
+            call = next(iter(self._calls))
+            del self._calls[call]
+            try:
+                call()
+            except Exception:
+                self._log.failure("{call!r} failed when a connection was lost", call=call)
+
+
+def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its brokers
+    """
+    Return what is to be done when the connection of a broker is lost.
+
+    @raise AttributeError: if it is lost, like C{Broker.notifyOnDisconnect}.
+    """
+    partings = attachedTo(broker, Partings)
+    if partings is None or broker.disconnected:
+        partings = Partings()
+        broker.notifyOnDisconnect(partings.lost)
+        attach(broker, partings)
+    return partings
 
 
 # Any: a transport is whatever a reactor, or TLS, or somebody's wrapper, makes of a connection.

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from .._tools.adapting import adapted
 from .._tools.clock import clockOr
 from ..interfaces import IDisconnectableMind, IMind
-from .connections import bufferedIn, connectionOf
+from .connections import bufferedIn, connectionOf, partingsOf
 
 
 def mindOf(mind: object) -> IMind | None:
@@ -98,8 +98,8 @@ class PBMind:
     """
     A L{RemoteReference}, which does not itself say whether it is dead.
 
-    Disconnect callbacks are registered with the broker and not with the reference: a callback of
-    the reference that raises suppresses those after it.
+    Disconnect callbacks are kept for the connection and not registered with the reference: a
+    callback of the reference that raises suppresses those after it.
     """
 
     reference: RemoteReference
@@ -133,14 +133,15 @@ class PBMind:
         """
         Have C{callback} called with the reference when the connection is lost.
         """
-        self._notifiers[callback] = partial(callback, self.reference)
-        self.reference.broker.notifyOnDisconnect(self._notifiers[callback])
+        notifier = partial(callback, self.reference)
+        partingsOf(self.reference.broker).add(notifier)
+        self._notifiers[callback] = notifier
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
         Take the callback back.
         """
-        self.reference.broker.dontNotifyOnDisconnect(self._notifiers.pop(callback))
+        partingsOf(self.reference.broker).discard(self._notifiers.pop(callback))
 
     def loseConnection(self) -> None:
         """

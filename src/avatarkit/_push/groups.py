@@ -103,7 +103,8 @@ class MindGroup(Collection[Any]):
             L{Failure<twisted.python.failure.Failure>}: of what it raised;
             L{twisted.spread.pb.DeadReferenceError} if it is gone, which ends its session, or has
             logged out meanwhile; L{twisted.spread.pb.PBConnectionLost} if it went before it
-            answered; L{twisted.internet.defer.TimeoutError};
+            answered; L{twisted.spread.pb.ProtocolError} if it answered with a failure that cannot
+            be read; L{twisted.internet.defer.TimeoutError};
             L{MindIsBehind<avatarkit.MindIsBehind>}.  Cancelling the Deferred leaves out those that
             the push has not been sent to, and waits for nobody.
         """

@@ -8,8 +8,8 @@ followed by that.  Whatever is not known to come out the same goes through the m
 C{callRemote}.
 
 All that this relies on in L{twisted.spread} is said here.  These names are public, and are not
-described as something to build on: C{luid} and C{broker} of a L{RemoteReference};
-C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
+described as something to build on: C{luid} and C{broker} of a L{RemoteReference}; C{disconnected},
+C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentRequestID}, C{currentDialect},
 C{prefixLimit}, C{setPrefixLimit}, C{outgoingSymbols}, C{outgoingVocabulary}, C{serialize},
 C{sendEncoded}, C{transport} of a L{Broker}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
 L{banana<twisted.spread.banana>}.  And this is what its private C{_sendMessage} does: a message is
@@ -117,7 +117,15 @@ class Message:
         """
         wishes = {} if self.answering else {"pbanswer": False}
         target: Any = mind if hasattr(mind, "callRemote") else mindOf(mind)
-        result: object = target.callRemote(self._name, *self._args, **self._kw, **wishes)
+        broker: Any = mind.broker if isinstance(mind, RemoteReference) else None
+        last = getattr(broker, "currentRequestID", None)
+        try:
+            result: object = target.callRemote(self._name, *self._args, **self._kw, **wishes)
+        except BaseException:
+            if broker is not None and broker.currentRequestID != last and broker.waitingForAnswers:
+                # It was too large, and not sent; the broker waits for an answer all the same.
+                broker.waitingForAnswers.pop(broker.currentRequestID, None)
+            raise
         return result
 
     def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
