@@ -32,6 +32,18 @@ def mindOf(mind: object) -> IMind | None:
     return None if mind is None else adapted(IMind, mind)
 
 
+def callRemoteOf(mind: object) -> Callable[..., object] | None:
+    """
+    Return what calls the client of a mind, or C{None} if the mind is nothing that can be called:
+    it is what the client chose to send, and may be a number.
+    """
+    own: object = getattr(mind, "callRemote", None)
+    if callable(own):
+        return own
+    found = mindOf(mind)
+    return None if found is None else found.callRemote
+
+
 def isDead(mind: object) -> bool:
     """
     Return whether the client of a mind is known to be gone.

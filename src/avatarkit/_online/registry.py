@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from functools import partial
+from reprlib import repr as short
 from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
+from .._clients.minds import callRemoteOf
 from .._push.addressees import Addressee
 from .._push.bounds import Bounds, skip
 from .._push.groups import MindGroup, disconnectAll
@@ -38,7 +41,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     C{registry[avatarId]} is the L{MindGroup} of an avatar ID, a live view that is empty when nobody
     is there; iteration, C{in} and C{len} are over the avatar IDs that are online.  While an
     avatar's C{attached} runs its session is already online; while C{detached} runs, it no longer
-    is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told.
+    is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told; so
+    is one whose mind has no C{callRemote} and no adapter to L{IMind<avatarkit.IMind>}, which is
+    logged.
 
     A client that has stopped reading, or does not answer, can be kept from using up the server's
     memory: if it is too far behind it is left out of a push, and its result is a
@@ -53,7 +58,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or your own.
     @param reactor: measures the time; the global reactor by default.
     @ivar _online: the sessions of each avatar ID.
-    @ivar _reachable: the sessions that have a mind.
+    @ivar _reachable: the sessions that have a mind that can be called.
     @ivar _mindless: how many sessions of each avatar ID have none.
     @ivar _directory: the sessions of each mind.
     """
@@ -78,6 +83,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     )
     _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
     _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
+
+    _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         checkReactor(self._reactor)
@@ -139,9 +146,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         File the session, and tell the avatar.
         """
-        aware = self._toTell(session)
+        aware = None if session.mind is None else adapted(IMindAware, session.avatar)
         self._file(session)
-        if aware is None:
+        if aware is None or session not in self._reachable:
             return None
         return undoOnFailure(partial(aware.attached, session.mind), self._unfile, session)
 
@@ -149,8 +156,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Take the session off the file, and tell the avatar.
         """
+        reachable = session in self._reachable
         self._unfile(session)
-        aware = self._toTell(session)
+        aware = adapted(IMindAware, session.avatar) if reachable else None
         return None if aware is None else aware.detached(session.mind)
 
     def audit(self) -> Iterator[str]:
@@ -163,9 +171,10 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             yield f"{session!r} is not on the file of {self!r}"
         for session in filed - there:
             yield f"{session!r} is on the file of {self!r} and should not be"
-        if {each for each in filed if each.mind is not None} != set(self._reachable):
+        withMind = {each for each in filed if callRemoteOf(each.mind) is not None}
+        if withMind != set(self._reachable):
             yield f"everyone in {self!r} is not everyone"
-        if Counter(each.avatarId for each in filed if each.mind is None) != self._mindless:
+        if Counter(each.avatarId for each in filed - withMind) != self._mindless:
             yield f"{self!r} miscounts the sessions without a mind"
 
     def _group(
@@ -174,35 +183,49 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         return MindGroup(MindsOf(sessions, count, self._bounds), reactor=self._reactor)
 
     def _reachableAs(self, avatarId: Hashable) -> Iterator[Session[A]]:
-        return (each for each in self._online.get(avatarId, ()) if each.mind is not None)
+        return (each for each in self._online.get(avatarId, ()) if each in self._reachable)
 
     def _count(self, avatarId: Hashable) -> int:
         return len(self._online.get(avatarId, ())) - self._mindless[avatarId]
 
-    def _toTell(self, session: Session[A]) -> IMindAware | None:
-        return None if session.mind is None else adapted(IMindAware, session.avatar)
+    def _isReachable(self, session: Session[A]) -> bool:
+        """
+        Return whether a session's client can be called, and say if it should not have a mind that
+        cannot.
+        """
+        if session.mind is None:
+            return False
+        if callRemoteOf(session.mind) is not None:
+            return True
+        self._log.info(
+            "{avatarId!r} logs in with a mind that cannot be called, {mind}: as without a mind, it "
+            "gets no pushes, and its avatar is not told",
+            avatarId=session.avatarId,
+            mind=short(session.mind),
+        )
+        return False
 
     def _file(self, session: Session[A]) -> None:
         sessions = self._online.get(session.avatarId)
         if sessions is None:
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
-        if session.mind is None:
-            self._mindless[session.avatarId] += 1
-        else:
+        if self._isReachable(session):
             self._reachable[session] = None
             self._directory.file(session)
+        else:
+            self._mindless[session.avatarId] += 1
 
     def _unfile(self, session: Session[A]) -> None:
         sessions = self._online[session.avatarId]
         del sessions[session]
         if not sessions:
             del self._online[session.avatarId]
-        if session.mind is None:
-            countDown(self._mindless, session.avatarId)
-        else:
+        if session in self._reachable:
             del self._reachable[session]
             self._directory.unfile(session)
+        else:
+            countDown(self._mindless, session.avatarId)
 
 
 @attrs.define(eq=False)

@@ -35,7 +35,7 @@ from ..errors import MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
 from .lines import lineOf
-from .wire import Message
+from .wire import Message, NotCallable
 
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
@@ -149,7 +149,9 @@ class Push:
         """
         Nobody waits for the result, but somebody should know.
         """
-        if not failure.check(MindIsBehind):
+        if failure.check(NotCallable):
+            self._log.warn("a push was left out: {reason}", reason=failure.getErrorMessage())
+        elif not failure.check(MindIsBehind):
             self._log.failure("{mind} could not be told", failure=failure, mind=mind)
 
     def _settle(self, place: int, success: bool, result: object) -> None:

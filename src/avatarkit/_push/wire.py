@@ -26,6 +26,7 @@ from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from io import BytesIO
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 import attrs
@@ -33,7 +34,7 @@ from twisted.internet.defer import Deferred
 from twisted.spread import banana
 from twisted.spread.pb import Broker, DeadReferenceError, RemoteReference
 
-from .._clients.minds import mindOf
+from .._clients.minds import callRemoteOf
 
 T = TypeVar("T")
 
@@ -53,6 +54,12 @@ _LARGEST_INT = 2**31 - 1
 
 #: What C{callRemote} takes for itself instead of sending it.
 _RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
+
+
+class NotCallable(TypeError):
+    """
+    What a push should go to is no client.
+    """
 
 
 @attrs.define(eq=False)
@@ -116,11 +123,15 @@ class Message:
         Have the mind send it.
         """
         wishes = {} if self.answering else {"pbanswer": False}
-        target: Any = mind if hasattr(mind, "callRemote") else mindOf(mind)
+        callRemote = callRemoteOf(mind)
+        if callRemote is None:
+            raise NotCallable(
+                f"{short(mind)} is no client: it has no callRemote, and no adapter to IMind"
+            )
         broker: Any = mind.broker if isinstance(mind, RemoteReference) else None
         last = getattr(broker, "currentRequestID", None)
         try:
-            result: object = target.callRemote(self._name, *self._args, **self._kw, **wishes)
+            result = callRemote(self._name, *self._args, **self._kw, **wishes)
         except BaseException:
             if broker is not None and broker.currentRequestID != last and broker.waitingForAnswers:
                 # It was too large, and not sent; the broker waits for an answer all the same.
