@@ -79,8 +79,9 @@ class Partings:
         """
         The connection is lost.  A call that raises does not keep the others from being made.
         """
-        while self._calls:
-            call = next(iter(self._calls))
+        for call in tuple(self._calls):
+            if call not in self._calls:
+                continue
             del self._calls[call]
             try:
                 call()
