@@ -102,7 +102,7 @@ class AddressingTests(SynchronousTestCase):
         A group of minds of several registries, and of none, finds the session of each.
         """
         elsewhere, stranger = FakeMind(), FakeMind()
-        other = MindRegistry()
+        other = MindRegistry(reactor=Clock())
         login(other(lambda avatarId: Thing()), elsewhere)
         group = MindGroup([self.minds[2], elsewhere])
         self.assertRaises(TypeError, MindGroup([self.minds[2], stranger]).disconnect)

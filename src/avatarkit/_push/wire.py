@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from decimal import Decimal
 from io import BytesIO
@@ -35,6 +35,7 @@ from twisted.spread import banana
 from twisted.spread.pb import Broker, DeadReferenceError, RemoteReference
 
 from .._clients.minds import callRemoteOf
+from .sendable import checkSendable, strictly
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class Message:
     A call of a C{remote_} method, to be sent to any number of minds.
 
     @ivar answering: whether it asks for answers.
+    @ivar _strangers: what is not plain data in its arguments.
     """
 
     _name: str | bytes
@@ -75,15 +77,23 @@ class Message:
     _kw: dict[str, object]
     answering: bool = attrs.field(kw_only=True)
     _toMany: bool = attrs.field(alias="toMany", kw_only=True)
+    _strangers: list[object] = attrs.field(init=False)
     _plain: bool = attrs.field(init=False)
     _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._plain = (
-            self._toMany
-            and _RESERVED.isdisjoint(self._kw)
-            and not strangersIn((self._args, self._kw))
-        )
+        self._strangers = strangersIn((self._args, self._kw))
+        self._plain = self._toMany and not self._strangers and _RESERVED.isdisjoint(self._kw)
+
+    def check(self, minds: Iterable[object]) -> None:
+        """
+        Check that it can be sent to all of these minds.
+
+        @raise TypeError: if there is something in the arguments that Perspective Broker cannot
+            send.
+        """
+        if self._strangers:
+            checkSendable(self._strangers, minds)
 
     def keep(self) -> None:
         """
@@ -130,8 +140,10 @@ class Message:
             )
         broker: Any = mind.broker if isinstance(mind, RemoteReference) else None
         last = getattr(broker, "currentRequestID", None)
+        strict = strictly(broker) if broker is not None and self._strangers else nullcontext()
         try:
-            result = callRemote(self._name, *self._args, **self._kw, **wishes)
+            with strict:
+                result = callRemote(self._name, *self._args, **self._kw, **wishes)
         except BaseException:
             if broker is not None and broker.currentRequestID != last and broker.waitingForAnswers:
                 # It was too large, and not sent; the broker waits for an answer all the same.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -20,6 +19,7 @@ from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from .._push.sendable import CODE, Strict
 from .._push.wire import copied, strangersIn
 from ..interfaces import IDisconnectableMind
 
@@ -57,7 +57,11 @@ class FakeMind:
     @ivar closings: how the server has closed its connection: C{"lose"}, C{"abort"}.
     @ivar stalled: whether the client has stopped reading, so that it is not gone when its
         connection is closed politely.
+    @cvar brokerSecurity: what may be sent to it: what is not allowed there is refused by groups, as
+        for a real mind.
     """
+
+    brokerSecurity: ClassVar[Any] = globalSecurity
 
     answers: Mapping[str, object] = attrs.field(factory=dict)
     calls: list[Call] = attrs.field(factory=list, init=False)
@@ -205,30 +209,12 @@ def _answer(told: object, call: Call) -> Deferred[Any]:
     return maybeDeferred(lambda: told)
 
 
-class _Strict:
-    """
-    Perspective Broker's rules of what may be sent, but that what it would send as nothing is
-    refused.
-    """
-
-    def isTypeAllowed(self, name: bytes) -> bool:
-        return bool(globalSecurity.isTypeAllowed(name))
-
-    def isClassAllowed(self, kind: type) -> bool:
-        if not globalSecurity.isClassAllowed(kind):
-            raise TypeError(
-                f"Perspective Broker does not send a {kind.__qualname__}: "
-                "make it Copyable, or Referenceable"
-            )
-        return True
-
-
 def _jelly(data: tuple[tuple[object, ...], dict[str, object]]) -> list[object]:
     for each in strangersIn(data):
-        if isinstance(each, (type, FunctionType, MethodType, ModuleType)):
+        if isinstance(each, CODE):
             raise TypeError(f"Perspective Broker does not send {each!r}: clients refuse code")
     broker: Any = pb.Broker()
-    broker.security = _Strict()
+    broker.security = Strict(globalSecurity)
     return [broker.serialize(each) for each in data]
 
 
