@@ -14,6 +14,7 @@ from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
 from .._tools.awaiting import undoOnFailure
+from .._tools.kinds import Kinds
 from .._tools.typevars import A
 from ..interfaces import IConnectionAware
 
@@ -30,11 +31,17 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
 
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
     _total: int = attrs.field(default=0, init=False, repr=False)
+    _kinds: Kinds = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kinds = Kinds(self._counts)
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __getitem__(self, avatarId: Hashable) -> int:
+        if avatarId not in self._counts:
+            self._kinds.missed(avatarId)
         return self._counts[avatarId]
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -54,7 +61,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         """
         Return how many sessions an avatar ID has: 0 for a stranger.
         """
-        return self._counts.get(avatarId, 0)
+        return self.get(avatarId, 0)
 
     def attached(self, session: Session[A]) -> object:
         """
@@ -92,7 +99,10 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
 
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change
-        count = self._counts.get(avatarId, 0) + change
+        before = self._counts.get(avatarId, 0)
+        if not before:
+            self._kinds.loggedIn(avatarId)
+        count = before + change
         if count:
             self._counts[avatarId] = count
         else:

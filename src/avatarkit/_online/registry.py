@@ -28,6 +28,7 @@ from .._tools.adapting import adapted
 from .._tools.awaiting import undoOnFailure
 from .._tools.checks import checkReactor
 from .._tools.counting import countDown
+from .._tools.kinds import Kinds
 from .._tools.typevars import A
 from ..interfaces import IMindAware
 from .directory import MindDirectory
@@ -83,6 +84,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     )
     _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
     _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
+    _kinds: Kinds = attrs.field(init=False, repr=False)
 
     _log = Logger()
 
@@ -91,8 +93,10 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
         self._directory = MindDirectory(self._reactor, self._bounds)
+        self._kinds = Kinds(self._online)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
+        self._lookUp(avatarId)
         return self._group(partial(self._reachableAs, avatarId), partial(self._count, avatarId))
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -102,7 +106,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         return len(self._online)
 
     def __contains__(self, avatarId: object) -> bool:
-        return avatarId in self._online
+        return bool(self._lookUp(avatarId))
 
     @property
     def everyone(self) -> MindGroup:
@@ -140,7 +144,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Return the current sessions of an avatar ID, oldest first.
         """
-        return tuple(self._online.get(avatarId, ()))
+        return tuple(self._lookUp(avatarId))
 
     def attached(self, session: Session[A]) -> object:
         """
@@ -183,10 +187,17 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         return MindGroup(MindsOf(sessions, count, self._bounds), reactor=self._reactor)
 
     def _reachableAs(self, avatarId: Hashable) -> Iterator[Session[A]]:
-        return (each for each in self._online.get(avatarId, ()) if each in self._reachable)
+        return (each for each in self._lookUp(avatarId) if each in self._reachable)
 
     def _count(self, avatarId: Hashable) -> int:
-        return len(self._online.get(avatarId, ())) - self._mindless[avatarId]
+        return len(self._lookUp(avatarId)) - self._mindless[avatarId]
+
+    def _lookUp(self, avatarId: object) -> Collection[Session[A]]:
+        sessions = self._online.get(avatarId)
+        if sessions is None:
+            self._kinds.missed(avatarId)
+            return ()
+        return sessions
 
     def _isReachable(self, session: Session[A]) -> bool:
         """
@@ -208,6 +219,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     def _file(self, session: Session[A]) -> None:
         sessions = self._online.get(session.avatarId)
         if sessions is None:
+            self._kinds.loggedIn(session.avatarId)
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
         if self._isReachable(session):
