@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import Avatar, IMind, MindGroup, MindRegistry
 from avatarkit._clients.answers import readable
-from avatarkit._clients.connections import Partings, attachedTo
+from avatarkit._clients.connections import Partings
 from avatarkit.testing import MemoryPortal
 from minds import connect
 from pb import PBTestCase
@@ -287,7 +287,6 @@ class PartingsTests(SynchronousTestCase):
         mind.broker.connectionLost(Failure(pb.PBConnectionLost("gone")))
         with self.assertRaises(AttributeError):
             IMind(mind).notifyOnDisconnect(print)
-        assert attachedTo(mind.broker, Partings) is not None
 
 
 class OverTCPTests(PBTestCase):

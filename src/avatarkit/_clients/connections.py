@@ -17,8 +17,11 @@ from twisted.spread.pb import RemoteReference
 
 T = TypeVar("T")
 
-#: How the attributes of a connection begin that hold what L{attach} was given, one of each kind.
+#: The attribute of a connection that holds what L{attach} was given.
 _ATTACHED = "_avatarkit"
+
+#: The attribute of a broker that holds its L{Partings}.
+_PARTINGS = "_avatarkitPartings"
 
 
 def connectionOf(mind: object) -> object:
@@ -31,12 +34,12 @@ def connectionOf(mind: object) -> object:
 
 def attach(connection: object, thing: object) -> bool:
     """
-    Keep something on a connection, in place of what is kept there of the same class.
+    Keep something on a connection.
 
     @return: whether it is kept: an object that takes no attributes cannot keep anything.
     """
     try:
-        setattr(connection, _ATTACHED + type(thing).__name__, thing)
+        setattr(connection, _ATTACHED, thing)
     except (AttributeError, TypeError):
         return False
     return True
@@ -44,9 +47,9 @@ def attach(connection: object, thing: object) -> bool:
 
 def attachedTo(connection: object, kind: type[T]) -> T | None:
     """
-    Return what is kept on a connection of a class, if there is anything.
+    Return what is kept on a connection, if there is anything.
     """
-    thing = getattr(connection, _ATTACHED + kind.__name__, None)
+    thing = getattr(connection, _ATTACHED, None)
     return thing if isinstance(thing, kind) else None
 
 
@@ -95,11 +98,11 @@ def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its b
 
     @raise AttributeError: if it is lost, like C{Broker.notifyOnDisconnect}.
     """
-    partings = attachedTo(broker, Partings)
+    partings: Partings | None = getattr(broker, _PARTINGS, None)
     if partings is None or broker.disconnected:
         partings = Partings()
         broker.notifyOnDisconnect(partings.lost)
-        attach(broker, partings)
+        setattr(broker, _PARTINGS, partings)
     return partings
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -17,6 +18,8 @@ from .._tools.awaiting import undoOnFailure
 from .._tools.kinds import Kinds
 from .._tools.typevars import A
 from ..interfaces import IConnectionAware
+from .bases import ConnectionAware, connecting, disconnecting
+from .telling import NOT_CONNECTION_AWARE, sayIfMeant
 
 
 @attrs.define(eq=False)
@@ -27,7 +30,12 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
     It is a read-only mapping from avatar ID to number of sessions, of those that have any.  While
     an avatar's C{connect} runs its session already counts; while C{disconnect} runs, it no longer
     does.  Anonymous sessions are counted together.
+
+    Below an L{AvatarCache<avatarkit.AvatarCache>} it counts avatars, which the cache says in the
+    log.
     """
+
+    countsSessions: ClassVar[bool] = True
 
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
     _total: int = attrs.field(default=0, init=False, repr=False)
@@ -70,8 +78,11 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         aware = adapted(IConnectionAware, session.avatar)
         self._add(session.avatarId, 1)
         if aware is None:
+            sayIfMeant(NOT_CONNECTION_AWARE, session.avatar, "connect", "disconnect")
             return None
-        return undoOnFailure(aware.connect, self._add, session.avatarId, -1)
+        plain = getattr(type(aware), "connect", None) is ConnectionAware.connect
+        tell = aware.connect if plain else connecting(aware)
+        return undoOnFailure(tell, self._add, session.avatarId, -1)
 
     def detached(self, session: Session[A]) -> object:
         """
@@ -79,7 +90,11 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         """
         self._add(session.avatarId, -1)
         aware = adapted(IConnectionAware, session.avatar)
-        return None if aware is None else aware.disconnect()
+        if aware is None:
+            return None
+        if getattr(type(aware), "connect", None) is ConnectionAware.connect:
+            return aware.disconnect()
+        return disconnecting(aware)()
 
     def audit(self) -> Iterator[str]:
         """
@@ -100,7 +115,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change
         before = self._counts.get(avatarId, 0)
-        if not before:
+        if not before and type(avatarId) is not self._kinds.only:
             self._kinds.loggedIn(avatarId)
         count = before + change
         if count:

@@ -31,7 +31,9 @@ from .._tools.counting import countDown
 from .._tools.kinds import Kinds
 from .._tools.typevars import A
 from ..interfaces import IMindAware
+from .bases import MindAware, attaching, detaching
 from .directory import MindDirectory
+from .telling import NOT_MIND_AWARE, UNTOLD, sayIfMeant
 
 
 @attrs.define(eq=False)
@@ -62,6 +64,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     @ivar _reachable: the sessions that have a mind that can be called.
     @ivar _mindless: how many sessions of each avatar ID have none.
     @ivar _directory: the sessions of each mind.
+    @ivar _hushed: the class of the last avatar that was not told since its session has no mind.
     """
 
     needsMinds: ClassVar[bool] = True
@@ -85,6 +88,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
     _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
     _kinds: Kinds = attrs.field(init=False, repr=False)
+    _hushed: type | None = attrs.field(default=None, init=False, repr=False)
 
     _log = Logger()
 
@@ -151,19 +155,28 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         File the session, and tell the avatar.
         """
         aware = None if session.mind is None else adapted(IMindAware, session.avatar)
-        self._file(session)
-        if aware is None or session not in self._reachable:
+        if not self._file(session):
+            if type(session.avatar) is not self._hushed:  # it is not told, but would be
+                self._hushed = type(session.avatar)
+                UNTOLD.hush(session.avatar)
             return None
-        return undoOnFailure(partial(aware.attached, session.mind), self._unfile, session)
+        if aware is None:
+            sayIfMeant(NOT_MIND_AWARE, session.avatar, "attached")
+            return None
+        plain = getattr(type(aware), "attached", None) is MindAware.attached
+        tell = partial(aware.attached, session.mind) if plain else attaching(aware, session.mind)
+        return undoOnFailure(tell, self._unfile, session)
 
     def detached(self, session: Session[A]) -> object:
         """
         Take the session off the file, and tell the avatar.
         """
-        reachable = session in self._reachable
-        self._unfile(session)
-        aware = adapted(IMindAware, session.avatar) if reachable else None
-        return None if aware is None else aware.detached(session.mind)
+        aware = adapted(IMindAware, session.avatar) if self._unfile(session) else None
+        if aware is None:
+            return None
+        if getattr(type(aware), "detached", None) is MindAware.detached:
+            return aware.detached(session.mind)
+        return detaching(aware, session.mind, partial(self._hasBoth, session))()
 
     def audit(self) -> Iterator[str]:
         """
@@ -199,13 +212,17 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             return ()
         return sessions
 
-    def _isReachable(self, session: Session[A]) -> bool:
+    def _hasBoth(self, ended: Session[A]) -> bool:
         """
-        Return whether a session's client can be called, and say if it should not have a mind that
-        cannot.
+        Return whether there is a session of the same mind and avatar.
         """
-        if session.mind is None:
-            return False
+        to = self._directory.addresseeOf(ended.mind, ended.avatar)
+        return to is not None and to.session is not None and to.session.avatar is ended.avatar
+
+    def _canBeCalled(self, session: Session[A]) -> bool:
+        """
+        Return whether a mind can be called, and say if it cannot.
+        """
         if callRemoteOf(session.mind) is not None:
             return True
         self._log.info(
@@ -216,28 +233,40 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         )
         return False
 
-    def _file(self, session: Session[A]) -> None:
+    def _file(self, session: Session[A]) -> bool:
+        """
+        Take note of a session; return whether its client can be called.
+        """
         sessions = self._online.get(session.avatarId)
         if sessions is None:
-            self._kinds.loggedIn(session.avatarId)
+            if type(session.avatarId) is not self._kinds.only:
+                self._kinds.loggedIn(session.avatarId)
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
-        if self._isReachable(session):
-            self._reachable[session] = None
-            self._directory.file(session)
-        else:
+        mind = session.mind
+        if mind is None or not (
+            callable(getattr(mind, "callRemote", None)) or self._canBeCalled(session)
+        ):
             self._mindless[session.avatarId] += 1
+            return False
+        self._reachable[session] = None
+        self._directory.file(session)
+        return True
 
-    def _unfile(self, session: Session[A]) -> None:
+    def _unfile(self, session: Session[A]) -> bool:
+        """
+        Forget a session; return whether its client could be called.
+        """
         sessions = self._online[session.avatarId]
         del sessions[session]
         if not sessions:
             del self._online[session.avatarId]
-        if session in self._reachable:
-            del self._reachable[session]
-            self._directory.unfile(session)
-        else:
+        if session not in self._reachable:
             countDown(self._mindless, session.avatarId)
+            return False
+        del self._reachable[session]
+        self._directory.unfile(session)
+        return True
 
 
 @attrs.define(eq=False)

@@ -33,9 +33,13 @@ class Kinds:
     Says once that a name logs in as both kinds, and once that one is looked up as the wrong kind.
 
     @ivar _known: who is there.
+    @ivar only: the type of all avatar IDs so far, as long as there is one: those who log in with
+        an ID of that type need not be said.
     """
 
     _known: Container[Hashable]
+    only: type | None = attrs.field(default=None, init=False)
+    _mixed: bool = attrs.field(default=False, init=False)
     _loginSaid: bool = attrs.field(default=False, init=False)
     _lookUpSaid: bool = attrs.field(default=False, init=False)
 
@@ -43,10 +47,14 @@ class Kinds:
 
     def loggedIn(self, avatarId: Hashable) -> None:
         """
-        Somebody logs in who was not there.
+        Somebody logs in who was not there, with an ID of another type than C{only}.
         """
         if self._loginSaid:
             return
+        if self.only is None and not self._mixed:
+            self.only = type(avatarId)
+            return
+        self.only, self._mixed = None, True
         other = otherKind(avatarId)
         if other is not None and other in self._known:
             self._loginSaid = True
