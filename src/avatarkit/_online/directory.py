@@ -69,12 +69,14 @@ class MindDirectory:
 
     @ivar reactor: what measures the time of pushes, the global reactor if C{None}.
     @ivar bounds: how far the clients may be behind, if that is bounded.
+    @ivar oncePerMind: whether a mind is pushed to once, however many sessions it has.
     @ivar age: the smaller, the older.
     @ivar _sessions: the session of each mind; nearly always there is one.
     """
 
     reactor: IReactorTime | None
     bounds: Bounds | None
+    oncePerMind: bool
     age: int = attrs.field(factory=partial(next, _ages), init=False)
     _sessions: dict[Hashable, Session | Sharing] = attrs.field(factory=dict, init=False)
 

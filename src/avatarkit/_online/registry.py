@@ -33,6 +33,7 @@ from .._tools.typevars import A
 from ..interfaces import IMindAware
 from .bases import MindAware, attaching, detaching
 from .directory import MindDirectory
+from .distinct import DistinctMinds, firsts
 from .telling import NOT_MIND_AWARE, UNTOLD, sayIfMeant
 
 
@@ -59,11 +60,15 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         number.
     @param whenBehind: called with the L{Session} of a client when it falls behind:
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or your own.
+    @param oncePerMind: whether a client that logs in several times with one mind is in each group
+        once, and gets each push once, also through C{minds} of its avatar; by default it does once
+        for each of its sessions.  The avatar is told of each session in any case.
     @param reactor: measures the time; the global reactor by default.
     @ivar _online: the sessions of each avatar ID.
     @ivar _reachable: the sessions that have a mind that can be called.
     @ivar _mindless: how many sessions of each avatar ID have none.
     @ivar _directory: the sessions of each mind.
+    @ivar _distinct: how many minds they are, if each is in a group once.
     @ivar _hushed: the class of the last avatar that was not told since its session has no mind.
     """
 
@@ -77,6 +82,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _whenBehind: Callable[[Session[A]], object] = attrs.field(
         default=skip, alias="whenBehind", kw_only=True, repr=False
     )
+    _oncePerMind: bool = attrs.field(default=False, alias="oncePerMind", kw_only=True, repr=False)
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
@@ -88,6 +94,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
     _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
     _kinds: Kinds = attrs.field(init=False, repr=False)
+    _distinct: DistinctMinds | None = attrs.field(init=False, repr=False)
     _hushed: type | None = attrs.field(default=None, init=False, repr=False)
 
     _log = Logger()
@@ -96,7 +103,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         checkReactor(self._reactor)
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
-        self._directory = MindDirectory(self._reactor, self._bounds)
+        self._directory = MindDirectory(self._reactor, self._bounds, self._oncePerMind)
+        self._distinct = DistinctMinds() if self._oncePerMind else None
         self._kinds = Kinds(self._online)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
@@ -117,8 +125,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         The minds of all sessions, a live view.
         """
-        reachable = self._reachable
-        return self._group(lambda: reachable, reachable.__len__)
+        reachable, distinct = self._reachable, self._distinct
+        count = reachable.__len__ if distinct is None else lambda: distinct.total
+        return self._group(lambda: reachable, count)
 
     def select(self, predicate: Callable[[Session[A]], object]) -> MindGroup:
         """
@@ -131,7 +140,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         def selected() -> Iterator[Session[A]]:
             return (each for each in self._reachable if predicate(each))
 
-        return self._group(selected, lambda: sum(1 for each in selected()))
+        return self._group(selected, lambda: sum(1 for each in self._inGroup(selected())))
 
     def disconnect(
         self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -197,12 +206,18 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     def _group(
         self, sessions: Callable[[], Iterable[Session[A]]], count: Callable[[], int]
     ) -> MindGroup:
-        return MindGroup(MindsOf(sessions, count, self._bounds), reactor=self._reactor)
+        minds = MindsOf(lambda: self._inGroup(sessions()), count, self._bounds)
+        return MindGroup(minds, reactor=self._reactor)
+
+    def _inGroup(self, sessions: Iterable[Session[A]]) -> Iterable[Session[A]]:
+        return firsts(sessions) if self._oncePerMind else sessions
 
     def _reachableAs(self, avatarId: Hashable) -> Iterator[Session[A]]:
         return (each for each in self._lookUp(avatarId) if each in self._reachable)
 
     def _count(self, avatarId: Hashable) -> int:
+        if self._distinct is not None:
+            return self._distinct[avatarId] if self._lookUp(avatarId) else 0
         return len(self._lookUp(avatarId)) - self._mindless[avatarId]
 
     def _lookUp(self, avatarId: object) -> Collection[Session[A]]:
@@ -251,6 +266,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             return False
         self._reachable[session] = None
         self._directory.file(session)
+        if self._distinct is not None:
+            self._distinct.add(session)
         return True
 
     def _unfile(self, session: Session[A]) -> bool:
@@ -266,6 +283,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             return False
         del self._reachable[session]
         self._directory.unfile(session)
+        if self._distinct is not None:
+            self._distinct.remove(session)
         return True
 
 

@@ -13,7 +13,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Protocol
 
 import attrs
@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import Broker, PBConnectionLost
 
 from .._clients.connections import attach, attachedTo, connectionOf, partingsOf
+from .._clients.minds import identityOf
 from .._tools.counting import countDown
 from .addressees import Addressee
 
@@ -41,6 +42,12 @@ class Directory(Protocol):
     def reactor(self) -> IReactorTime | None:
         """
         What measures the time of its pushes.
+        """
+
+    @property
+    def oncePerMind(self) -> bool:
+        """
+        Whether a mind is pushed to once, however many sessions it has.
         """
 
     def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
@@ -94,6 +101,12 @@ class Line:
         bounded = [to for to in found if to.bounds is not None]
         return (*bounded, *found, Addressee(mind))[0]
 
+    def isOncePerMind(self) -> bool:
+        """
+        Return whether a mind of this connection is pushed to once, however often it is in a group.
+        """
+        return any(each.oncePerMind for each in self.directories)
+
     def owe(self, broker: Broker, take: Callable[[object], object]) -> None:
         """
         A connection of Perspective Broker's owes an answer.
@@ -140,9 +153,18 @@ def find(minds: Iterable[object], avatar: object = None) -> Iterator[Addressee]:
     """
     Return whom a push to minds goes to that may or may not be on file anywhere.
     """
+    seen: set[Hashable] = set()
     for mind in minds:
         line = attachedTo(connectionOf(mind), Line)
-        yield Addressee(mind) if line is None else line.addresseeOf(mind, avatar)
+        if line is None:
+            yield Addressee(mind)
+            continue
+        if line.isOncePerMind():
+            key = identityOf(mind)
+            if key in seen:
+                continue
+            seen.add(key)
+        yield line.addresseeOf(mind, avatar)
 
 
 def reactorOf(addressees: Iterable[Addressee]) -> IReactorTime | None:
