@@ -103,7 +103,7 @@ class AddressingTests(SynchronousTestCase):
         that is in none.
         """
         elsewhere, stranger = FakeMind(), FakeMind()
-        other = MindRegistry()
+        other = MindRegistry(reactor=Clock())
         login(other(lambda avatarId: Thing()), elsewhere)
         group = MindGroup([self.minds[2], elsewhere])
         self.assertRaises(TypeError, MindGroup([self.minds[2], stranger]).disconnect)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.python.components import registerAdapter
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,7 +40,7 @@ class MindRegistryTests(SynchronousTestCase):
         """
         Start with a registry around a cache.
         """
-        self.registry = MindRegistry()
+        self.registry = MindRegistry(reactor=Clock())
         self.realm = self.registry(AvatarCache()(lambda avatarId: Thing()))
 
     def test_groups(self) -> None:
@@ -112,7 +113,7 @@ class MindRegistryTests(SynchronousTestCase):
             def __iter__(self) -> Any:
                 raise Boom
 
-        online = MindRegistry()
+        online = MindRegistry(reactor=Clock())
         realm = online(lambda avatarId: Thing())
         minds = (FakeMind(), None, FakeMind(), None)
         sessions = [sessionOf(realm, login(realm, mind)) for mind in minds]
@@ -237,7 +238,7 @@ class Told(Thing):
         return self.detaching()
 
 
-registry = MindRegistry()
+registry = MindRegistry(reactor=Clock())
 
 
 class MindAwareTests(SynchronousTestCase):
@@ -250,7 +251,7 @@ class MindAwareTests(SynchronousTestCase):
         Start with an empty registry.
         """
         global registry
-        registry = MindRegistry()
+        registry = MindRegistry(reactor=Clock())
 
     def test_tells(self) -> None:
         """
@@ -327,7 +328,7 @@ class AvatarTests(SynchronousTestCase):
             def __init__(self, name: object) -> None:
                 self.name = name
 
-        realm = MindRegistry()(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
+        realm = MindRegistry(reactor=Clock())(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
         minds = [FakeMind(), FakeMind()]
         logins = [opened(realm.requestAvatar(b"alice", m, pb.IPerspective)) for m in minds]
         avatar = logins[0][1]
@@ -363,7 +364,7 @@ class AvatarTests(SynchronousTestCase):
                 pass
 
         mind = FakeMind()
-        avatar = login(MindRegistry()(Mine), mind)[1]
+        avatar = login(MindRegistry(reactor=Clock())(Mine), mind)[1]
         verifyObject(IMindAware, avatar)
         assert same(avatar.minds, [mind])
 

@@ -14,6 +14,7 @@ import attrs
 from twisted.cred.checkers import ANONYMOUS
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from .._realm.audit import Audited
@@ -27,6 +28,8 @@ from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .life import Life
 from .shelf import Shelf
+
+_log = Logger()
 
 
 @implementer(IAvatarSource)
@@ -104,6 +107,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise TypeError(
                 f"{realm!r} needs minds, and below a cache there are none: stack it above the cache"
             )
+        _sayWhatCounts(realm)
         self._shelf = Shelf(realm, self, self._reactor)
         self._anonymous = InnerSessions(realm, minds=False)
         return Realm(self)
@@ -222,3 +226,16 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _guests(self) -> InnerSessions[A]:
         assert self._anonymous is not None
         return self._anonymous
+
+
+def _sayWhatCounts(below: Realm) -> None:
+    """
+    Say which parts of a realm below a cache count avatars there, though they are for sessions.
+    """
+    for part in (part for each in below._realms() for part in each._parts()):
+        if getattr(part, "countsSessions", False):
+            _log.warn(
+                "{part!r} is below a cache, where it counts avatars, each of which has one "
+                "connection: stack it above the cache to count logins",
+                part=part,
+            )
