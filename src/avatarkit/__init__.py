@@ -17,6 +17,7 @@ from ._realm.session import Session
 from .errors import (
     LoginAbandoned,
     LoginRefused,
+    LoginWaitsForItself,
     MindIsBehind,
     RealmClosed,
     TooManyConnections,
@@ -46,6 +47,7 @@ __all__ = [
     "IMindAware",
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindAware",
     "MindGroup",
     "MindIsBehind",

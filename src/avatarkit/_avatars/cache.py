@@ -43,7 +43,13 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     succeeded with is not kept.  Anonymous logins never share an avatar, and theirs are not kept.
 
     To retire an avatar is to end its inner session: its C{logout} is called, if it has one, and may
-    wait.  A login that comes meanwhile waits for that, and gets a new avatar.
+    wait.  A login that comes meanwhile waits for that, and gets a new avatar.  An avatar that is
+    still not gone after C{retireTimeout} seconds is given up, which is logged: logins wait for it
+    no longer, and L{Realm.audit<avatarkit.Realm.audit>} mentions it until it is gone.
+
+    A login that would wait for itself fails with L{LoginWaitsForItself<avatarkit.errors>}, as far
+    as that can be seen: one that the factory waits for, or a C{logout}, or a block below, in a
+    coroutine or by returning its Deferred.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
@@ -52,10 +58,13 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         0: not at all.
     @ivar maximumIdle: how many avatars are kept that are not in use; those unused longest are
         retired first; C{None}: all are kept.
+    @ivar retireTimeout: how many seconds an avatar may take to retire, until it is given up;
+        C{None}: as many as it likes.
     """
 
     idleTimeout: float | None = attrs.field(default=None, kw_only=True)
     maximumIdle: int | None = attrs.field(default=None, kw_only=True)
+    retireTimeout: float | None = attrs.field(default=60, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _shelf: Shelf[A] | None = attrs.field(default=None, init=False)
     _anonymous: InnerSessions[A] | None = attrs.field(default=None, init=False)
@@ -69,6 +78,10 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _checkMaximumIdle(self, attribute: object, maximum: object) -> None:
         if maximum is not None:
             checkCount("maximumIdle", maximum)
+
+    @retireTimeout.validator
+    def _checkRetireTimeout(self, attribute: object, seconds: object) -> None:
+        checkSeconds("retireTimeout", seconds, orNone=True)
 
     @_reactor.validator
     def _checkReactor(self, attribute: object, reactor: object) -> None:
@@ -131,8 +144,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         """
         Retire an avatar now, if it is there and idle.
 
-        @return: a Deferred that fires when the avatar's logout is done, with whether it was there
-            and idle.
+        @return: a Deferred that fires when the avatar's logout is done, or is given up, with
+            whether the avatar was there and idle.
         """
         life = self._ready().get(avatarId)
         if life is None or life not in self._kept.idle:
@@ -167,14 +180,14 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             return self._guests.release(session)
         shelf = self._shelf
         assert shelf is not None
-        shelf.lifeOf(session.avatarId).leave(session)
+        shelf.lent.pop(session).leave(session)
         return None
 
     def close(self) -> Deferred[None]:
         """
         Retire all avatars, those in use as soon as they are not, and load no more.
 
-        @return: a Deferred that fires with C{None} when all of them are gone.
+        @return: a Deferred that fires with C{None} when all of them are gone, or given up.
         """
         self._closing = True
         return Deferred.fromCoroutine(self._close())
@@ -182,7 +195,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def audit(self) -> Iterator[str]:
         """
         Say which avatars have users that they should not have, or lack some that they should, or
-        are wrongly idle.
+        are wrongly idle, or were given up and are not gone yet.
         """
         if self._shelf is None:
             return
@@ -202,10 +215,16 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             if (life in self._shelf.idle) is bool(life.users):
                 yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
 
+        for life in self._shelf.overdue:
+            yield (
+                f"the avatar of {life.avatarId!r} in {self!r} was given up: "
+                f"{life.inTheWay()} has not finished"
+            )
+
     async def _close(self) -> None:
         if self._shelf is not None:
             await self._shelf.close()
-            await self._guests.close()
+            await self._guests.close({life.inner for life in self._shelf.overdue if life.inner})
 
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         return super()._asSources() if self._shelf is None else (self,)

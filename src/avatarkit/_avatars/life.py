@@ -9,31 +9,41 @@ avatar is needed and closed when the avatar must go.  Each ID has one machine:
   - I{ready}: the avatar is there, and some number of sessions use it; if none does it is I{idle};
   - I{retiring}: the inner session is closing, or is about to, because something below has ended it
     and the sessions that use it go first; a login that comes now waits until that is done, and the
-    avatar is then loaded anew.
+    avatar is then loaded anew;
+  - I{overdue}: that took too long, and nobody waits for it any more.  This machine sees the old
+    avatar off, and the ID has a new one.
 
 Since an ID has one machine, and a machine one inner session at a time, there are never two avatars
-of an ID.
+of an ID, unless one of them is overdue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from contextlib import suppress
-from copy import copy
 from enum import Enum
 from functools import partial
 from typing import Generic, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._realm.inner import closeInner, innerSession, openInner, standOn
+from .._realm.inner import (
+    awaitedBy,
+    closeInner,
+    innerSession,
+    inTheWayOf,
+    openInner,
+    standOn,
+)
 from .._realm.realm import Realm
 from .._realm.session import LoginResult, Session
 from .._tools.awaiting import LATER, settle
 from .._tools.typevars import A
-from ..errors import RealmClosed
+from ..errors import LoginWaitsForItself, RealmClosed
+from .waiters import Waiter, another
 
 
 class State(Enum):
@@ -45,6 +55,7 @@ class State(Enum):
     LOADING = "loading"
     READY = "ready"
     RETIRING = "retiring"
+    OVERDUE = "overdue"
 
 
 class Keeper(Protocol[A]):
@@ -53,6 +64,8 @@ class Keeper(Protocol[A]):
 
     @ivar below: the realm that avatars come from.
     @ivar closing: whether no more avatars are to be loaded.
+    @ivar retireTimeout: how many seconds an avatar may take to retire.
+    @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
     """
 
     @property
@@ -60,6 +73,12 @@ class Keeper(Protocol[A]):
 
     @property
     def closing(self) -> bool: ...
+
+    @property
+    def retireTimeout(self) -> float | None: ...
+
+    @property
+    def lent(self) -> dict[Session, Life[A]]: ...
 
     def file(self, life: Life[A]) -> None:
         """
@@ -86,6 +105,21 @@ class Keeper(Protocol[A]):
         The avatar, which rested, is used again, or retires.
         """
 
+    def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
+        """
+        An avatar is being retired: say so if that takes too long.
+        """
+
+    def giveUp(self, life: Life[A], heir: Life[A]) -> None:
+        """
+        The avatar takes too long to retire: it is overdue, and its ID has another life.
+        """
+
+    def forget(self, life: Life[A]) -> None:
+        """
+        The avatar, which was overdue, is gone.
+        """
+
 
 @attrs.define(eq=False)
 class Life(Generic[A]):
@@ -93,11 +127,13 @@ class Life(Generic[A]):
     What becomes of the avatar of one ID.
 
     @ivar keeper: what keeps it.
-    @ivar inner: the session that the avatar belongs to; C{None} while it is retiring.
+    @ivar inner: the session that the avatar belongs to; C{None} while there is none.
     @ivar users: the sessions that use the avatar.
     @ivar handing: whether it is just being handed to those who waited for it.
     @ivar waiting: the logins that wait for it, first come first.
     @ivar proven: whether a login has succeeded with it.
+    @ivar _ends: the Deferreds of L{whenGone}.
+    @ivar _deadline: the call that gives the avatar up.
     """
 
     keeper: Keeper[A]
@@ -106,9 +142,12 @@ class Life(Generic[A]):
     inner: Session[A] | None = None
     users: dict[Session, None] = attrs.field(factory=dict)
     handing: bool = False
-    waiting: dict[Deferred[A], Session] = attrs.field(factory=dict)
+    waiting: dict[Waiter[A], Session] = attrs.field(factory=dict)
     proven: bool = False
     _ends: list[Deferred[None]] = attrs.field(factory=list)
+    _deadline: IDelayedCall | None = None
+
+    _log = Logger()
 
     @property
     def avatar(self) -> A:
@@ -133,6 +172,7 @@ class Life(Generic[A]):
         if self.unused:
             self.keeper.wake(self)
         self.users[session] = None
+        self.keeper.lent[session] = self
         if self.inner.interface in session.interfaces:  # a foreign realm below has chosen it
             session.interface = self.inner.interface
         return self.inner.avatar
@@ -149,7 +189,7 @@ class Life(Generic[A]):
         """
         Return a Deferred of the avatar, which is not ready; see to it that it is loaded.
         """
-        waiter: Deferred[A] = Deferred(self._abandon)
+        waiter = Waiter(self)
         self.waiting[waiter] = session
         if self.state is State.GONE:
             self._load()
@@ -159,19 +199,51 @@ class Life(Generic[A]):
         """
         Let go of the avatar, which is idle.
 
-        @return: a Deferred that fires with C{None} when it is gone.
+        @return: a Deferred that fires with C{None} when it is gone, or given up.
         """
         self.keeper.wake(self)
         self.keeper.withdraw(self)
-        return self._end()
+        gone = self.whenGone()
+        self._end()
+        return gone
 
     def whenGone(self) -> Deferred[None]:
         """
-        Return a Deferred that fires with C{None} when the ID has no avatar any more.
+        Return a Deferred that fires with C{None} when the avatar is gone, or given up.
         """
         end: Deferred[None] = Deferred()
         self._ends.append(end)
         return end
+
+    def hindrance(self) -> Deferred[object] | None:
+        """
+        Return what those wait for who wait for the avatar, if that is known.
+        """
+        return None if self.inner is None else awaitedBy(self.inner)
+
+    def abandon(self, waiter: Waiter[A]) -> None:
+        """
+        A login no longer waits for the avatar.
+        """
+        self.waiting.pop(waiter, None)
+        if not self.waiting and self.state is State.LOADING:
+            self._end()
+
+    def refuse(self, waiter: Waiter[A]) -> None:
+        """
+        A login waits for itself.
+        """
+        session = self.waiting.pop(waiter)
+        waiter.errback(LoginWaitsForItself(avatarId=session.avatarId))
+        self.abandon(waiter)
+
+    def inTheWay(self) -> str:
+        """
+        Return what keeps the avatar from being gone, as the log and the audit put it.
+        """
+        assert self.inner is not None
+        session = next(iter(self.users), self.inner)
+        return f"{inTheWayOf(session)} ({type(self.inner.avatar).__qualname__})"
 
     def _load(self) -> None:
         self.state, self.proven = State.LOADING, False
@@ -185,7 +257,7 @@ class Life(Generic[A]):
         del early  # which this frame and the traceback of a failure would keep alive together
 
     def _arrived(self, inner: Session[A], result: LoginResult | Failure) -> None:
-        if inner is self.inner:  # otherwise it was given up meanwhile
+        if inner is self.inner and self.state is State.LOADING:  # otherwise it was given up
             self._loaded(result)
 
     def _loaded(self, result: LoginResult | Failure) -> None:
@@ -203,17 +275,12 @@ class Life(Generic[A]):
         self.handing = False
         self._settle()
 
-    def _next(self) -> tuple[Deferred[A], Session]:
+    def _next(self) -> tuple[Waiter[A], Session]:
         """
         Return the login that has waited longest, and no longer have it wait.
         """
         waiter = next(iter(self.waiting))
         return waiter, self.waiting.pop(waiter)
-
-    def _abandon(self, waiter: Deferred[A]) -> None:
-        self.waiting.pop(waiter, None)
-        if not self.waiting and self.state is State.LOADING:
-            self._end()
 
     def _settle(self) -> None:
         """
@@ -237,52 +304,85 @@ class Life(Generic[A]):
         if self.unused:
             self.retire()
             return
+        gone = self.whenGone()
         self.state = State.RETIRING
         self.keeper.withdraw(self)
         for session in tuple(self.users):
             act(session)
+        self._allowTime(gone)
 
-    def _end(self) -> Deferred[None]:
-        inner, self.inner = self.inner, None
-        assert inner is not None
-        self.state = State.RETIRING
-        inner.whenClosed().addCallback(self._retired)
-        return closeInner(inner)
+    def _end(self) -> None:
+        """
+        Close the inner session, which nobody uses.
+        """
+        assert self.inner is not None
+        if self.state is not State.OVERDUE:
+            self.state = State.RETIRING
+        gone = closeInner(self.inner).addCallback(self._retired)
+        self._allowTime(gone)
+
+    def _allowTime(self, gone: Deferred[None]) -> None:
+        """
+        The avatar is to go: give it up if that takes too long.
+        """
+        if not gone.called and self._deadline is None and self.state is not State.OVERDUE:
+            self._deadline = self.keeper.allow(self._giveUp)
+
+    def _giveUp(self) -> None:
+        self._log.error(
+            "the avatar of {avatarId!r} is given up: it was to retire, and {hook} did not finish "
+            "in {seconds} seconds",
+            avatarId=self.avatarId,
+            hook=self.inTheWay(),
+            seconds=self.keeper.retireTimeout,
+        )
+        self._deadline = None
+        self.state = State.OVERDUE
+        heir = Life(self.keeper, self.avatarId, waiting=self.waiting, ends=self._ends)
+        self.waiting, self._ends = {}, []
+        for waiter in heir.waiting:
+            waiter.life = heir
+        self.keeper.giveUp(self, heir)
+        heir._over()
 
     def _retired(self, closed: None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self.state is State.OVERDUE:
+            self.keeper.forget(self)
+        else:
+            self._over()
+
+    def _over(self) -> None:
+        """
+        There is no avatar: say so, and load it anew if anybody wants it.
+        """
+        self.state, self.inner = State.GONE, None
+        self._tellEnds()
+        if self.state is not State.GONE:  # somebody who was told has logged in
+            return
         if self.waiting and not self.keeper.closing:
             self._load()
         else:
-            self._forget(Failure(RealmClosed(avatarId=self.avatarId)))
+            self._forget(None)
 
-    def _forget(self, reason: Failure) -> None:
+    def _forget(self, failure: Failure | None) -> None:
         """
         Have no avatar any more, and tell those who still wait why.
+
+        @param failure: why; C{None}: because no more avatars are loaded.
         """
-        self.state = State.GONE
+        self.state, self.inner = State.GONE, None
         self.keeper.drop(self)
+        self._tellEnds()
+        while self.waiting:
+            waiter, session = self._next()
+            waiter.errback(
+                RealmClosed(avatarId=session.avatarId) if failure is None else another(failure)
+            )
+
+    def _tellEnds(self) -> None:
         ends, self._ends = self._ends, []
         for end in ends:
             end.callback(None)
-        while self.waiting:
-            waiter, _session = self._next()
-            waiter.errback(_another(reason))
-
-
-def _another(failure: Failure) -> Failure:
-    """
-    Return a copy of a failure for one more of those who wait, with an exception of its own, so that
-    none of them adds to the traceback of the others.
-
-    A failure that came over the network has no exception, only its text, and no constructor that
-    would take that: such a one is made anew from its attributes.  C{copy.copy} would go through
-    C{Failure.__reduce__}, which drops what is not text.
-    """
-    value = failure.value
-    if not isinstance(value, BaseException):
-        twin = failure.__class__.__new__(failure.__class__)
-        twin.__dict__.update(failure.__dict__)
-        return twin
-    with suppress(Exception):  # not every exception can be copied
-        value = copy(value)
-    return Failure(value, failure.type, failure.tb)

@@ -7,7 +7,7 @@ resting avatar is ever retired, so nothing in use is evicted.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, Protocol
 
 import attrs
@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .._realm.realm import Realm
+from .._realm.session import Session
 from .._tools.clock import clockOr
 from .._tools.typevars import A
 from .life import Life
@@ -32,6 +33,9 @@ class Patience(Protocol):
     @property
     def maximumIdle(self) -> int | None: ...
 
+    @property
+    def retireTimeout(self) -> float | None: ...
+
 
 @attrs.define(eq=False)
 class Shelf(Generic[A]):
@@ -43,6 +47,8 @@ class Shelf(Generic[A]):
     @ivar ready: those that can be had, by avatar ID.
     @ivar unready: those that are loading, or retiring.
     @ivar idle: those that nobody uses, longest unused first, and the calls that will retire them.
+    @ivar overdue: those that were given up, as they took too long to retire, and are not gone yet.
+    @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
     """
 
     below: Realm[A]
@@ -52,25 +58,29 @@ class Shelf(Generic[A]):
     ready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
     unready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
     idle: dict[Life[A], IDelayedCall | None] = attrs.field(factory=dict, init=False)
+    overdue: dict[Life[A], None] = attrs.field(factory=dict, init=False)
+    lent: dict[Session, Life[A]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def retireTimeout(self) -> float | None:
+        """
+        How many seconds an avatar may take to retire.
+        """
+        return self._patience.retireTimeout
 
     def lives(self) -> list[Life[A]]:
         """
         Return what there is.
         """
-        return [*self.ready.values(), *self.unready.values()]
-
-    def lifeOf(self, avatarId: Hashable) -> Life[A]:
-        """
-        Return the life of an ID's avatar, which is loading, ready or retiring.
-        """
-        return self.ready.get(avatarId) or self.unready[avatarId]
+        return [*self.ready.values(), *self.unready.values(), *self.overdue]
 
     async def close(self) -> None:
         """
         Retire all avatars, those in use as soon as they are not.
         """
         self.closing = True
-        ends: list[Deferred[None]] = [life.whenGone() for life in self.lives()]
+        lives = (*self.ready.values(), *self.unready.values())
+        ends: list[Deferred[None]] = [life.whenGone() for life in lives]
         while self.idle:
             next(iter(self.idle)).retire()
         for end in ends:
@@ -116,3 +126,23 @@ class Shelf(Generic[A]):
         timer = self.idle.pop(life)
         if timer is not None and timer.active():
             timer.cancel()
+
+    def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
+        """
+        Say so if an avatar takes too long to retire.
+        """
+        seconds = self.retireTimeout
+        return None if seconds is None else clockOr(self._reactor).callLater(seconds, late)
+
+    def giveUp(self, life: Life[A], heir: Life[A]) -> None:
+        """
+        An avatar takes too long to retire.
+        """
+        self.unready[life.avatarId] = heir
+        self.overdue[life] = None
+
+    def forget(self, life: Life[A]) -> None:
+        """
+        An avatar that was given up is gone.
+        """
+        del self.overdue[life]

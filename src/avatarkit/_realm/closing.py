@@ -61,12 +61,14 @@ class Closing:
             return closing
         return self._orLate(closing, timeout, reactor, everySession)
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, waived: AbstractSet[Session] = frozenset()) -> Deferred[None]:
         """
         Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
+
+        @param waived: sessions whose end nobody waits for.
         """
         self.begun = True
-        waits: list[Deferred[None]] = [each.whenClosed() for each in self.sessions]
+        waits = [each.whenClosed() for each in self.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
             closing = maybeDeferred(source.close).addErrback(self._notClosed, source)

@@ -7,7 +7,7 @@ A session that stands on an inner one ends before it does, whichever of the two 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Generic
 
 import attrs
@@ -62,6 +62,21 @@ def closeInner(inner: Session) -> Deferred[None]:
     return inner.whenClosed()
 
 
+def awaitedBy(inner: Session) -> Deferred[object] | None:
+    """
+    Return what an inner session waits for, on its way up or down.
+    """
+    return inner._hindrance()
+
+
+def inTheWayOf(session: Session) -> str:
+    """
+    Return what keeps a session from being closed, for the log: a hook, or the session itself if it
+    has not even ended.
+    """
+    return session._currentHook() if session.ended else repr(session)
+
+
 @implementer(IAvatarSource)
 @attrs.define(eq=False)
 class InnerSessions(Generic[A]):
@@ -107,8 +122,10 @@ class InnerSessions(Generic[A]):
         inner.loggedIn = session.loggedIn
         return closeInner(inner)
 
-    def close(self) -> Deferred[None]:
+    def close(self, waived: Set[Session] = frozenset()) -> Deferred[None]:
         """
         Let the realm below come to its end.
+
+        @param waived: its sessions whose end nobody waits for.
         """
-        return self.below.drain()
+        return self.below._closing.drain(waived)

@@ -37,6 +37,7 @@ from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
 from .._tools.awaiting import LATER, awaited, settle
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.circles import Waiting
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
@@ -102,6 +103,22 @@ def nameOf(hook: Callable[..., object]) -> str:
     return getattr(hook, "__qualname__", repr(hook))
 
 
+class _Promise(Waiting[A]):
+    """
+    A Deferred of something that a session will have come to.
+    """
+
+    def __init__(self, session: Session, canceller: Callable[[Deferred[A]], None] | None) -> None:
+        super().__init__(canceller)
+        self._session = session
+
+    def awaits(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._session._hindrance()
+
+
 @attrs.define(eq=False, repr=False)
 class Session(Generic[A]):
     """
@@ -123,6 +140,7 @@ class Session(Generic[A]):
         one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
+    @ivar _undoing: the Deferred that is waited for on the way down.
     @ivar _login: the Deferred that the login returned, until it fires.
     @ivar _reason: why the login failed, until it has said so.
     @ivar _watched: the mind that will say when the client is gone.
@@ -142,6 +160,7 @@ class Session(Generic[A]):
     _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[object] | None = None
+    _undoing: Deferred[object] | None = None
     _login: Deferred[LoginResult] | None = None
     _reason: Failure | None = None
     _watched: IMind | None = None
@@ -206,7 +225,7 @@ class Session(Generic[A]):
             return succeed(None)
         if self._watchers is None:
             self._watchers = []
-        watcher: Deferred[None] = Deferred()
+        watcher: Deferred[None] = _Promise(self, None)
         self._watchers.append(watcher)
         return watcher
 
@@ -223,7 +242,7 @@ class Session(Generic[A]):
             return self._result()
         if self._state is CLOSED:
             return self._fail(self._takeReason())
-        login = self._login = Deferred(self._cancelled)
+        login = self._login = _Promise(self, self._cancelled)
         if self._state is OPENING:
             try:
                 self._watch()
@@ -281,6 +300,12 @@ class Session(Generic[A]):
         """
         goingUp = self._state is OPENING or self._waiting is not None
         return goingUp and self._depth == place
+
+    def _hindrance(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._undoing if self._waiting is None else self._waiting
 
     def _currentHook(self) -> str:
         """
@@ -396,7 +421,7 @@ class Session(Generic[A]):
 
         @param failed: the L{Failure} of the undo that was waited for last, if it failed.
         """
-        plan = self._plan
+        plan, self._undoing = self._plan, None
         while True:
             if isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth].undo)
@@ -405,7 +430,7 @@ class Session(Generic[A]):
             self._depth -= 1
             try:
                 result = plan[self._depth].undo(self)
-                waiting = None if result is None else awaited(result)
+                waiting = self._undoing = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
