@@ -152,6 +152,34 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             return succeed(False)
         return life.retire().addCallback(lambda closed: True)
 
+    def evict(
+        self, avatarId: Hashable, reason: Exception | None = None, *, discard: bool = False
+    ) -> Deferred[bool]:
+        """
+        Have an avatar go now, wherever it is in its life: end the sessions that use it and the
+        logins that wait for it, and then retire it.  A login that comes meanwhile waits for that,
+        and gets a new avatar.
+
+        It may be called from inside any hook, which must not wait for it.
+
+        @param reason: what the logins fail with that are ended;
+            L{LoginAbandoned<avatarkit.LoginAbandoned>} by default.
+        @param discard: whether the avatar's C{logout} is not to be called, nor the one that a realm
+            which is not ours returned, for a user that no longer exists: blocks see the end of the
+            avatar's session all the same.  If C{logout} has been called already, it goes on.  A
+            source of your own is called C{discard(session)} instead of C{release}, if it has that.
+        @return: a Deferred that fires when the avatar is gone, or given up, with whether there was
+            one.
+        @raise TypeError: if the reason is not an exception.
+        @raise ValueError: if the ID is that of anonymous logins, which share no avatar.
+        """
+        if reason is not None and not isinstance(reason, Exception):
+            raise TypeError(f"reason must be an exception, not {reason!r}")
+        if avatarId == ANONYMOUS:
+            raise ValueError("anonymous logins share no avatar: end their sessions instead")
+        life = None if self._shelf is None else self._shelf.find(avatarId)
+        return succeed(False) if life is None else life.evict(reason, discard=discard)
+
     def acquire(self, session: Session) -> A | Awaitable[A]:
         """
         Return the avatar of the session's ID, or a Deferred of it.
@@ -167,9 +195,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         life = shelf.ready.get(session.avatarId)
         if life is not None:
             return life.use(session)
-        life = shelf.unready.get(session.avatarId)
-        if life is None:
-            life = Life(shelf, session.avatarId)
+        life = shelf.unready.get(session.avatarId) or Life(shelf, session.avatarId)
         return life.join(session)
 
     def release(self, session: Session) -> object:

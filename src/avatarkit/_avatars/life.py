@@ -25,7 +25,7 @@ from functools import partial
 from typing import Generic, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,6 +33,8 @@ from twisted.python.failure import Failure
 from .._realm.inner import (
     awaitedBy,
     closeInner,
+    discardInner,
+    endSession,
     innerSession,
     inTheWayOf,
     openInner,
@@ -41,9 +43,10 @@ from .._realm.inner import (
 from .._realm.realm import Realm
 from .._realm.session import LoginResult, Session
 from .._tools.awaiting import LATER, settle
+from .._tools.failures import another
 from .._tools.typevars import A
 from ..errors import LoginWaitsForItself, RealmClosed
-from .waiters import Waiter, another
+from .waiters import Waiter
 
 
 class State(Enum):
@@ -201,11 +204,38 @@ class Life(Generic[A]):
 
         @return: a Deferred that fires with C{None} when it is gone, or given up.
         """
-        self.keeper.wake(self)
-        self.keeper.withdraw(self)
         gone = self.whenGone()
+        self._withhold()
         self._end()
         return gone
+
+    def evict(self, reason: Exception | None, *, discard: bool) -> Deferred[bool]:
+        """
+        Let go of the avatar, wherever it is in its life: end the sessions that use it, and the
+        logins that wait for it.
+
+        @param reason: what logins fail with.
+        @param discard: whether the avatar is not to be told.
+        @return: a Deferred that fires when it is gone, or given up, with whether it was there.
+        """
+        state, free = self.state, self.state is State.LOADING or self.unused
+        gone = succeed(None) if state is State.GONE else self.whenGone()
+        if discard and self.inner is not None:
+            discardInner(self.inner)
+        users, waiting = tuple(self.users), tuple(self.waiting.items())
+        if state is State.LOADING or state is State.READY:
+            self._withhold()
+        for waiter, session in waiting:
+            endSession(session, reason)
+            if waiter in self.waiting:  # the session does not wait yet, but will
+                waiter.cancel()
+        for session in users:
+            endSession(session, reason)
+        if free and (state is State.LOADING or state is State.READY):
+            self._end()
+        else:
+            self._allowTime(gone)
+        return gone.addCallback(lambda gone: state is not State.GONE)
 
     def whenGone(self) -> Deferred[None]:
         """
@@ -305,11 +335,19 @@ class Life(Generic[A]):
             self.retire()
             return
         gone = self.whenGone()
-        self.state = State.RETIRING
-        self.keeper.withdraw(self)
+        self._withhold()
         for session in tuple(self.users):
             act(session)
         self._allowTime(gone)
+
+    def _withhold(self) -> None:
+        """
+        Let nobody have the avatar any more.
+        """
+        if self.state is State.READY and self.unused:
+            self.keeper.wake(self)
+        self.keeper.withdraw(self)
+        self.state = State.RETIRING
 
     def _end(self) -> None:
         """

@@ -81,6 +81,11 @@ class PerConnection(Stackable, Generic[A, B]):
         """
         return logoutOf(session.avatar)
 
+    def discard(self, session: Session) -> None:
+        """
+        Do not tell the avatar.
+        """
+
     def close(self) -> None:
         """
         Nothing is kept here.

@@ -74,6 +74,12 @@ class Shelf(Generic[A]):
         """
         return [*self.ready.values(), *self.unready.values(), *self.overdue]
 
+    def find(self, avatarId: Hashable) -> Life[A] | None:
+        """
+        Return the life of an ID's avatar, if there is one, or is about to be.
+        """
+        return self.ready.get(avatarId) or self.unready.get(avatarId)
+
     async def close(self) -> None:
         """
         Retire all avatars, those in use as soon as they are not.

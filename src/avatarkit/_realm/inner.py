@@ -8,17 +8,18 @@ A session that stands on an inner one ends before it does, whichever of the two 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Generic
+from typing import Generic, cast
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import Interface, implementer
 
 from .._tools.awaiting import awaited
+from .._tools.failures import twin
 from .._tools.typevars import A
 from ..interfaces import IAvatarSource
 from .realm import Realm
-from .session import LoginResult, Session
+from .session import Hook, LoginResult, Session
 
 
 def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
@@ -60,6 +61,25 @@ def closeInner(inner: Session) -> Deferred[None]:
     inner._above = None
     inner.logout()
     return inner.whenClosed()
+
+
+def discardInner(inner: Session) -> None:
+    """
+    Have an inner session be closed without a word to its avatar.
+    """
+    sources = cast("Realm", inner.realm).sources
+    undos: dict[object, Callable[[Session], object]]
+    undos = {each.release: getattr(each, "discard", each.release) for each in sources}
+    inner._plan = tuple(Hook(do, undos.get(undo, undo)) for do, undo in inner._plan)
+
+
+def endSession(session: Session, reason: Exception | None) -> None:
+    """
+    Log a session out that stands on an inner one.
+
+    @param reason: what its login fails with if it is still in progress.
+    """
+    session._end(None if reason is None else twin(reason))
 
 
 def awaitedBy(inner: Session) -> Deferred[object] | None:
@@ -121,6 +141,13 @@ class InnerSessions(Generic[A]):
         inner = self._inner.pop(session)
         inner.loggedIn = session.loggedIn
         return closeInner(inner)
+
+    def discard(self, session: Session) -> Deferred[None]:
+        """
+        Close the inner session without a word to its avatar.
+        """
+        discardInner(self._inner[session])
+        return self.release(session)
 
     def close(self, waived: Set[Session] = frozenset()) -> Deferred[None]:
         """

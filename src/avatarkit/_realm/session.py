@@ -256,7 +256,7 @@ class Session(Generic[A]):
         fail with.
         """
         if self._above is not None:
-            self._above(Session.logout)
+            self._above(lambda each: each._end(reason))
         elif self._state is OPEN:
             self._state = CLOSING
             self._descend()

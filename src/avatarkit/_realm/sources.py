@@ -83,6 +83,11 @@ class FactorySource:
         """
         return logoutOf(session.avatar)
 
+    def discard(self, session: Session) -> None:
+        """
+        Do not tell the avatar.
+        """
+
     def close(self) -> None:
         """
         Nothing is kept here.
@@ -113,6 +118,12 @@ class RealmSource:
         Log out.
         """
         return self._logouts.pop(session)()
+
+    def discard(self, session: Session) -> None:
+        """
+        Do not log out.
+        """
+        del self._logouts[session]
 
     def close(self) -> None:
         """
