@@ -22,6 +22,21 @@ from .realm import Realm
 from .session import Hook, LoginResult, Session
 
 
+@attrs.define(eq=False, repr=False)
+class InnerSession(Session[A]):
+    """
+    A session that another one, or several, stand on.
+    """
+
+
+def unchosen(session: Session) -> type[Interface] | None:
+    """
+    Return the interface of a session for which none has been chosen: that of an inner session is
+    one that everything provides, since nobody looks at its avatar.
+    """
+    return Interface if isinstance(session, InnerSession) else None
+
+
 def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
     """
     Return a session of a realm below, which is to be opened.
@@ -30,7 +45,7 @@ def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[
     somebody else's at the bottom is asked for the interfaces of the session above, and chooses one
     of them.
     """
-    return Session(
+    return InnerSession(
         below, below._plan, session.avatarId, mind, session.interfaces, interface=Interface
     )
 
@@ -132,6 +147,8 @@ class InnerSessions(Generic[A]):
             raise
         standOn(inner, lambda end: end(session))
         self._inner[session] = inner
+        if inner.interface in session.interfaces:  # a foreign realm below has chosen it
+            session.interface = inner.interface
         return inner.avatar
 
     def release(self, session: Session) -> Deferred[None]:
