@@ -7,12 +7,12 @@ nobody uses it is up to the L{Shelf<avatarkit._avatars.shelf.Shelf>}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from typing import cast, overload
 
 import attrs
 from twisted.cred.checkers import ANONYMOUS
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -25,6 +25,7 @@ from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.typevars import A, B
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
+from .keeping import State
 from .life import Life
 from .shelf import Shelf
 
@@ -37,6 +38,10 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     them: by default for ever.
 
     It is a read-only mapping from avatar ID to avatar, of the avatars that are ready.
+
+    Over a realm that is not ours, which chooses the interface that its avatar is seen through, an
+    ID may have several avatars, one for each interface.  A login gets one whose interface it asks
+    for.  The mapping then shows the oldest of each ID; L{retire} and L{evict} mean all of them.
 
     The realm below is asked once, with no mind, however many logins want the avatar at the same
     time.  If it fails, all of them fail, and the next login asks again.  An avatar that no login
@@ -54,6 +59,10 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
 
+    @ivar key: a callable of the session that returns what sessions with one avatar have in common,
+        something hashable, if that is not their avatar ID: for IDs that are new objects at each
+        login, for example.  Wherever an avatar ID is mentioned here, such a key is meant then,
+        except that the realm below is asked with the ID of the login that came first.
     @ivar idleTimeout: how many seconds an avatar is kept after its last session; C{None}: for ever,
         0: not at all.
     @ivar maximumIdle: how many avatars are kept that are not in use; those unused longest are
@@ -62,6 +71,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         C{None}: as many as it likes.
     """
 
+    key: Callable[[Session], Hashable] | None = attrs.field(default=None, kw_only=True)
     idleTimeout: float | None = attrs.field(default=None, kw_only=True)
     maximumIdle: int | None = attrs.field(default=None, kw_only=True)
     retireTimeout: float | None = attrs.field(default=60, kw_only=True)
@@ -69,6 +79,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     _shelf: Shelf[A] | None = attrs.field(default=None, init=False)
     _anonymous: InnerSessions[A] | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+
+    @key.validator
+    def _checkKey(self, attribute: object, key: object) -> None:
+        if key is not None and not callable(key):
+            raise TypeError(f"key must be a callable of a session, not {key!r}")
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, seconds: object) -> None:
@@ -125,13 +140,16 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         return "AvatarCache()" if self._shelf is None else f"AvatarCache({self.below!r})"
 
     def __getitem__(self, avatarId: Hashable) -> A:
-        return self._ready()[avatarId].avatar
+        for life in self._every(avatarId):
+            if life.state is State.READY:
+                return life.avatar
+        raise KeyError(avatarId)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._ready())
+        return iter(() if self._shelf is None else self._shelf.keys())
 
     def __len__(self) -> int:
-        return len(self._ready())
+        return 0 if self._shelf is None else len(self._shelf.keys())
 
     @property
     def below(self) -> Realm[A]:
@@ -147,10 +165,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         @return: a Deferred that fires when the avatar's logout is done, or is given up, with
             whether the avatar was there and idle.
         """
-        life = self._ready().get(avatarId)
-        if life is None or life not in self._kept.idle:
-            return succeed(False)
-        return life.retire().addCallback(lambda closed: True)
+        idle = [life for life in self._every(avatarId) if life in self._kept.idle]
+        return _allOf([life.retire().addCallback(lambda gone: True) for life in idle])
 
     def evict(
         self, avatarId: Hashable, reason: Exception | None = None, *, discard: bool = False
@@ -177,8 +193,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise TypeError(f"reason must be an exception, not {reason!r}")
         if avatarId == ANONYMOUS:
             raise ValueError("anonymous logins share no avatar: end their sessions instead")
-        life = None if self._shelf is None else self._shelf.find(avatarId)
-        return succeed(False) if life is None else life.evict(reason, discard=discard)
+        lives = self._every(avatarId)
+        return _allOf([life.evict(reason, discard=discard) for life in lives])
 
     def acquire(self, session: Session) -> A | Awaitable[A]:
         """
@@ -192,11 +208,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
             return self._guests.acquire(session)
-        life = shelf.ready.get(session.avatarId)
-        if life is not None:
-            return life.use(session)
-        life = shelf.unready.get(session.avatarId) or Life(shelf, session.avatarId)
-        return life.join(session)
+        key = session.avatarId if self.key is None else self._keyOf(session)
+        life = shelf.ready.get(key) or shelf.seek(key, session)
+        return life.use(session) if life.state is State.READY else life.join(session)
 
     def release(self, session: Session) -> object:
         """
@@ -239,11 +253,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
         for life in self._shelf.ready.values():
             if (life in self._shelf.idle) is bool(life.users):
-                yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
+                yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
         for life in self._shelf.overdue:
             yield (
-                f"the avatar of {life.avatarId!r} in {self!r} was given up: "
+                f"the avatar of {life.key!r} in {self!r} was given up: "
                 f"{life.inTheWay()} has not finished"
             )
 
@@ -255,8 +269,17 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         return super()._asSources() if self._shelf is None else (self,)
 
-    def _ready(self) -> Mapping[Hashable, Life[A]]:
-        return {} if self._shelf is None else self._shelf.ready
+    def _keyOf(self, session: Session) -> Hashable:
+        assert self.key is not None
+        key = self.key(session)
+        try:
+            hash(key)
+        except TypeError:
+            raise TypeError(f"the key of a cache must be hashable, which {key!r} is not") from None
+        return key
+
+    def _every(self, key: Hashable) -> list[Life[A]]:
+        return [] if self._shelf is None else self._shelf.every(key)
 
     @property
     def _kept(self) -> Shelf[A]:
@@ -267,3 +290,12 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _guests(self) -> InnerSessions[A]:
         assert self._anonymous is not None
         return self._anonymous
+
+
+def _allOf(ends: list[Deferred[bool]]) -> Deferred[bool]:
+    """
+    Return a Deferred that fires with whether any of several avatars was there, when all are gone.
+    """
+    if len(ends) == 1:
+        return ends[0]
+    return gatherResults(ends).addCallback(any)

@@ -20,15 +20,15 @@ of an ID, unless one of them is overdue.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from enum import Enum
 from functools import partial
-from typing import Generic, Protocol
+from typing import Generic
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
 from .._realm.inner import (
     awaitedBy,
@@ -40,88 +40,13 @@ from .._realm.inner import (
     openInner,
     standOn,
 )
-from .._realm.realm import Realm
 from .._realm.session import LoginResult, Session
 from .._tools.awaiting import LATER, settle
 from .._tools.failures import another
 from .._tools.typevars import A
 from ..errors import LoginWaitsForItself, RealmClosed
+from .keeping import Keeper, State
 from .waiters import Waiter
-
-
-class State(Enum):
-    """
-    Where the avatar of an ID is in its life.
-    """
-
-    GONE = "gone"
-    LOADING = "loading"
-    READY = "ready"
-    RETIRING = "retiring"
-    OVERDUE = "overdue"
-
-
-class Keeper(Protocol[A]):
-    """
-    What keeps avatars, as far as each of them needs to know: it is told what becomes of them.
-
-    @ivar below: the realm that avatars come from.
-    @ivar closing: whether no more avatars are to be loaded.
-    @ivar retireTimeout: how many seconds an avatar may take to retire.
-    @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
-    """
-
-    @property
-    def below(self) -> Realm[A]: ...
-
-    @property
-    def closing(self) -> bool: ...
-
-    @property
-    def retireTimeout(self) -> float | None: ...
-
-    @property
-    def lent(self) -> dict[Session, Life[A]]: ...
-
-    def file(self, life: Life[A]) -> None:
-        """
-        The avatar is ready.
-        """
-
-    def withdraw(self, life: Life[A]) -> None:
-        """
-        The avatar is loading, or retiring: nobody may have it now.
-        """
-
-    def drop(self, life: Life[A]) -> None:
-        """
-        The avatar, which was withdrawn, is gone.
-        """
-
-    def rest(self, life: Life[A]) -> None:
-        """
-        Nobody uses the avatar any more: retire it now, or later.
-        """
-
-    def wake(self, life: Life[A]) -> None:
-        """
-        The avatar, which rested, is used again, or retires.
-        """
-
-    def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
-        """
-        An avatar is being retired: say so if that takes too long.
-        """
-
-    def giveUp(self, life: Life[A], heir: Life[A]) -> None:
-        """
-        The avatar takes too long to retire: it is overdue, and its ID has another life.
-        """
-
-    def forget(self, life: Life[A]) -> None:
-        """
-        The avatar, which was overdue, is gone.
-        """
 
 
 @attrs.define(eq=False)
@@ -129,7 +54,8 @@ class Life(Generic[A]):
     """
     What becomes of the avatar of one ID.
 
-    @ivar keeper: what keeps it.
+    @ivar keeper: who keeps it.
+    @ivar key: whose avatar it is: an avatar ID, or what the cache's key made of it.
     @ivar inner: the session that the avatar belongs to; C{None} while there is none.
     @ivar users: the sessions that use the avatar.
     @ivar handing: whether it is just being handed to those who waited for it.
@@ -139,8 +65,8 @@ class Life(Generic[A]):
     @ivar _deadline: the call that gives the avatar up.
     """
 
-    keeper: Keeper[A]
-    avatarId: Hashable
+    keeper: Keeper[Life[A]]
+    key: Hashable
     state: State = State.GONE
     inner: Session[A] | None = None
     users: dict[Session, None] = attrs.field(factory=dict)
@@ -188,15 +114,31 @@ class Life(Generic[A]):
         del self.users[session]
         self._settle()
 
+    def suits(self, session: Session) -> bool:
+        """
+        Return whether it is, or may become, an avatar for what a session asks for: a realm of
+        somebody else's below may have made it for one interface.
+        """
+        if self.inner is None or self.state is State.LOADING:
+            return True
+        return self.inner.interface is Interface or self.inner.interface in session.interfaces
+
     def join(self, session: Session) -> Deferred[A]:
         """
         Return a Deferred of the avatar, which is not ready; see to it that it is loaded.
         """
         waiter = Waiter(self)
+        self.adopt(waiter, session)
+        return waiter
+
+    def adopt(self, waiter: Waiter[A], session: Session) -> None:
+        """
+        Have a login wait for this avatar, which is not ready.
+        """
+        waiter.life = self
         self.waiting[waiter] = session
         if self.state is State.GONE:
             self._load()
-        return waiter
 
     def retire(self) -> Deferred[None]:
         """
@@ -301,7 +243,10 @@ class Life(Generic[A]):
         self.handing = True
         while self.waiting and self.state is State.READY:  # those who are told may change both
             waiter, session = self._next()
-            waiter.callback(self.use(session))
+            if self.suits(session):
+                waiter.callback(self.use(session))
+            else:
+                self.keeper.reroute(waiter, session)
         self.handing = False
         self._settle()
 
@@ -370,17 +315,17 @@ class Life(Generic[A]):
         self._log.error(
             "the avatar of {avatarId!r} is given up: it was to retire, and {hook} did not finish "
             "in {seconds} seconds",
-            avatarId=self.avatarId,
+            avatarId=self.key,
             hook=self.inTheWay(),
             seconds=self.keeper.retireTimeout,
         )
         self._deadline = None
         self.state = State.OVERDUE
-        heir = Life(self.keeper, self.avatarId, waiting=self.waiting, ends=self._ends)
-        self.waiting, self._ends = {}, []
+        heir = self.keeper.giveUp(self)
+        heir.waiting, self.waiting = self.waiting, {}
+        heir._ends, self._ends = self._ends, []
         for waiter in heir.waiting:
             waiter.life = heir
-        self.keeper.giveUp(self, heir)
         heir._over()
 
     def _retired(self, closed: None) -> None:
@@ -411,14 +356,18 @@ class Life(Generic[A]):
 
         @param failure: why; C{None}: because no more avatars are loaded.
         """
+        asked = () if self.inner is None else self.inner.interfaces
         self.state, self.inner = State.GONE, None
         self.keeper.drop(self)
         self._tellEnds()
         while self.waiting:
             waiter, session = self._next()
-            waiter.errback(
-                RealmClosed(avatarId=session.avatarId) if failure is None else another(failure)
-            )
+            if failure is None:
+                waiter.errback(RealmClosed(avatarId=session.avatarId))
+            elif self.keeper.apart and session.interfaces != asked:
+                self.keeper.reroute(waiter, session)
+            else:
+                waiter.errback(another(failure))
 
     def _tellEnds(self) -> None:
         ends, self._ends = self._ends, []

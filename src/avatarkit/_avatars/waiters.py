@@ -4,7 +4,7 @@ Logins that wait for an avatar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -16,7 +16,11 @@ from .._tools.typevars import A
 class Awaited(Protocol[A]):
     """
     What a login waits for: the life of the avatar.
+
+    @ivar key: whose avatar it is.
     """
+
+    key: Hashable
 
     def hindrance(self) -> Deferred[object] | None:
         """

@@ -20,6 +20,7 @@ from .._tools.typevars import A
 from ..interfaces import IAvatarSource
 from .realm import Realm
 from .session import Hook, LoginResult, Session
+from .sources import RealmSource
 
 
 @attrs.define(eq=False, repr=False)
@@ -35,6 +36,13 @@ def unchosen(session: Session) -> type[Interface] | None:
     one that everything provides, since nobody looks at its avatar.
     """
     return Interface if isinstance(session, InnerSession) else None
+
+
+def choosesInterfaces(below: Realm) -> bool:
+    """
+    Return whether a realm of somebody else's at the bottom chooses what avatars are seen through.
+    """
+    return any(isinstance(each, RealmSource) for realm in below._realms() for each in realm.sources)
 
 
 def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
