@@ -102,7 +102,7 @@ class Life(Generic[A]):
             self.keeper.wake(self)
         self.users[session] = None
         self.keeper.lent[session] = self
-        if self.inner.interface in session.interfaces:  # a foreign realm below has chosen it
+        if self.inner.interface is not Interface:  # a foreign realm below has chosen it
             session.interface = self.inner.interface
         return self.inner.avatar
 
@@ -119,9 +119,10 @@ class Life(Generic[A]):
         Return whether it is, or may become, an avatar for what a session asks for: a realm of
         somebody else's below may have made it for one interface.
         """
-        if self.inner is None or self.state is State.LOADING:
+        inner = self.inner
+        if inner is None or self.state is State.LOADING or inner.interface is Interface:
             return True
-        return self.inner.interface is Interface or self.inner.interface in session.interfaces
+        return inner.interface in session.interfaces or inner.interfaces == session.interfaces
 
     def join(self, session: Session) -> Deferred[A]:
         """

@@ -155,7 +155,7 @@ class InnerSessions(Generic[A]):
             raise
         standOn(inner, lambda end: end(session))
         self._inner[session] = inner
-        if inner.interface in session.interfaces:  # a foreign realm below has chosen it
+        if inner.interface is not Interface:  # a foreign realm below has chosen it
             session.interface = inner.interface
         return inner.avatar
 

@@ -55,11 +55,21 @@ def _checkClass(target: type) -> None:
 
 def logoutOf(avatar: object) -> object:
     """
-    Tell an avatar that it is over, if it has a C{logout}, like
-    L{twisted.words.service.WordsRealm}.
+    Tell an avatar that it is over, if it has a C{logout}.
     """
     logout = getattr(avatar, "logout", None)
     return None if logout is None else logout()
+
+
+def logoutAspect(session: Session) -> object:
+    """
+    Tell what a session's avatar was seen through that the session is over, if that is an adapter
+    with a C{logout} of its own, like L{twisted.words.service.WordsRealm}.
+    """
+    aspect, avatar = session.aspect, session.avatar
+    if aspect is avatar or getattr(aspect, "logout", None) == getattr(avatar, "logout", None):
+        return None
+    return logoutOf(aspect)
 
 
 @implementer(IAvatarSource)
