@@ -235,6 +235,7 @@ class Life(Generic[A]):
 
     def _loaded(self, result: LoginResult | Failure) -> None:
         if isinstance(result, Failure):
+            self._explain(result)
             self._forget(result)
             return
         assert self.inner is not None
@@ -250,6 +251,21 @@ class Life(Generic[A]):
                 self.keeper.reroute(waiter, session)
         self.handing = False
         self._settle()
+
+    def _explain(self, failure: Failure) -> None:
+        """
+        Say so if a realm of somebody else's may have failed because there are no minds here.
+        """
+        missed = any(session.mind is not None for session in self.waiting.values())
+        if self.keeper.apart and missed and failure.check(AttributeError, TypeError):
+            self._log.error(
+                "{below} was asked for the avatar of {avatarId!r} with the mind None, as all that "
+                "is below an AvatarCache, and failed: {error!r}; if it needs minds, do not put a "
+                "cache around it",
+                below=repr(self.keeper.below),
+                avatarId=self.key,
+                error=failure.value,
+            )
 
     def _next(self) -> tuple[Waiter[A], Session]:
         """
