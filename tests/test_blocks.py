@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, fail
 from twisted.python.components import registerAdapter
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,7 +26,20 @@ from avatarkit import (
     TooManyConnections,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, slots, waiting
+from scripted import (
+    Boom,
+    Gate,
+    IOther,
+    IThing,
+    Script,
+    Thing,
+    foreignSession,
+    frank,
+    opened,
+    raises,
+    slots,
+    waiting,
+)
 
 
 @implementer(IConnectionAware)
@@ -363,6 +377,71 @@ class PerConnectionTests(SynchronousTestCase):
         assert (login(one)[1].below, login(two)[1].below) == ("one", "two")
         assert login(Realm(per))[1].below is None
 
+    def test_sameAvatar(self) -> None:
+        """
+        If what is built is the avatar below, its logout is called once, by what is below: at the
+        end of the session, or when it is retired.
+        """
+        same = PerConnection[Any, Any](lambda session: session.avatar)
+
+        async def later(session: Session) -> object:
+            return session.avatar
+
+        for per in (same, PerConnection[Any, Any](later)):
+            avatar, logout = login(per(lambda avatarId: Clock(None, foreignSession())))[1:]
+            logout()
+            assert avatar.logouts == 1
+            foreign = Foreign(Clock(None, foreignSession()))
+            login(per(foreign))[2]()
+            assert foreign.avatar.logouts == 1
+            cache = AvatarCache()
+            avatar, logout = login(per(cache(lambda avatarId: Clock(None, foreignSession()))))[1:]
+            logout()
+            assert avatar.logouts == 0
+            self.successResultOf(cache.retire(b"alice"))
+            assert avatar.logouts == 1
+            assert per._borrowed == set()
+
+    def test_sameAvatarThatFails(self) -> None:
+        """
+        Nothing is kept of a session that is refused after its avatar was built.
+        """
+        per = PerConnection[Any, Any](lambda session: session.avatar)
+        script = Script({"attached 0": raises})
+        realm = script.blocks[0](per(lambda avatarId: Clock(None, foreignSession())))
+        self.assertRaises(Boom, login, realm)
+        assert per._borrowed == set()
+
+    def test_chosenInterface(self) -> None:
+        """
+        The interface that a realm of somebody else's chose stays chosen for its own avatar,
+        whatever that provides, and for one that is built and provides it; it is known during the
+        build.  Any other avatar is seen as its own interfaces say.
+        """
+        seen: list[object] = []
+
+        def build(session: Session) -> object:
+            seen.append(session.interface)
+            return built if built is not None else session.avatar
+
+        @implementer(IThing, IOther)
+        class Both:
+            pass
+
+        built: Any = None
+        per = PerConnection[Any, Any](build)
+        foreign = Foreign(object())
+        for realm in (per(foreign), per(AvatarCache()(foreign)), per(per(foreign))):
+            for built, expected in ((None, IThing), (Both(), IThing), (Other(), IOther)):
+                result = opened(realm.requestAvatar(b"alice", None, IOther, IThing))
+                assert result[0] is expected
+                assert result[1] is (foreign.avatar if built is None else built)
+                result[2]()
+        assert set(seen) == {IThing, None}
+        built = "not for clients"
+        login(PerConnection(lambda session: Thing())(per(foreign)))
+        self.assertRaises(UnsupportedInterface, login, per(foreign))
+
     def test_notCallable(self) -> None:
         """
         Something that cannot be called is refused at construction.
@@ -370,6 +449,29 @@ class PerConnectionTests(SynchronousTestCase):
         build: Any = 3
         error = self.assertRaises(TypeError, PerConnection, build)
         assert "callable of a session" in str(error)
+
+
+@implementer(IOther)
+class Other:
+    """
+    An avatar for somebody else.
+    """
+
+
+@implementer(IRealm)
+class Foreign:
+    """
+    A realm of somebody else's, whose avatar need not declare what it provides.
+    """
+
+    def __init__(self, avatar: Any) -> None:
+        self.avatar = avatar
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """
+        Choose the last interface.
+        """
+        return interfaces[-1], self.avatar, getattr(self.avatar, "logout", lambda: None)
 
 
 class Clock(Thing):

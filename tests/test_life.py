@@ -143,7 +143,7 @@ class LifeTests(SynchronousTestCase):
         """
         gate = Gate()
         Player.saving = lambda player: gate.wait
-        cache = self.cache(idleTimeout=10)
+        cache = self.cache(idleTimeout=10, retireTimeout=None)
         assert self.successResultOf(cache.retire(b"alice")) is False
         logout = self.login()[2]
         assert self.successResultOf(cache.retire(b"alice")) is False
@@ -251,6 +251,9 @@ class LifeTests(SynchronousTestCase):
             ({"idleTimeout": infinite}, ValueError),
             ({"idleTimeout": "10"}, TypeError),
             ({"idleTimeout": True}, TypeError),
+            ({"retireTimeout": -1}, ValueError),
+            ({"retireTimeout": infinite}, ValueError),
+            ({"retireTimeout": "60"}, TypeError),
             ({"maximumIdle": -1}, ValueError),
             ({"maximumIdle": 1.5}, TypeError),
             ({"maximumIdle": True}, TypeError),

@@ -106,7 +106,7 @@ class SendableTests(SynchronousTestCase):
                             TypeError, group.callRemote, "note", *args, **kw, **wishes
                         )
                         assert str(error) == (
-                            f"Perspective Broker does not send a {type(thing).__qualname__}: "
+                            f"Perspective Broker cannot send instances of {type(thing).__qualname__}: "
                             "make it Copyable, or Referenceable"
                         )
             for mind in minds:
@@ -149,7 +149,7 @@ class SendableTests(SynchronousTestCase):
             for success, failure in results:
                 assert not success
                 assert failure.check(TypeError)
-                assert "does not send a Plain" in failure.getErrorMessage()
+                assert "cannot send instances of Plain" in failure.getErrorMessage()
             for mind in minds:
                 if isinstance(mind, FakeMind):
                     assert mind.calls == []

@@ -26,7 +26,6 @@ from avatarkit import (
     PerConnection,
     Realm,
     Session,
-    UnsupportedInterface,
 )
 from avatarkit._realm.sources import RealmSource
 from scripted import Boom, IOther, IThing, Player, Script, frank, opened, raises, waiting
@@ -489,11 +488,14 @@ class ForeignRealmTests(SynchronousTestCase):
         old = OldRealm()
         old.wrap = lambda result: (IOther, *result[1:])
         assert opened(Realm(old).requestAvatar(b"alice", None, IThing))[0] is IOther
+        realm = PerConnection[Any, Any](lambda session: session.avatar)(AvatarCache()(old))
+        results = [opened(realm.requestAvatar(b"alice", None, IThing))[:2] for _ in range(2)]
+        assert results == [(IOther, "avatar 2")] * 2
 
     def test_belowCache(self) -> None:
         """
         Below a cache, the realm is asked once, without a mind, for what the first login asks for;
-        later logins get the same avatar if they ask for its interface.
+        later logins get the same avatar if they ask for its interface, and otherwise another one.
         """
         old, cache = OldRealm(), AvatarCache()
         realm = frank(cache(old))
@@ -501,10 +503,12 @@ class ForeignRealmTests(SynchronousTestCase):
         second = opened(realm.requestAvatar(b"alice", object(), IOther))
         assert old.logins == [(b"alice", None, IThing, IOther)]
         assert first[:2] == second[:2] == (IOther, "avatar 1")
-        self.assertRaises(UnsupportedInterface, realm.requestAvatar, b"alice", object(), IThing)
+        third = opened(realm.requestAvatar(b"alice", object(), IThing))
+        assert old.logins[1:] == [(b"alice", None, IThing)]
+        assert third[:2] == (IThing, "avatar 2")
         assert dict(cache) == {b"alice": "avatar 1"}
         self.successResultOf(realm.close())
-        assert old.logouts == 1
+        assert old.logouts == 2
 
     def test_close(self) -> None:
         """

@@ -18,6 +18,7 @@ from ._realm.session import Session
 from .errors import (
     LoginAbandoned,
     LoginRefused,
+    LoginWaitsForItself,
     MindIsBehind,
     RealmClosed,
     RealmFailed,
@@ -50,6 +51,7 @@ __all__ = [
     "IMindAware",
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindAware",
     "MindGroup",
     "MindIsBehind",

@@ -30,6 +30,7 @@ from ._tools.telling import Told
 __all__ = [
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindIsBehind",
     "RealmClosed",
     "RealmFailed",
@@ -181,6 +182,24 @@ class UnsupportedInterface(Told, pb.Error, NotImplementedError):
         super().__init__(self.text if text is None else text)
         self.avatarId = avatarId
         self.interfaces = interfaces
+
+
+class LoginWaitsForItself(RuntimeError):
+    """
+    The login would have waited for itself: what makes the avatar, or sees it off, waits for a login
+    that needs this avatar.
+
+    It is not a refusal but a fault in the server's program.
+
+    @ivar avatarId: whose login it was.
+    """
+
+    def __init__(self, *, avatarId: Hashable = None) -> None:
+        super().__init__(
+            f"the login of {avatarId!r} waits for itself: the factory or the logout of its avatar, "
+            "or what they wait for, waits for this login; do not wait for it there"
+        )
+        self.avatarId = avatarId
 
 
 class MindIsBehind(Exception):

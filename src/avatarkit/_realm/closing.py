@@ -9,6 +9,7 @@ the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from operator import attrgetter
 
@@ -68,12 +69,16 @@ class Closing:
             return closing
         return self._orLate(closing, timeout, reactor, everySession)
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, waived: AbstractSet[Session] = frozenset()) -> Deferred[None]:
         """
         Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
+
+        @param waived: sessions whose end nobody waits for.
         """
         self.begun = True
         waits: list[Deferred[None]] = [self.roll.whenEmpty()]
+        if waived:
+            waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
             closing: Deferred[object] = maybeDeferred(source.close)

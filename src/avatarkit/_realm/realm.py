@@ -126,6 +126,15 @@ class Realm(Generic[A]):
         parts = (*self.blocks, *reversed(self.sources))
         return f"<Realm: {' over '.join(map(repr, parts))}>"
 
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        """
+        Refuse to be subclassed, as a class is that became a realm when it was decorated.
+        """
+        raise TypeError(
+            f"{self!r} is a realm, and cannot be subclassed: leave the class undecorated, and "
+            "stack the blocks on it afterwards, as in realm = block(Player)"
+        )
+
     @property
     def sessions(self) -> AbstractSet[Session[A]]:
         """

@@ -37,6 +37,7 @@ from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
 from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.circles import Waiting
 from .._tools.saying import nameOf, say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
@@ -99,6 +100,22 @@ OPENING, OPEN, CLOSING, CLOSED = State
 # has not returned yet, must return a Deferred after all.
 
 
+class _Promise(Waiting[A]):
+    """
+    A Deferred of something that a session will have come to.
+    """
+
+    def __init__(self, session: Session, canceller: Callable[[Deferred[A]], None] | None) -> None:
+        super().__init__(canceller)
+        self._session = session
+
+    def awaits(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._session._hindrance()
+
+
 @attrs.define(eq=False, repr=False)
 class Session(Generic[A]):
     """
@@ -120,6 +137,7 @@ class Session(Generic[A]):
         one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
+    @ivar _undoing: the Deferred that is waited for on the way down.
     @ivar _login: the Deferred that the login returned, until it fires.
     @ivar _reason: why the login failed, until it has said so.
     @ivar _watched: the mind that will say when the client is gone.
@@ -139,6 +157,7 @@ class Session(Generic[A]):
     _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[object] | None = None
+    _undoing: Deferred[object] | None = None
     _login: Deferred[LoginResult] | None = None
     _reason: Failure | None = None
     _watched: IMind | None = None
@@ -205,7 +224,7 @@ class Session(Generic[A]):
             return succeed(None)
         if self._watchers is None:
             self._watchers = []
-        watcher: Deferred[None] = Deferred()
+        watcher: Deferred[None] = _Promise(self, None)
         self._watchers.append(watcher)
         return watcher
 
@@ -222,7 +241,7 @@ class Session(Generic[A]):
             return self._result()
         if self._state is CLOSED:
             return self._fail(self._takeReason())
-        login = self._login = Deferred(self._cancelled)
+        login = self._login = _Promise(self, self._cancelled)
         if self._state is OPENING:
             try:
                 self._watch()
@@ -236,7 +255,7 @@ class Session(Generic[A]):
         fail with.
         """
         if self._above is not None:
-            self._above(Session.logout)
+            self._above(lambda each: each._end(reason))
         elif self._state is OPEN:
             self._state = CLOSING
             self._descend()
@@ -273,6 +292,12 @@ class Session(Generic[A]):
         Return whether the session is in a hook on its way up.
         """
         return self._state is OPENING or self._waiting is not None
+
+    def _hindrance(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._undoing if self._waiting is None else self._waiting
 
     def _currentHook(self) -> str:
         """
@@ -404,7 +429,7 @@ class Session(Generic[A]):
         @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
             for last, if it failed.
         """
-        plan = self._plan
+        plan, self._undoing = self._plan, None
         while True:
             if isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth].undo)
@@ -413,7 +438,7 @@ class Session(Generic[A]):
             self._depth -= 1
             try:
                 result = plan[self._depth].undo(self)
-                waiting = None if result is None else awaited(result)
+                waiting = self._undoing = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
