@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.components import registerAdapter
 
 from avatarkit import (
@@ -172,6 +172,21 @@ class CancellerTests(LimitTestCase):
         self.failureResultOf(second, LoginAbandoned)
         assert limit.sessions(b"alice") == (session,)
         assert (limit.refusals, limit.displacements) == (0, 0)
+
+    def test_endedByItsQuota(self) -> None:
+        """
+        A login that its quota ends, and that has not been waited for, is not counted as refused.
+        """
+        limit = self.limited(quota=self.ending, whenFull=displaceOldest)
+        self.assertRaises(LoginAbandoned, self.login)
+        assert (limit.refusals, limit.sessions(b"alice")) == (0, ())
+
+    def ending(self, session: Session) -> Deferred[int]:
+        """
+        Be a quota that ends its own session.
+        """
+        session.logout()
+        return succeed(0)
 
     def test_endedByTheFirstThatGoes(self) -> None:
         """
