@@ -190,9 +190,23 @@ class CancellerTests(LimitTestCase):
 
     def test_endedByTheFirstThatGoes(self) -> None:
         """
-        If the first of those who go ends the challenger, the others stay.
+        If the first of those who go ends the challenger, the others stay, and the policy is not
+        asked who else must go.
         """
-        limit = self.limited(2, whenFull=lambda session, holders: holders)
+        for together in (True, False):
+            self.endedByTheFirst(together)
+
+    def endedByTheFirst(self, together: bool) -> None:
+        """
+        Have two go for one, at the same time or one after the other.
+        """
+        asked: list[Session] = []
+
+        def policy(session: Session, holders: Any) -> Any:
+            asked.append(session)
+            return holders if together else holders[:1]
+
+        limit = self.limited(2, whenFull=policy)
         first, second = self.login(), self.login()
 
         def end(session: Session) -> None:
@@ -201,9 +215,11 @@ class CancellerTests(LimitTestCase):
                 each.logout()
 
         self.script.acts["detached 1"] = end
+        limit.maximum = 1
         self.assertRaises(LoginAbandoned, self.login)
         assert (first.ended, second.ended) == (True, False)
         assert limit.sessions(b"alice") == (second,)
+        assert len(asked) == 1
 
 
 class PolicyTests(LimitTestCase):
