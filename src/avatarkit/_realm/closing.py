@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
@@ -22,6 +23,25 @@ from .._tools.clock import clockOr
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .session import Session
+
+
+def stopTimers(sources: Iterable[IAvatarSource]) -> None:
+    """
+    Nobody waits any more for sources to let go of their avatars: those that measure how long that
+    takes need not.
+    """
+    for source in sources:
+        if isinstance(source, Timed):
+            source._stopTimers()
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """
+    A source that measures how long its avatars take to go.
+    """
+
+    def _stopTimers(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -89,6 +109,7 @@ class Closing:
 
         def late() -> None:
             self._logUnfinished(timeout, filter(attrgetter("ended"), everySession()))
+            stopTimers(self.sources)
             closed.callback(None)
 
         def done(ignored: object) -> None:
