@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from operator import attrgetter
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
@@ -31,6 +32,25 @@ from .session import CLOSED, Session
 
 #: How many sessions are ended at once, however long that takes.
 AT_ONCE = 100
+
+
+def stopTimers(sources: Iterable[IAvatarSource]) -> None:
+    """
+    Nobody waits any more for sources to let go of their avatars: those that measure how long that
+    takes need not.
+    """
+    for source in sources:
+        if isinstance(source, Timed):
+            source._stopTimers()
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """
+    A source that measures how long its avatars take to go.
+    """
+
+    def _stopTimers(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -102,6 +122,7 @@ class Closing:
             unfinished = filter(attrgetter("ended"), everySession())
             logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
             self._logSources(timeout)
+            stopTimers(self.sources)
             logging.addCallback(closed.callback)
 
         def done(ignored: object) -> None:

@@ -18,6 +18,7 @@ from .._tools.awaiting import awaited
 from .._tools.failures import twin
 from .._tools.typevars import A
 from ..interfaces import IAvatarSource
+from .closing import stopTimers
 from .realm import Realm
 from .session import Hook, LoginResult, Session
 from .sources import RealmSource
@@ -181,3 +182,9 @@ class InnerSessions(Generic[A]):
         @param waived: its sessions whose end nobody waits for.
         """
         return self.below._closing.drain(waived)
+
+    def _stopTimers(self) -> None:
+        """
+        Nobody waits for L{close} any more.
+        """
+        stopTimers(self.below.sources)
