@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
+from reprlib import recursive_repr
 from typing import Generic, TypeAlias, cast, overload
 
 import attrs
@@ -19,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
@@ -89,7 +91,8 @@ class Realm(Generic[A]):
         """
         @param target: a L{Realm} (the blocks go on top of its own, and it is as the target in all
             else), an avatar factory (any callable of one avatar ID: a class, a function, an async
-            function), an L{IAvatarSource}, or any other provider of L{IRealm}.
+            function), an L{IAvatarSource}, or any other realm: whatever has a C{requestAvatar}, as
+            for a portal, whether it is declared to provide L{IRealm} or not.
         @param blocks: L{IBlock} providers, outermost first.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
@@ -121,9 +124,10 @@ class Realm(Generic[A]):
     def _checkHideFaults(self, attribute: object, hide: object) -> None:
         checkYesOrNo("hideFaults", hide)
 
+    @recursive_repr("<Realm: ...>")
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
-        return f"<Realm: {' over '.join(map(repr, parts))}>"
+        return f"<Realm: {' over '.join(map(safe_repr, parts))}>"
 
     @property
     def sessions(self) -> AbstractSet[Session[A]]:

@@ -37,7 +37,7 @@ from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
 from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
-from .._tools.saying import nameOf, say
+from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
@@ -144,7 +144,7 @@ class Session(Generic[A]):
     _log = Logger()
 
     def __repr__(self) -> str:
-        seenAs = "" if self.interface is None else f" as {self.interface.__name__}"
+        seenAs = "" if self.interface is None else f" as {interfaceName(self.interface)}"
         return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
 
     @property
@@ -257,7 +257,7 @@ class Session(Generic[A]):
             if aspect is not None:
                 self.interface, self.aspect = interface, aspect
                 return
-        names = " or ".join(each.__name__ for each in self.interfaces)
+        names = " or ".join(map(interfaceName, self.interfaces))
         raise UnsupportedInterface(
             f"the avatar of {self.avatarId!r}, a {type(self.avatar).__qualname__}, "
             f"does not provide {names}",

@@ -128,7 +128,24 @@ def isTarget(thing: object) -> bool:
     """
     Return whether something looks like what a block goes around.
     """
-    return callable(thing) or IRealm.providedBy(thing) or IAvatarSource.providedBy(thing)
+    return callable(thing) or isRealm(thing) or IAvatarSource.providedBy(thing)
+
+
+def isRealm(thing: object) -> bool:
+    """
+    Return whether something is a realm, declared or not: a portal asks for no more than a
+    C{requestAvatar}.
+
+    What can be called is no realm because of an attribute that it makes up when it is asked: a
+    C{Mock} is a factory.
+    """
+    if IRealm.providedBy(thing):
+        return True
+    if isinstance(thing, (type, Stackable)):
+        return False
+    if callable(thing):
+        return inspect.getattr_static(thing, "requestAvatar", None) is not None
+    return callable(getattr(thing, "requestAvatar", None))
 
 
 def _takesOne(cls: type) -> bool:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 from weakref import ref
 
-from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, IPerspective
@@ -22,6 +21,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from .._realm.realm import Realm
+from .._realm.targets import isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
@@ -159,7 +159,7 @@ def checkRealm(
     @raise AssertionError: if it breaks a promise.
     """
     realm = makeRealm()
-    hold(IRealm.providedBy(realm), f"{realm!r} provides IRealm")
+    hold(isRealm(realm), f"{realm!r} has a requestAvatar, as a realm has")
     for makeMind in (FakeMind, lambda: None):
         _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout nothing is left of the login")

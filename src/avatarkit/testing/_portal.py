@@ -6,7 +6,7 @@ test says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
@@ -26,6 +26,8 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
+from .._realm.targets import ForeignRealm, isRealm
+
 
 class MemoryPortal:
     """
@@ -37,16 +39,18 @@ class MemoryPortal:
     @ivar connections: all that there have been.
     """
 
-    def __init__(self, realm: IRealm, *, checkers: Sequence[ICredentialsChecker] = ()) -> None:
+    def __init__(
+        self, realm: ForeignRealm, *, checkers: Sequence[ICredentialsChecker] = ()
+    ) -> None:
         """
         @param realm: what to log in to.
         @param checkers: who may log in; everybody may, with any password, if there are none: the
             avatar ID is the name then, as bytes, and anonymous logins are anonymous.
         @raise TypeError: if C{realm} is none.
         """
-        if not IRealm.providedBy(realm):
-            raise TypeError(f"{realm!r} is no realm: it does not provide IRealm")
-        portal: object = Portal(realm, list(checkers) or [_Everybody(), _Anybody()])
+        if not isRealm(realm):
+            raise TypeError(f"{realm!r} is no realm: it has no requestAvatar")
+        portal: object = Portal(cast(IRealm, realm), list(checkers) or [_Everybody(), _Anybody()])
         self.factory: Any = pb.PBServerFactory(portal)
         self.connections: list[MemoryConnection] = []
         self._pumping = False
