@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
+from zope.interface import Interface
 
 from .._tools.clock import clockOr
 from .._tools.saying import say
@@ -182,6 +183,17 @@ class RealmService(Service):
     """
 
     close: Callable[[], Deferred[None]]
+
+    def getComponent(self, interface: type[Interface], default: object = None) -> object:
+        """
+        Say to twistd, which asks this of an application, what it has been given.
+
+        @raise TypeError: always.
+        """
+        raise TypeError(
+            "a realm's service is not an application: write application = Application(name), and "
+            "then realm.service().setServiceParent(application)"
+        )
 
     def stopService(self) -> Deferred[None]:
         """

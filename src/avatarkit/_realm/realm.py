@@ -7,11 +7,11 @@ which does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from reprlib import recursive_repr
-from typing import Generic, TypeAlias, cast, overload
+from typing import Generic, TypeAlias, overload
 
 import attrs
 from twisted.application.service import IService
@@ -97,7 +97,7 @@ class Realm(Generic[A]):
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
         """
-        ours = cast("tuple[IBlock, ...]", tuple(blocks))
+        ours = _severalBlocks(blocks)
         if isinstance(target, Realm):
             self.blocks, self.sources = (*ours, *target.blocks), target.sources
         elif isinstance(target, Stackable):
@@ -310,6 +310,18 @@ class Realm(Generic[A]):
         if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
         self._roll.add(session)
+
+
+def _severalBlocks(blocks: object) -> tuple[IBlock, ...]:
+    """
+    Return the blocks that a user gives.
+
+    A block may itself be a collection, and an empty one at that: it would be dropped silently.
+    """
+    alone = isinstance(blocks, (str, bytes, Mapping, Stackable)) or IBlock.providedBy(blocks)
+    if alone or not isinstance(blocks, Iterable):
+        raise TypeError(f"blocks must be a list of blocks, not {blocks!r}: write blocks=[...]")
+    return tuple(blocks)
 
 
 def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:

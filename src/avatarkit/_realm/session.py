@@ -50,10 +50,13 @@ LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 class Hook(NamedTuple):
     """
     What is done when a session passes on its way up, and what undoes it on its way down.
+
+    @ivar decides: whether it decides on the login, so that C{False} can only be meant as a refusal.
     """
 
     do: Callable[[Session], object]
     undo: Callable[[Session], object]
+    decides: bool = False
 
 
 class State(Enum):
@@ -94,6 +97,10 @@ OPENING, OPEN, CLOSING, CLOSED = State
 # From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
 # then waits all the same.  From dropped to stuck, and from closing to failing: requestAvatar, which
 # has not returned yet, must return a Deferred after all.
+
+
+def _noRefusal(hook: Callable[..., object]) -> TypeError:
+    return TypeError(f"{nameOf(hook)} returned False: to refuse a login, raise LoginRefused")
 
 
 @attrs.define(eq=False, repr=False)
@@ -275,11 +282,11 @@ class Session(Generic[A]):
         """
         Return the name of the hook that the session waits for.
         """
-        do, undo = self._plan[self._depth]
+        do, undo, _ = self._plan[self._depth]
         return nameOf(undo if self._waiting is None else do)
 
     def _ascend(self) -> None:
-        for do, _undo in self._plan[self._depth :]:
+        for do, _undo, _ in self._plan[self._depth :]:
             if self._state is not OPENING:
                 break
             try:
@@ -288,12 +295,14 @@ class Session(Generic[A]):
             except BaseException:
                 self._turn(Failure())
                 break
-            if waiting is None:
+            if waiting is not None:
+                if not self._wait(waiting):
+                    return
+            elif result is False:
+                self._done(result)
+            else:
                 self._depth += 1
-            elif not self._wait(waiting):
-                return
-        if self._watched is not None:
-            self._lookAfter(self._watched)
+        self._lookAfterMind()
         if self._state is OPENING:
             self._opened()
         else:
@@ -320,6 +329,8 @@ class Session(Generic[A]):
         self._waiting = None
         if isinstance(result, Failure):
             self._turn(result)
+        elif result is False and self._plan[self._depth].decides:
+            self._turn(Failure(_noRefusal(self._plan[self._depth].do)))
         else:
             self._depth += 1
 
@@ -380,13 +391,13 @@ class Session(Generic[A]):
                 avatarId=self.avatarId,
             )
 
-    def _lookAfter(self, mind: IMind) -> None:
+    def _lookAfterMind(self) -> None:
         """
         Go no further up if the client has died and its mind has not come to say so, or if nobody
         can tell.
         """
         try:
-            if mind.disconnected:
+            if self._watched is not None and self._watched.disconnected:
                 self._turn(self._abandonment())
         except BaseException:  # somebody's adapter
             self._turn(Failure())

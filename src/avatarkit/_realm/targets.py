@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.cred.portal import IRealm
+from twisted.python.reflect import safe_repr
 
 from .._tools.typevars import A_co, B
 from ..interfaces import IAvatarSource, IBlock
@@ -114,6 +115,21 @@ class Stackable:
         if (args or kwargs) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}() takes no arguments")
         return super().__new__(cls)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """
+            Say to a portal, which takes anything for a realm and asks it for an avatar later, what
+            it has been given.
+            """
+            if name == "requestAvatar":
+                raise AttributeError(
+                    f"{safe_repr(self)} is not a realm; the realm is what it returns when it is "
+                    f"called with a target.  As a decorator, write @{type(self).__name__}(...), "
+                    "with the call"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         """
