@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface
 
+from .._tools.awaiting import awaited
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._tools.slices import Slices
@@ -77,7 +78,7 @@ class Closing:
         waits: list[Deferred[None]] = [self.roll.whenEmpty()]
         for source in self.sources:
             self._unclosed.append(source)
-            closing: Deferred[object] = maybeDeferred(source.close)
+            closing: Deferred[object] = maybeDeferred(lambda close: awaited(close()), source.close)
             closing.addErrback(self._notClosed, source)
             waits.append(closing.addCallback(self._closed, source))
         return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)

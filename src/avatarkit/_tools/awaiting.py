@@ -15,6 +15,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
+from .asyncs import driving, promised
+
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
@@ -40,13 +42,8 @@ def awaited(result: object) -> Deferred[Any] | None:
         return None
     if not hasattr(type(result), "__await__"):
         return fail(result) if isinstance(result, Failure) else None
-    if isinstance(result, Deferred):
-        return result
-    return Deferred.fromCoroutine(_wait(result))
-
-
-async def _wait(result: Any) -> object:  # Any: something with C{__await__}, as was just seen
-    return await result
+    promise: Any = promised(result)
+    return promise if isinstance(promise, Deferred) else Deferred.fromCoroutine(driving(promise))
 
 
 def settle(
