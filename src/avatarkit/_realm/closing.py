@@ -21,7 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
+from zope.interface import Interface
 
+from .._tools.awaiting import awaited
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._tools.slices import Slices
@@ -101,7 +103,7 @@ class Closing:
             waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
-            closing: Deferred[object] = maybeDeferred(source.close)
+            closing: Deferred[object] = maybeDeferred(lambda close: awaited(close()), source.close)
             closing.addErrback(self._notClosed, source)
             waits.append(closing.addCallback(self._closed, source))
         return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
@@ -208,6 +210,17 @@ class RealmService(Service):
     """
 
     close: Callable[[], Deferred[None]]
+
+    def getComponent(self, interface: type[Interface], default: object = None) -> object:
+        """
+        Say to twistd, which asks this of an application, what it has been given.
+
+        @raise TypeError: always.
+        """
+        raise TypeError(
+            "a realm's service is not an application: write application = Application(name), and "
+            "then realm.service().setServiceParent(application)"
+        )
 
     def stopService(self) -> Deferred[None]:
         """
