@@ -4,6 +4,7 @@ Tests for many sessions that share one mind.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,11 +31,14 @@ def steps(act: Callable[[], object]) -> int:
         count += event in ("call", "c_call")
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what is left over from others is not part of it
     sys.setprofile(profile)
     try:
         act()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 
