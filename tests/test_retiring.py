@@ -188,6 +188,27 @@ class DeadlineTests(SynchronousTestCase):
         ends.callback(None)
         assert self.realm.audit() == []
 
+    def test_cancelledAfterwards(self) -> None:
+        """
+        Logins that have waited for an avatar that was given up wait for the next one, and give that
+        up when they are cancelled.
+        """
+        load: Deferred[Any] = Deferred()
+        factories: list[Any] = [Player, lambda avatarId: load]
+        self.realm = AvatarCache(idleTimeout=0, reactor=self.clock)(
+            lambda avatarId: factories.pop(0)(avatarId)
+        )
+        opened(self.login())[2]()
+        logins = [waiting(self.login()) for _ in range(2)]
+        self.clock.advance(60)
+        for login in logins:
+            assert not load.called
+            login.cancel()
+            self.failureResultOf(login, CancelledError)
+        assert load.called
+        self.gates[0].callback(None)
+        assert self.realm.audit() == []
+
     def test_usersThatHang(self) -> None:
         """
         An avatar that was ended below while sessions used it is given up if those do not end; when
