@@ -14,7 +14,7 @@ from avatarkit import RealmClosed, TooManyConnections
 from avatarkit.testing import FakeMind
 from scripted import Boom
 
-MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 15
+MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 4
 
 
 class Banned(Exception):
@@ -29,7 +29,7 @@ class Life:
     The model of an avatar: loading, ready, retiring, or condemned, which is ended but still used.
 
     @ivar number: how many avatars its ID has had with it.
-    @ivar since: when it was to go.
+    @ivar since: when it was to go, and was told so or waited for.
     @ivar discarded: whether it is not to be told.
     """
 
@@ -167,6 +167,14 @@ class Model:
             self.load(login.name)
         else:
             life.waiting.append(login)
+            self.hurry(life)
+
+    def hurry(self, life: Life) -> None:
+        """
+        Somebody waits for it to be gone, if it is to go.
+        """
+        if life.state in ("condemned", "retiring") and life.since is None:
+            life.since = self.clock.seconds()
 
     def load(self, name: str) -> None:
         """
@@ -273,7 +281,7 @@ class Model:
         An avatar's logout is called, unless it is discarded.
         """
         life.state, life.idleSince = "retiring", None
-        life.since = self.clock.seconds() if life.since is None else life.since
+        self.hurry(life)
         if life.discarded:
             self.gone(life)
         elif self.saves != "wait":
@@ -306,7 +314,7 @@ class Model:
         if not life.users:
             self.retire(life)
             return
-        life.state, life.since = "condemned", self.clock.seconds()
+        life.state = "condemned"
         for login in list(life.users):
             self.end(login, reason)
 
@@ -319,6 +327,7 @@ class Model:
             self.end(login, Banned)
         if life.state == "ready":
             self.condemn(life, Banned)
+        self.hurry(life)
 
     def advance(self) -> None:
         """
@@ -339,6 +348,7 @@ class Model:
         """
         self.closed = True
         for life in list(self.lives.values()):
+            self.hurry(life)
             if life.idleSince is not None:
                 self.retire(life)
         for login in self.logins:

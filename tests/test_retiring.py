@@ -236,7 +236,8 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_innerUsersThatHang(self) -> None:
         """
-        The same goes if the sessions that use it are those of a realm below.
+        The same goes if the sessions that use it are those of a realm below; there is no hurry
+        until somebody waits.
         """
         kick, gate, above = Kick(), Gate(), Script()
         above.acts["detached 0"] = gate.deferred
@@ -246,6 +247,11 @@ class DeadlineTests(SynchronousTestCase):
         opened(self.login())
         kick.seen[0].logout()
         self.clock.advance(60)
+        assert self.realm.audit() == []
+        above.acts = {}
+        late = waiting(self.login())
+        self.clock.advance(60)
+        self.successResultOf(late)
         (sentence,) = self.realm.audit()
         assert "was given up: <Session of b'alice' as Interface, open> (Player)" in sentence
         gate.wait.callback(None)
