@@ -14,7 +14,7 @@ from avatarkit import RealmClosed, TooManyConnections
 from avatarkit.testing import FakeMind
 from scripted import Boom
 
-MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 15
+MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 4
 
 
 class Banned(Exception):
@@ -30,7 +30,7 @@ class Life:
     use.
 
     @ivar number: how many avatars its ID has had, including this one.
-    @ivar since: when it began to retire.
+    @ivar since: when it was to go, and was told so or waited for.
     @ivar discarded: whether its logout is not to be called.
     """
 
@@ -168,6 +168,14 @@ class Model:
             self.load(login.name)
         else:
             life.waiting.append(login)
+            self.hurry(life)
+
+    def hurry(self, life: Life) -> None:
+        """
+        Somebody waits for it to be gone, if it is to go.
+        """
+        if life.state in ("condemned", "retiring") and life.since is None:
+            life.since = self.clock.seconds()
 
     def load(self, name: str) -> None:
         """
@@ -274,7 +282,7 @@ class Model:
         Call an avatar's logout, unless it is discarded.
         """
         life.state, life.idleSince = "retiring", None
-        life.since = self.clock.seconds() if life.since is None else life.since
+        self.hurry(life)
         if life.discarded:
             self.gone(life)
         elif self.saves != "wait":
@@ -307,7 +315,7 @@ class Model:
         if not life.users:
             self.retire(life)
             return
-        life.state, life.since = "condemned", self.clock.seconds()
+        life.state = "condemned"
         for login in list(life.users):
             self.end(login, reason)
 
@@ -320,6 +328,7 @@ class Model:
             self.end(login, Banned)
         if life.state == "ready":
             self.condemn(life, Banned)
+        self.hurry(life)
 
     def advance(self) -> None:
         """
@@ -340,6 +349,7 @@ class Model:
         """
         self.closed = True
         for life in list(self.lives.values()):
+            self.hurry(life)
             if life.idleSince is not None:
                 self.retire(life)
         for login in self.logins:

@@ -144,6 +144,19 @@ class EvictTests(SynchronousTestCase):
         assert (first.saved, second.saved) == (1, 0)
         assert self.successResultOf(late[0])[1] is second
 
+    def test_insideTheFactoryAlone(self) -> None:
+        """
+        If nobody else wants it, no other avatar is made.
+        """
+
+        def factory(avatarId: object) -> Player:
+            self.cache.evict(avatarId, Banned())
+            return Player(avatarId)
+
+        self.stack(factory)
+        self.assertRaises(Banned, self.login)
+        assert [each.saved for each in Player.made] == [1]
+
     def test_handingRound(self) -> None:
         """
         While the avatar is being handed to those who waited for it, those who have it are logged
@@ -370,6 +383,16 @@ class DiscardTests(SynchronousTestCase):
         for target, times in ((build, 1), (build(Player), 2)):
             Player.made = []
             self.assertSilent(target, lambda: sum(each.saved for each in Player.made), times)
+
+    def test_borrowed(self) -> None:
+        """
+        Nor is that of one that is the other one; nothing is kept of it.
+        """
+        Player.made = []
+        Player.saving = lambda player: None
+        same = PerConnection[Any, Any](lambda session: session.avatar)
+        self.assertSilent(same(Player), lambda: sum(each.saved for each in Player.made))
+        assert same._borrowed == set()
 
     def test_foreignRealm(self) -> None:
         """

@@ -188,6 +188,27 @@ class DeadlineTests(SynchronousTestCase):
         ends.callback(None)
         assert self.realm.audit() == []
 
+    def test_cancelledAfterwards(self) -> None:
+        """
+        Logins that have waited for an avatar that was given up wait for the next one, and give that
+        up when they are cancelled.
+        """
+        load: Deferred[Any] = Deferred()
+        factories: list[Any] = [Player, lambda avatarId: load]
+        self.realm = AvatarCache(idleTimeout=0, reactor=self.clock)(
+            lambda avatarId: factories.pop(0)(avatarId)
+        )
+        opened(self.login())[2]()
+        logins = [waiting(self.login()) for _ in range(2)]
+        self.clock.advance(60)
+        for login in logins:
+            assert not load.called
+            login.cancel()
+            self.failureResultOf(login, CancelledError)
+        assert load.called
+        self.gates[0].callback(None)
+        assert self.realm.audit() == []
+
     def test_usersThatHang(self) -> None:
         """
         An avatar that was ended below while sessions used it is given up if those do not end; when
@@ -215,7 +236,8 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_innerUsersThatHang(self) -> None:
         """
-        The same goes if the sessions that use it are those of a realm below.
+        The same goes if the sessions that use it are those of a realm below; there is no hurry
+        until somebody waits.
         """
         kick, gate, above = Kick(), Gate(), Script()
         above.acts["detached 0"] = gate.deferred
@@ -225,6 +247,11 @@ class DeadlineTests(SynchronousTestCase):
         opened(self.login())
         kick.seen[0].logout()
         self.clock.advance(60)
+        assert self.realm.audit() == []
+        above.acts = {}
+        late = waiting(self.login())
+        self.clock.advance(60)
+        self.successResultOf(late)
         (sentence,) = self.realm.audit()
         assert "was given up: <Session of b'alice' as Interface, open> (Player)" in sentence
         gate.wait.callback(None)

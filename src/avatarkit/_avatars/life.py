@@ -140,6 +140,8 @@ class Life(Generic[A]):
         self.waiting[waiter] = session
         if self.state is State.GONE:
             self._load()
+        else:
+            self._allowTime()
 
     def retire(self) -> Deferred[None]:
         """
@@ -177,7 +179,7 @@ class Life(Generic[A]):
         if free and (state is State.LOADING or state is State.READY):
             self._end()
         else:
-            self._allowTime(gone)
+            self._allowTime()
         return gone.addCallback(lambda gone: state is not State.GONE)
 
     def whenGone(self) -> Deferred[None]:
@@ -186,6 +188,7 @@ class Life(Generic[A]):
         """
         end: Deferred[None] = Deferred()
         self._ends.append(end)
+        self._allowTime()
         return end
 
     def stopTimer(self) -> None:
@@ -304,11 +307,9 @@ class Life(Generic[A]):
         if self.unused:
             self.retire()
             return
-        gone = self.whenGone()
         self._withhold()
         for session in tuple(self.users):
             act(session)
-        self._allowTime(gone)
 
     def _withhold(self) -> None:
         """
@@ -326,14 +327,14 @@ class Life(Generic[A]):
         assert self.inner is not None
         if self.state is not State.OVERDUE:
             self.state = State.RETIRING
-        gone = closeInner(self.inner).addCallback(self._retired)
-        self._allowTime(gone)
+        closeInner(self.inner).addCallback(self._retired)
+        self._allowTime()
 
-    def _allowTime(self, gone: Deferred[None]) -> None:
+    def _allowTime(self) -> None:
         """
-        The avatar is to go: give it up if that takes too long.
+        If the avatar is to go, and is told so or waited for, give it up if that takes too long.
         """
-        if not gone.called and self._deadline is None and self.state is not State.OVERDUE:
+        if self.state is State.RETIRING and self._deadline is None:
             self._deadline = self.keeper.allow(self._giveUp)
 
     def _giveUp(self) -> None:
