@@ -8,13 +8,16 @@ any other reactor nobody runs its loop, so that nothing would ever come of it.
 from __future__ import annotations
 
 import sys
-from asyncio import AbstractEventLoop, isfuture
-from collections.abc import Awaitable, Generator
+from asyncio import AbstractEventLoop, _get_running_loop, isfuture
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-_NO_LOOP = "no running event loop"
+# Any in this module: what is waited for is its author's affair.
+
+#: What asyncio says when its loop does not run, and when what it waits for is not understood.
+_ASYNCIOS = ("no running event loop", "await wasn't used with future")
 _WRONG = (
     "this waits for asyncio, whose loop does not run: await Deferreds, or install Twisted's "
     "asyncio reactor, twisted.internet.asyncioreactor, and wait once that runs"
@@ -34,9 +37,31 @@ def promised(promise: object) -> object:
     return Deferred.fromFuture(promise)
 
 
-def driving(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+def coroutineOf(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any] | Generator[Any, Any, Any]:
     """
-    Return what drives an awaitable, for a Deferred to run: what it waits for may be asyncio's.
+    Return what waits for an awaitable, for a Deferred to run.
+    """
+    reactor = sys.modules.get("twisted.internet.reactor")
+    if _get_running_loop() is None and not hasattr(reactor, "_asyncioEventloop"):
+        return _waiting(awaitable)
+    return _adapting(awaitable)
+
+
+async def _waiting(awaitable: Awaitable[Any]) -> object:
+    """
+    Wait where asyncio's loop does not run.
+    """
+    try:
+        return await awaitable
+    except RuntimeError as error:
+        if str(error) not in _ASYNCIOS:
+            raise
+        raise TypeError(_WRONG) from error
+
+
+def _adapting(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+    """
+    Wait where it runs, which costs a little more: what is waited for on the way may be asyncio's.
     """
     steps: Any = awaitable.__await__()
     if not hasattr(steps, "send"):  # a plain iterator, whose stops are its own affair
@@ -54,10 +79,6 @@ def driving(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
                 resume, result = steps.throw, error
     except StopIteration as arrived:
         return arrived.value
-    except RuntimeError as error:
-        if str(error) == _NO_LOOP:
-            raise TypeError(_WRONG) from error
-        raise
     finally:
         del result  # an exception, perhaps, that this frame would keep alive
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
-from .asyncs import driving, promised
+from .asyncs import coroutineOf, promised
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,9 @@ def awaited(result: object) -> Deferred[Any] | None:
     if not hasattr(type(result), "__await__"):
         return fail(result) if isinstance(result, Failure) else None
     promise: Any = promised(result)
-    return promise if isinstance(promise, Deferred) else Deferred.fromCoroutine(driving(promise))
+    return (
+        promise if isinstance(promise, Deferred) else Deferred.fromCoroutine(coroutineOf(promise))
+    )
 
 
 def settle(
