@@ -52,7 +52,7 @@ class CeilingTests(SynchronousTestCase):
             assert (error.avatarId, error.maximum) == (b"alice", 2)
             assert str(error) == "too many logins are in progress"
             assert len(self.loading) == asked  # nothing was begun
-        assert (self.realm._roll.waiting >= 2) is full
+        assert (self.realm._entrance.waiting >= 2) is full
 
     def test_refused(self) -> None:
         """
@@ -77,7 +77,7 @@ class CeilingTests(SynchronousTestCase):
         self.assertFull(False)
         logins[3].cancel()
         self.failureResultOf(logins[3], CancelledError)
-        assert self.realm._roll.waiting == 0
+        assert self.realm._entrance.waiting == 0
 
     def test_undoing(self) -> None:
         """
@@ -93,10 +93,10 @@ class CeilingTests(SynchronousTestCase):
         next(iter(self.realm.sessions)).logout()
         self.assertRaises(TooManyLogins, script.login)
         gate.callback(None)
-        assert self.realm._roll.waiting == 1
+        assert self.realm._entrance.waiting == 1
         logins[1].cancel()
         self.failureResultOf(logins[1], CancelledError)
-        assert (self.realm._roll.waiting, len(self.realm.sessions)) == (0, 0)
+        assert (self.realm._entrance.waiting, len(self.realm.sessions)) == (0, 0)
 
     def test_atOnce(self) -> None:
         """
@@ -106,7 +106,7 @@ class CeilingTests(SynchronousTestCase):
         realm.maximumWaiting = 1
         for _ in range(3):
             login(realm, b"alice", interface=IThing)
-        assert (len(realm.sessions), realm._roll.waiting) == (3, 0)
+        assert (len(realm.sessions), realm._entrance.waiting) == (3, 0)
 
     def test_fromInside(self) -> None:
         """
@@ -125,10 +125,10 @@ class CeilingTests(SynchronousTestCase):
         gate: Deferred[Any] = Deferred()
         realm: Realm = Realm(later)
         pending = waiting(realm.requestAvatar(5, None, IThing))
-        assert realm._roll.waiting == 6
+        assert realm._entrance.waiting == 6
         gate.callback(Thing())
         self.successResultOf(pending)
-        assert realm._roll.waiting == 0
+        assert realm._entrance.waiting == 0
 
     def test_default(self) -> None:
         """

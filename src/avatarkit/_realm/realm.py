@@ -18,23 +18,21 @@ from twisted.application.service import IService
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
-from .._tools.checks import checkCount, checkReactor, checkSeconds, checkYesOrNo
-from .._tools.saying import say
+from .._tools.checks import checkReactor, checkSeconds
 from .._tools.typevars import A
-from ..errors import LoginAbandoned, RealmClosed, TooManyLogins, UnsupportedInterface
+from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
 from .audit import Audited, lookAfterMinds
 from .closing import Closing, RealmService
-from .faults import hidden, isFault
+from .entrance import Entrance
 from .plan import layPlan
 from .roll import Roll
-from .session import Hook, LoginResult, Session
+from .session import Door, Hook, LoginResult, Session
 from .sources import bottomSource
 from .targets import AnyBlock, Factory, ForeignRealm, LaterFactory, Source, Stackable
 
@@ -50,28 +48,18 @@ class Realm(Generic[A]):
 
     C{block(target)} is short for C{Realm(target, blocks=[block])}.
 
-    @ivar maximumWaiting: how many logins may be in progress at a time, that is, wait for something,
-        before others are refused with L{TooManyLogins<avatarkit.TooManyLogins>}: 10,000 by default;
-        C{None}: any number.  A login that has failed, or was cancelled, counts until it is undone.
-    @ivar hideFaults: whether a client whose login fails because of a fault, and not a refusal,
-        receives L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged;
-        true by default.  This and C{maximumWaiting} are set on the finished realm, the one that the
-        portal asks, at any time.
     @ivar blocks: the blocks, outermost first.
     @ivar sources: what a session gets its avatar from, and the
         L{PerConnection<avatarkit.PerConnection>} that builds another avatar from that one, if there
         is one.
     """
 
-    maximumWaiting: int | None = attrs.field()
-    hideFaults: bool = attrs.field()
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
+    _entrance: Entrance
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
-
-    _log = Logger()
 
     @overload
     def __init__(
@@ -105,7 +93,7 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        self.maximumWaiting, self.hideFaults = 10_000, True
+        self._entrance = Entrance()
         if isinstance(target, Realm):
             self.maximumWaiting, self.hideFaults = target.maximumWaiting, target.hideFaults
         self._roll = Roll()
@@ -114,15 +102,6 @@ class Realm(Generic[A]):
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
-
-    @maximumWaiting.validator
-    def _checkMaximumWaiting(self, attribute: object, maximum: object) -> None:
-        if maximum is not None:
-            checkCount("maximumWaiting", maximum, least=1)
-
-    @hideFaults.validator
-    def _checkHideFaults(self, attribute: object, hide: object) -> None:
-        checkYesOrNo("hideFaults", hide)
 
     @recursive_repr("<Realm: ...>")
     def __repr__(self) -> str:
@@ -144,6 +123,35 @@ class Realm(Generic[A]):
         The sessions that have not ended, oldest first: a live view.
         """
         return self._roll.sessions.keys()
+
+    @property
+    def maximumWaiting(self) -> int | None:
+        """
+        How many logins may be in progress at a time, that is, wait for something, before others are
+        refused with L{TooManyLogins<avatarkit.TooManyLogins>}: 10,000 by default; C{None}: any
+        number.  A login that has failed, or was cancelled, counts until it is undone.
+
+        This and C{hideFaults} are set on the finished realm, the one that the portal asks, at any
+        time; a realm that is stacked on another one begins as that one is.
+        """
+        return self._entrance.maximumWaiting
+
+    @maximumWaiting.setter
+    def maximumWaiting(self, maximum: int | None) -> None:
+        self._entrance.maximumWaiting = maximum
+
+    @property
+    def hideFaults(self) -> bool:
+        """
+        Whether a client whose login fails because of a fault, and not a refusal, receives
+        L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged; true by
+        default.
+        """
+        return self._entrance.hideFaults
+
+    @hideFaults.setter
+    def hideFaults(self, hide: bool) -> None:
+        self._entrance.hideFaults = hide
 
     @property
     def needsMinds(self) -> bool:
@@ -171,21 +179,23 @@ class Realm(Generic[A]):
         @raise RealmFailed: for anything else, unless C{hideFaults} is false: what was raised is
             logged.
         """
+        entrance = self._entrance
         try:
-            result = self._ask(avatarId, mind, interfaces)
+            return self._ask(avatarId, mind, interfaces, entrance)
         except BaseException as reason:
-            if not self.hideFaults or not isFault(reason):
+            if not entrance.hides(Failure()):
                 raise
-            raise hidden(Failure(), avatarId) from reason
-        if not isinstance(result, tuple):
-            result.addErrback(self._failed, avatarId)
-        return result
+            raise entrance.hidden(Failure(), avatarId) from reason
 
     def _ask(
-        self, avatarId: Hashable, mind: object, interfaces: tuple[type[Interface], ...]
+        self,
+        avatarId: Hashable,
+        mind: object,
+        interfaces: tuple[type[Interface], ...],
+        door: Door,
     ) -> LoginResult | Deferred[LoginResult]:
         """
-        Log in; what is raised is meant for the server.
+        Log in; what is raised at once is not yet hidden.
         """
         try:
             hash(avatarId)
@@ -197,34 +207,10 @@ class Realm(Generic[A]):
             )
         if isDead(mind):
             raise LoginAbandoned(avatarId=avatarId)
-        if self._roll.waiting:
-            self._checkWaiting(avatarId)
+        if self._entrance.waiting:
+            self._entrance.check(avatarId)
         session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
-        result = session._open()
-        if not isinstance(result, tuple):
-            self._roll.countIn(session, result)
-        return result
-
-    def _checkWaiting(self, avatarId: Hashable) -> None:
-        maximum = self.maximumWaiting
-        if maximum is None or self._roll.waiting < maximum:
-            return
-        say(
-            self._log.info,
-            "a login of {avatarId!r} is refused: {maximum} are in progress",
-            avatarId=avatarId,
-            maximum=maximum,
-        )
-        raise TooManyLogins(avatarId=avatarId, maximum=maximum)
-
-    def _failed(self, failure: Failure, avatarId: Hashable) -> Failure:
-        """
-        Return what a login that waited fails with.
-        """
-        reason = failure.value if isinstance(failure.value, BaseException) else failure
-        if self.hideFaults and isFault(reason):
-            return Failure(hidden(failure, avatarId))
-        return failure
+        return session._open(door)
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None

@@ -6,15 +6,13 @@ in progress included.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from .._tools.typevars import A
-from .session import LoginResult, Session
-
-T = TypeVar("T")
+from .session import Session
 
 
 @attrs.define(eq=False, repr=False)
@@ -24,13 +22,11 @@ class Roll(Generic[A]):
 
     @ivar sessions: the sessions that have not ended, oldest first, each with the ID that it is
         filed under: a session's own may change.
-    @ivar waiting: how many logins are in progress.
     @ivar _ends: the Deferreds of L{whenEmpty}.
     @ivar _byId: the session of each ID, or several.
     """
 
     sessions: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
-    waiting: int = attrs.field(default=0, init=False)
     _ends: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _byId: dict[Hashable, Session[A] | dict[Session[A], None]] = attrs.field(
         factory=dict, init=False
@@ -61,23 +57,6 @@ class Roll(Generic[A]):
                 self._byId[avatarId] = sessions
         if self._ends and not self.sessions:
             session.whenClosed().addCallback(self._emptied)
-
-    def countIn(self, session: Session[A], login: Deferred[LoginResult]) -> None:
-        """
-        Count a login as one that is in progress, until it has succeeded or is undone.
-        """
-        self.waiting += 1
-        login.addBoth(self._settled, session)
-
-    def _settled(self, result: T, session: Session[A]) -> T:
-        if session.ended:  # a login that is cancelled has failed before it is undone
-            session.whenClosed().addCallback(self._countOut)
-        else:
-            self._countOut()
-        return result
-
-    def _countOut(self, closed: None = None) -> None:
-        self.waiting -= 1
 
     def whenEmpty(self) -> Deferred[None]:
         """

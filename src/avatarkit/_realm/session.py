@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -58,6 +58,27 @@ class Hook(NamedTuple):
     do: Callable[[Session], object]
     undo: Callable[[Session], object]
     decides: bool = False
+
+
+class Door(Protocol):
+    """
+    Where a login comes in from outside, as far as its session needs to know.
+    """
+
+    def begun(self) -> None:
+        """
+        The login waits.
+        """
+
+    def over(self) -> None:
+        """
+        It has succeeded, or is undone.
+        """
+
+    def told(self, failure: Failure, avatarId: Hashable) -> Failure:
+        """
+        Return what it fails with to the client.
+        """
 
 
 class State(Enum):
@@ -145,6 +166,7 @@ class Session(Generic[A]):
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
     @ivar _undoing: the Deferred that is waited for on the way down.
+    @ivar _door: where the login came in, while it waits.
     @ivar _login: the Deferred that the login returned, until it fires.
     @ivar _reason: why the login failed, until it has said so.
     @ivar _watched: the mind that will say when the client is gone.
@@ -165,6 +187,7 @@ class Session(Generic[A]):
     _depth: int = 0
     _waiting: Deferred[object] | None = None
     _undoing: Deferred[object] | None = None
+    _door: Door | None = None
     _login: Deferred[LoginResult] | None = None
     _reason: Failure | None = None
     _watched: IMind | None = None
@@ -235,10 +258,11 @@ class Session(Generic[A]):
         self._watchers.append(watcher)
         return watcher
 
-    def _open(self) -> LoginResult | Deferred[LoginResult]:
+    def _open(self, door: Door | None = None) -> LoginResult | Deferred[LoginResult]:
         """
         Log in; called once, by the realm.
 
+        @param door: where the login comes in from outside; an inner session's does not.
         @return: C{(interface, aspect, logout)}, or a Deferred of it if something waits.
             Cancelling the Deferred ends the session.
         @raise Exception: whatever the hook that failed raised, once everything is undone.
@@ -247,7 +271,10 @@ class Session(Generic[A]):
         if self._state is OPEN:
             return self._result()
         if self._state is CLOSED:
-            return self._fail(self._takeReason())
+            return self._fail(self._takeReason(), door)
+        self._door = door
+        if door is not None:
+            door.begun()
         login = self._login = _Promise(self, self._cancelled)
         if self._state is OPENING:
             try:
@@ -470,13 +497,13 @@ class Session(Generic[A]):
         assert self.interface is not None
         return self.interface, self.aspect, self.logout
 
-    def _fail(self, reason: Failure) -> Deferred[LoginResult]:
+    def _fail(self, reason: Failure, door: Door | None) -> Deferred[LoginResult]:
         """
         Raise the reason why the login failed, or return it in a Deferred if it came over the
         network and cannot be raised.
         """
         if not isinstance(reason.value, BaseException):
-            return fail(reason)
+            return fail(reason if door is None else door.told(reason, self.avatarId))
         try:
             raise reason.value.with_traceback(reason.tb)
         finally:
@@ -486,6 +513,7 @@ class Session(Generic[A]):
         self._state = OPEN
         self.loggedIn = True
         login, self._login = self._login, None
+        self._leaveDoor()
         if login is not None:
             login.callback(self._result())
         self._unwatch()
@@ -493,11 +521,23 @@ class Session(Generic[A]):
     def _closed(self) -> None:
         self._state = CLOSED
         login, self._login = self._login, None
+        door = self._leaveDoor()
         if login is not None:
-            login.errback(self._takeReason())
+            reason = self._takeReason()
+            login.errback(reason if door is None else door.told(reason, self.avatarId))
+            del reason  # which this frame and the traceback would keep alive together
         watchers, self._watchers = self._watchers or [], None
         for watcher in watchers:
             watcher.callback(None)
+
+    def _leaveDoor(self) -> Door | None:
+        """
+        Say that the login is in progress no longer, where it came in.
+        """
+        door, self._door = self._door, None
+        if door is not None:
+            door.over()
+        return door
 
     def _takeReason(self) -> Failure:
         reason, self._reason = self._reason, None

@@ -116,7 +116,7 @@ class Stackable:
             raise TypeError(f"{cls.__name__}() takes no arguments")
         return super().__new__(cls)
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getattr__(self, name: str) -> object:
             """

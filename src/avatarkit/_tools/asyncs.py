@@ -14,7 +14,10 @@ from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
-_NO_LOOP = "no running event loop"
+# Any in this module: what is waited for is its author's affair.
+
+#: What asyncio says when its loop does not run, and when what it waits for is not understood.
+_ASYNCIOS = ("no running event loop", "await wasn't used with future")
 _WRONG = (
     "this waits for asyncio, whose loop does not run: await Deferreds, or install Twisted's "
     "asyncio reactor, twisted.internet.asyncioreactor, and wait once that runs"
@@ -37,14 +40,15 @@ def promised(promise: object) -> object:
 @contextmanager
 def explaining() -> Iterator[None]:
     """
-    Explain the error of asyncio, which says of its missing loop only that there is none.
+    Explain the errors of asyncio, which say of its missing loop only that there is none.
+    """
     """
     try:
         yield
     except RuntimeError as error:
-        if str(error) == _NO_LOOP:
-            raise TypeError(_WRONG) from error
-        raise
+        if str(error) not in _ASYNCIOS:
+            raise
+        raise TypeError(_WRONG) from error
 
 
 def _runs(loop: AbstractEventLoop) -> bool:

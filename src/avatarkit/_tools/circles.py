@@ -76,10 +76,11 @@ class Trip:
         try:
             while True:
                 with explaining():
-                    self._stop = promised(resume(result))
-                if self.waiting is not None:
-                    breakCircle(self.waiting)
+                    stop = resume(result)
                 try:
+                    self._stop = promised(stop)
+                    if self.waiting is not None:
+                        breakCircle(self.waiting)
                     resume, result = steps.send, (yield self._stop)
                 except GeneratorExit:
                     steps.close()

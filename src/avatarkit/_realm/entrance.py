@@ -1,0 +1,135 @@
+"""
+Where logins come in from outside: how many may be in progress, and what a client is told of one
+that failed.
+
+A refusal was written for the client.  Anything else, such as what a database says of its password,
+goes to the log, and the client learns no more than that there was a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import attrs
+from twisted.cred.error import LoginFailed, Unauthorized
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+
+from .._tools.checks import checkCount, checkYesOrNo
+from .._tools.saying import say
+from ..errors import RealmFailed, TooManyLogins, UnsupportedInterface
+
+#: What a client may read, or whoever has cancelled a login.
+_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
+
+
+@attrs.define(eq=False)
+class Entrance:
+    """
+    The entrance of a realm; see L{Realm<avatarkit.Realm>} for the first two.
+
+    The session of a login that waits tells it when it begins to, and when it has come to its end.
+
+    @ivar waiting: how many logins are in progress.
+    """
+
+    maximumWaiting: int | None = attrs.field(default=10_000)
+    hideFaults: bool = attrs.field(default=True)
+    waiting: int = attrs.field(default=0, init=False)
+
+    _log = Logger()
+
+    @maximumWaiting.validator
+    def _checkMaximumWaiting(self, attribute: object, maximum: object) -> None:
+        if maximum is not None:
+            checkCount("maximumWaiting", maximum, least=1)
+
+    @hideFaults.validator
+    def _checkHideFaults(self, attribute: object, hide: object) -> None:
+        checkYesOrNo("hideFaults", hide)
+
+    def check(self, avatarId: Hashable) -> None:
+        """
+        Let one more login in.
+
+        @raise TooManyLogins: if as many are in progress as may be.
+        """
+        maximum = self.maximumWaiting
+        if maximum is None or self.waiting < maximum:
+            return
+        say(
+            self._log.info,
+            "a login of {avatarId!r} is refused: {maximum} are in progress",
+            avatarId=avatarId,
+            maximum=maximum,
+        )
+        raise TooManyLogins(avatarId=avatarId, maximum=maximum)
+
+    def begun(self) -> None:
+        """
+        A login waits.
+        """
+        self.waiting += 1
+
+    def over(self) -> None:
+        """
+        It has succeeded, or is undone.
+        """
+        self.waiting -= 1
+
+    def told(self, failure: Failure, avatarId: Hashable) -> Failure:
+        """
+        Return what a login fails with to its client.
+        """
+        if not self.hides(failure):
+            return failure
+        return Failure(self.hidden(failure, avatarId))
+
+    def hides(self, failure: Failure) -> bool:
+        """
+        Return whether a login failed for a reason that is none of the client's business.
+        """
+        told = failure.check(*_TELLABLE) and not failure.check(NotImplementedError)
+        return self.hideFaults and not told
+
+    def hidden(self, failure: Failure, avatarId: Hashable) -> Exception:
+        """
+        Log why a login failed, and return what its client gets instead.
+        """
+        say(self._log.failure, "a login of {avatarId!r} failed", failure=failure, avatarId=avatarId)
+        told: RealmFailed | UnsupportedInterface = RealmFailed(avatarId=avatarId)
+        if failure.check(NotImplementedError):
+            interfaces = getattr(failure.value, "interfaces", ())
+            told = UnsupportedInterface(avatarId=avatarId, interfaces=interfaces)
+        if isinstance(failure.value, BaseException):  # it did not come over the network
+            told.__cause__ = failure.value
+        return told
+
+
+@attrs.frozen(eq=False)
+class BackDoor:
+    """
+    Where tests come in, which are told everything.
+    """
+
+    entrance: Entrance
+
+    def begun(self) -> None:
+        """
+        A login waits.
+        """
+        self.entrance.begun()
+
+    def over(self) -> None:
+        """
+        It has succeeded, or is undone.
+        """
+        self.entrance.over()
+
+    def told(self, failure: Failure, avatarId: Hashable) -> Failure:
+        """
+        Return what the login fails with.
+        """
+        return failure
