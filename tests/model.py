@@ -1,5 +1,5 @@
 """
-The life of sessions as a small model: what a full stack promises, without a stack.
+The life of sessions as a small model: what a full stack promises, without the stack.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE = 2, 10, 1
 @attrs.define(eq=False)
 class Life:
     """
-    The model of an avatar: loading, ready, retiring, or condemned, which is ended but still used.
+    The model of an avatar: loading, ready, retiring, or condemned, which means ended but still in
+    use.
     """
 
     state: str
@@ -33,13 +34,13 @@ class Life:
 @attrs.define(eq=False)
 class Login:
     """
-    The model of a session: how much of it is done, and what it waits for.
+    The model of a session: how far it has got, and what it waits for.
 
     @ivar depth: 1 when it has a slot, 2 when the scripted block has admitted it, 3 when it has its
         avatar, 4 when the scripted block is attached, 5 when it is counted and registered.
     @ivar acts: what the scripted block does in each of its hooks.
-    @ivar outcome: what the login is to come to; nothing while it waits.
-    @ivar real: the login that it is a model of.
+    @ivar outcome: how the login should end, as the only item; empty while it waits.
+    @ivar real: the real login.
     """
 
     name: str
@@ -56,10 +57,10 @@ class Login:
 @attrs.define(eq=False)
 class Real:
     """
-    A login as it really is.
+    The real login that a model stands for.
     """
 
-    answer: Deferred[Any] | None = None
+    result: Deferred[Any] | None = None
     outcome: list[Any] = attrs.field(factory=list)
     logout: Any = None
     gate: Deferred[Any] | None = None
@@ -70,13 +71,13 @@ class Model:
     """
     The model of a full stack: what it promises.
 
-    @ivar clock: what tells the time.
-    @ivar loading: the factory's calls that wait in the stack, by name; one that nobody waits for is
-        given up.
-    @ivar loads: what comes of the factory's next call: C{"pass"}, C{"wait"} or C{"raise"}.
-    @ivar saves: what comes of an avatar's next logout, likewise.
-    @ivar lives: the avatars that there are.
-    @ivar logged: how many failures have been logged.
+    @ivar clock: the clock of the stack.
+    @ivar loading: the factory's calls that wait in the stack, by name; a call is cancelled when
+        nobody waits for it any more.
+    @ivar loads: what the factory's next call does: C{"pass"}, C{"wait"} or C{"raise"}.
+    @ivar saves: what an avatar's next logout does, likewise.
+    @ivar lives: the avatars that exist, by name.
+    @ivar logged: how many failures should have been logged.
     """
 
     clock: Clock
@@ -90,7 +91,7 @@ class Model:
 
     def login(self, login: Login) -> None:
         """
-        A login begins.
+        Begin a login.
         """
         slots = sum(1 for each in self.logins if each.depth and each.name == login.name)
         if self.closed:
@@ -103,7 +104,7 @@ class Model:
 
     def up(self, login: Login) -> None:
         """
-        It goes on from where it is.
+        Go on with a login from where it is.
         """
         if login.depth == 1:
             if not self.act(login, "admit"):
@@ -121,7 +122,7 @@ class Model:
 
     def act(self, login: Login, hook: str) -> bool:
         """
-        Answer whether the scripted block lets it pass at once.
+        Return whether the scripted block lets a login pass at once.
         """
         if login.acts[hook] == "wait":
             login.waits = hook
@@ -131,7 +132,7 @@ class Model:
 
     def acquire(self, login: Login) -> None:
         """
-        It wants its avatar.
+        Get the login its avatar, or make it wait for one.
         """
         life = self.lives.get(login.name)
         if life is not None and life.state == "ready":
@@ -149,14 +150,14 @@ class Model:
 
     def load(self, name: str) -> None:
         """
-        The factory is called.
+        Call the factory.
         """
         if self.loads != "wait":
             self.loaded(name, self.loads == "pass")
 
     def loaded(self, name: str, succeeds: bool) -> None:
         """
-        The factory is done.
+        Finish a call of the factory.
         """
         life = self.lives[name]
         waiting, life.waiting = life.waiting, []
@@ -176,7 +177,7 @@ class Model:
 
     def end(self, login: Login, reason: type[BaseException]) -> None:
         """
-        It ends, unless it has.
+        End a session, unless it has ended.
         """
         if login.closing or not login.depth:
             return
@@ -188,7 +189,7 @@ class Model:
 
     def giveUp(self, login: Login) -> None:
         """
-        It does not wait for its avatar any more.
+        Stop waiting for an avatar.
         """
         life = self.lives[login.name]
         life.waiting.remove(login)
@@ -198,7 +199,7 @@ class Model:
 
     def down(self, login: Login) -> None:
         """
-        It is undone, from where it is.
+        Undo a login from where it is.
         """
         if login.depth >= 4:
             login.depth = 3
@@ -217,7 +218,7 @@ class Model:
 
     def undo(self, login: Login, hook: str) -> bool:
         """
-        Answer whether the scripted block makes it wait.
+        Return whether the scripted block makes the undoing wait.
         """
         self.logged += login.acts[hook] == "raise"
         if login.acts[hook] == "wait":
@@ -226,7 +227,7 @@ class Model:
 
     def leave(self, login: Login) -> None:
         """
-        It needs its avatar no longer.
+        Take the login off its avatar.
         """
         life = self.lives[login.name]
         life.users.remove(login)
@@ -247,7 +248,7 @@ class Model:
 
     def retire(self, name: str) -> None:
         """
-        An avatar's logout is called.
+        Call an avatar's logout.
         """
         life = self.lives[name]
         life.state, life.idleSince = "retiring", None
@@ -257,7 +258,7 @@ class Model:
 
     def gone(self, name: str) -> None:
         """
-        It is done.
+        Finish an avatar's logout.
         """
         life = self.lives.pop(name)
         if life.waiting:
@@ -266,7 +267,7 @@ class Model:
 
     def close(self) -> None:
         """
-        The realm is closed.
+        Close the realm.
         """
         self.closed = True
         for name, life in list(self.lives.items()):

@@ -63,8 +63,8 @@ class BlockContractTests(SynchronousTestCase):
 
     def test_brokenBlocks(self) -> None:
         """
-        A block is caught if it keeps sessions, fails, never finishes, admits nobody twice, or lacks
-        methods.
+        A block is caught if it keeps sessions, fails, never finishes, admits a user only once, or
+        lacks methods.
         """
         self.brokenBlock(
             "nothing refers to the session", kept=[], attached=lambda self, s: self.kept.append(s)

@@ -84,12 +84,11 @@ class MindContractTests(SynchronousTestCase):
             disconnected=property(lambda self: False, lambda self, value: None),
         )
         self.broken(
-            "when its client leaves are ['first', 'last'], "
-            "not ['first', 'one that was taken back', 'last']",
+            "calls ['first', 'last'], not ['first', 'one that was taken back', 'last']",
             dontNotifyOnDisconnect=lambda self, callback: None,
         )
         self.broken(
-            "when its client leaves are ['first', 'last'], not []",
+            "a mind whose client leaves calls ['first', 'last'], not []",
             notifyOnDisconnect=lambda self, callback: None,
             dontNotifyOnDisconnect=lambda self, callback: None,
         )
@@ -98,7 +97,9 @@ class MindContractTests(SynchronousTestCase):
             for _ in range(2):
                 FakeMind.notifyOnDisconnect(self, callback)
 
-        self.broken("when its client leaves are ['first', 'last'], not ", notifyOnDisconnect=twice)
+        self.broken(
+            "a mind whose client leaves calls ['first', 'last'], not ", notifyOnDisconnect=twice
+        )
         self.broken("a call that waits for its answer fails", callRemote=returning(Deferred()))
 
         def quiet(self: Any, name: Any, /, *args: Any, **kw: Any) -> Any:

@@ -30,18 +30,18 @@ from avatarkit import (
 from avatarkit._clients.minds import PBMind
 from avatarkit.testing import FakeMind
 from pb import PBTestCase, reactor, refusal
-from scripted import OPENING, Gate, IThing, Script, Thing, opened, slots, undoing, waiting
+from scripted import OPENING, Gate, IThing, Script, Thing, frank, opened, slots, undoing, waiting
 
 
 class Listening(FakeMind):
     """
-    A mind that says how many listen for its end.
+    A mind that tells how many callbacks it holds.
     """
 
     @property
     def listeners(self) -> int:
         """
-        How many.
+        Return how many.
         """
         return len(self._callbacks)
 
@@ -71,8 +71,8 @@ class MindTests(SynchronousTestCase):
 
     def test_leaving(self) -> None:
         """
-        When the mind dies while a hook waits, what is waited for is cancelled, what was done is
-        undone, and the login fails with LoginAbandoned, which is a refusal.
+        If the client leaves while a hook waits, the hook is cancelled, what was done is undone, and
+        the login fails with LoginAbandoned, which is a refusal.
         """
         for position, hook in enumerate(OPENING):
             gate, mind = Gate(), FakeMind()
@@ -87,7 +87,7 @@ class MindTests(SynchronousTestCase):
 
     def test_deadOnArrival(self) -> None:
         """
-        A mind that is dead already is refused before any hook runs.
+        A login with a mind that is already dead is refused before any hook runs.
         """
         script, mind = Script(), FakeMind()
         mind.disconnect()
@@ -99,7 +99,7 @@ class MindTests(SynchronousTestCase):
 
     def test_dyingBeforeItIsWatched(self) -> None:
         """
-        A mind that dies inside of the hook that then waits ends the login.
+        A mind that dies inside a hook, which then waits, ends the login.
         """
         gate, mind = Gate(), FakeMind()
 
@@ -115,8 +115,8 @@ class MindTests(SynchronousTestCase):
 
     def test_deadButSilent(self) -> None:
         """
-        A login whose last hook is done by something that happens on the way of its mind's end,
-        before the session hears of that, fails all the same.
+        A login whose last hook succeeds because its client leaves, before the session notices,
+        fails all the same.
         """
         gate, mind = Gate(), FakeMind()
         mind.notifyOnDisconnect(lambda mind: gate.wait.callback(None))
@@ -128,7 +128,7 @@ class MindTests(SynchronousTestCase):
 
     def test_takenOff(self) -> None:
         """
-        The callback is taken off the mind when the login is done, whatever way.
+        However a login ends, the callback is removed from the mind.
         """
         mind = Listening()
         for finish in (
@@ -186,7 +186,8 @@ class MindTests(SynchronousTestCase):
 
     def test_afterwards(self) -> None:
         """
-        A mind that dies when the login is done is the protocol's business, which logs out.
+        If the client leaves after the login, the session stays open: logging out is up to the
+        protocol.
         """
         script, mind = Script(), FakeMind()
         opened(script.realm.requestAvatar(b"alice", mind, IThing))
@@ -195,8 +196,7 @@ class MindTests(SynchronousTestCase):
 
     def test_otherMinds(self) -> None:
         """
-        A mind that cannot be adapted is not watched; one that can be, by an adapter that somebody
-        registered, is.
+        A mind without an adapter is not watched; a mind with a registered adapter is.
         """
 
         class Phone:
@@ -221,7 +221,7 @@ class MindTests(SynchronousTestCase):
 
     def test_shared(self) -> None:
         """
-        A client that leaves leaves the others alone that share its load; when the last one leaves
+        A client that leaves does not affect others that share its load; when the last one leaves,
         the load is cancelled.
         """
         gate = Gate()
@@ -240,10 +240,10 @@ class MindTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """
-        A login can be given a time-out, as any Deferred can.
+        A login can be given a timeout, like any Deferred.
         """
         clock, gate, limit = Clock(), Gate(), ConnectionLimit()
-        realm = limit(AvatarCache()(lambda avatarId: gate.wait))
+        realm = frank(limit(AvatarCache()(lambda avatarId: gate.wait)))
         login = waiting(realm.requestAvatar(b"alice", None, IThing))
         login.addTimeout(5, clock)
         clock.advance(5)
@@ -254,7 +254,7 @@ class MindTests(SynchronousTestCase):
 
 class RealMindTests(PBTestCase):
     """
-    Clients that leave real servers.
+    Real clients that leave.
     """
 
     def stack(self) -> None:
@@ -276,8 +276,8 @@ class RealMindTests(PBTestCase):
 
     async def test_leaving(self) -> None:
         """
-        A client that disconnects while its login waits leaves nothing behind, and nothing in the
-        server's log; the next one gets in.
+        A client that disconnects while its login waits leaves nothing behind and nothing in the
+        server's log, and the next login succeeds.
         """
         self.stack()
         leaver = self.client()
@@ -299,7 +299,8 @@ class RealMindTests(PBTestCase):
 
     async def test_deadOnArrival(self) -> None:
         """
-        A client that left while its credentials were being checked is refused before any hook runs.
+        A client that leaves while its credentials are being checked is refused before any hook
+        runs.
         """
         self.stack()
         checking: Deferred[bytes] = Deferred()
@@ -323,8 +324,7 @@ class RealMindTests(PBTestCase):
 
     async def test_manyLogins(self) -> None:
         """
-        A connection that logs in a hundred times, each login having to wait, holds no more
-        callbacks of ours than one that logs in once.
+        A hundred waiting logins over one connection leave none of our callbacks on it.
         """
         self.stack()
         client = self.client()
@@ -347,7 +347,7 @@ class RealMindTests(PBTestCase):
 
     async def test_idle(self) -> None:
         """
-        Idle avatars are retired, and a realm is closed, by the clock of the reactor that runs.
+        By default, idle avatars are retired and realms are closed by the global reactor's clock.
         """
         retired: Deferred[None] = Deferred()
 
@@ -370,7 +370,7 @@ class RealMindTests(PBTestCase):
 
     async def test_adapter(self) -> None:
         """
-        A real mind is adapted to IMind.
+        A real mind can be adapted to L{IMind}.
         """
         online = MindRegistry()
         self.serve(online(PerConnection(lambda session: Avatar())))

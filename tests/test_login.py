@@ -125,10 +125,10 @@ class LoginTests(SynchronousTestCase):
         @implementer(IRealm)
         class Odd:
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-                return answers[avatarId]
+                return results[avatarId]
 
-        answers: dict[bytes, Any] = {b"a": 3, b"b": (1, 2), b"c": (1, 2, 3), b"d": succeed(None)}
-        for avatarId in answers:
+        results: dict[bytes, Any] = {b"a": 3, b"b": (1, 2), b"c": (1, 2, 3), b"d": succeed(None)}
+        for avatarId in results:
             if avatarId == b"d":
                 self.failureResultOf(login(Odd(), avatarId), TypeError)
             else:

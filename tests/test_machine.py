@@ -1,6 +1,6 @@
 """
 The life of sessions, searched: a full stack is driven at random beside a small model of what it
-promises, and after every step the two have to agree.
+promises, and the two must agree after every step.
 
 More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
 """
@@ -31,7 +31,7 @@ from avatarkit import (
 from avatarkit.testing import FakeMind
 from machines import ACTS, NAMES, SEARCH, Scripted
 from model import IDLE_TIMEOUT, MAXIMUM, MAXIMUM_IDLE, Login, Model, Real
-from scripted import Boom, slots
+from scripted import Boom, frank, slots
 
 LOADS = st.sampled_from(["pass", "pass", "wait", "raise"])
 SAVES = st.sampled_from(["pass", "pass", "wait", "raise"])
@@ -40,7 +40,7 @@ ACTING = ("admit", "attached", "detached", "release")
 
 class Below(Block):
     """
-    A block below the cache, which ends what it sees on command.
+    A block below the cache that keeps the sessions it sees, so that the machine can end them.
     """
 
     def __init__(self, machine: SessionsMachine) -> None:
@@ -48,7 +48,7 @@ class Below(Block):
 
     def attached(self, session: Session) -> None:
         """
-        See.
+        Keep the session.
         """
         self.machine.below[str(session.avatarId)] = session
 
@@ -66,7 +66,7 @@ class Player(Avatar):
 
     def logout(self) -> object:
         """
-        Save.
+        Save the player.
         """
         self.saved += 1
         if self.machine.model.saves == "wait":
@@ -77,7 +77,7 @@ class Player(Avatar):
 
     def over(self, result: object) -> object:
         """
-        Be saved.
+        Note that the player is saved.
         """
         self.alive = False
         return fail(result) if isinstance(result, Failure) else result
@@ -98,7 +98,7 @@ class SessionsMachine(RuleBasedStateMachine):
         )
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
-        self.realm = self.online(self.limit(self.counter(Scripted(self.loginOf)(cached))))
+        self.realm = frank(self.online(self.limit(self.counter(Scripted(self.loginOf)(cached)))))
         self.sessions: dict[Session, Login] = {}
         self.players: list[Player] = []
         self.loading: dict[str, Deferred[Any]] = {}
@@ -110,20 +110,20 @@ class SessionsMachine(RuleBasedStateMachine):
 
     def observe(self, event: dict[str, Any]) -> None:
         """
-        Take down the failures that are logged.
+        Collect the failures that are logged.
         """
         if "log_failure" in event:
             self.errors.append(event)
 
     def loginOf(self, session: Session) -> Login:
         """
-        Answer the login that a session is of: the one that is being made, if it is new.
+        Return the login that a session belongs to: the current one if the session is new.
         """
         return self.sessions.setdefault(session, self.entering)
 
     def factory(self, name: str) -> object:
         """
-        Make an avatar, later or never on command.
+        Make an avatar, raise, or wait, on command.
         """
         if self.model.loads == "wait":
             load: Deferred[Any] = Deferred()
@@ -144,37 +144,37 @@ class SessionsMachine(RuleBasedStateMachine):
         self.model.logins.append(login)
         real = login.real
         try:
-            answer = self.realm.requestAvatar(name, login.mind, IPerspective)
+            result = self.realm.requestAvatar(name, login.mind, IPerspective)
         except Exception as error:
             real.outcome.append(type(error))
         else:
-            if isinstance(answer, Deferred):
-                real.answer = answer
-                answer.addCallbacks(self.loggedIn(real), self.refused(real))
+            if isinstance(result, Deferred):
+                real.result = result
+                result.addCallbacks(self.loggedIn(real), self.refused(real))
             else:
-                self.loggedIn(real)(answer)
+                self.loggedIn(real)(result)
         self.model.login(login)
 
     def loggedIn(self, real: Real) -> Any:
         """
-        Answer what takes down a login that succeeded.
+        Return a callback that records a successful login.
         """
 
-        def loggedIn(answer: tuple[Any, ...]) -> None:
-            real.logout = answer[2]
-            real.outcome.append(answer[1])
+        def loggedIn(result: tuple[Any, ...]) -> None:
+            real.logout = result[2]
+            real.outcome.append(result[1])
 
         return loggedIn
 
     def refused(self, real: Real) -> Any:
         """
-        Answer what takes down a login that failed.
+        Return an errback that records a failed login.
         """
         return lambda failure: real.outcome.append(failure.type)
 
     def pick(self, data: Any, what: list[Any]) -> Any:
         """
-        Answer one of several.
+        Return one of several things.
         """
         return data.draw(st.sampled_from(what))
 
@@ -182,7 +182,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishLoading(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        The factory is done.
+        A call of the factory finishes.
         """
         self.model.loads, self.model.saves = loads, saves
         name = self.pick(data, sorted(self.loading))
@@ -194,7 +194,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishSaving(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        An avatar's logout is done.
+        An avatar's logout finishes.
         """
         self.model.loads, self.model.saves = loads, saves
         name = self.pick(data, sorted(self.saving))
@@ -205,7 +205,7 @@ class SessionsMachine(RuleBasedStateMachine):
 
     def gated(self) -> list[Login]:
         """
-        Answer the logins that wait for the scripted block.
+        Return the logins that wait for the scripted block.
         """
         return [login for login in self.model.logins if login.waits in ACTING]
 
@@ -213,7 +213,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishHook(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        A hook that waited is done.
+        A hook that waits finishes.
         """
         self.model.loads, self.model.saves = loads, saves
         login = self.pick(data, self.gated())
@@ -229,15 +229,15 @@ class SessionsMachine(RuleBasedStateMachine):
             login.depth += 1
             self.model.up(login)
 
-    @precondition(lambda self: any(login.real.answer for login in self.model.logins))
+    @precondition(lambda self: any(login.real.result for login in self.model.logins))
     @rule(data=st.data(), saves=SAVES)
     def cancel(self, data: Any, saves: str) -> None:
         """
         Somebody stops waiting for a login.
         """
         self.model.saves = saves
-        login = self.pick(data, [login for login in self.model.logins if login.real.answer])
-        login.real.answer.cancel()
+        login = self.pick(data, [login for login in self.model.logins if login.real.result])
+        login.real.result.cancel()
         if not login.outcome:
             login.outcome.append(CancelledError)
             self.model.end(login, CancelledError)
@@ -246,7 +246,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), saves=SAVES)
     def disconnect(self, data: Any, saves: str) -> None:
         """
-        A client is gone; the protocol logs out what it had logged in.
+        A client leaves, and the protocol logs its sessions out.
         """
         self.model.saves = saves
         login = self.pick(data, [each for each in self.model.logins if each.mind is not None])
@@ -260,7 +260,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), saves=SAVES, times=st.integers(1, 3))
     def logout(self, data: Any, saves: str, times: int) -> None:
         """
-        A session is logged out, again and again, whether its login is done or not.
+        A session is logged out one or more times, whether its login is complete or not.
         """
         self.model.saves = saves
         session = self.pick(data, list(self.sessions))
@@ -271,7 +271,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT / 2, IDLE_TIMEOUT]), saves=SAVES)
     def advance(self, seconds: float, saves: str) -> None:
         """
-        Time goes by.
+        Time passes.
         """
         self.model.saves = saves
         self.clock.advance(seconds)
@@ -298,7 +298,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), saves=SAVES, times=st.integers(1, 2))
     def endBelow(self, data: Any, saves: str, times: int) -> None:
         """
-        A block below the cache ends the avatar.
+        A block below the cache ends the session that an avatar belongs to.
         """
         self.model.saves = saves
         name = self.pick(data, sorted(self.below))
@@ -325,7 +325,7 @@ class SessionsMachine(RuleBasedStateMachine):
         self.realm.close(timeout=None)
         self.model.close()
 
-    # Whether it keeps its promises.
+    # What must be true.
 
     @invariant()
     def agree(self) -> None:
@@ -357,13 +357,13 @@ class SessionsMachine(RuleBasedStateMachine):
 
     def hadMind(self, login: Login) -> bool:
         """
-        Answer whether a login came with a mind.
+        Return whether a login came with a mind.
         """
         return login.mind is not None
 
     def teardown(self) -> None:
         """
-        When all that waits is done and the realm is closed, nothing is left.
+        When everything that waits has finished and the realm is closed, nothing is left.
         """
         self.model.loads = self.model.saves = "pass"
         closing = self.realm.close(timeout=None)

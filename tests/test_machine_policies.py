@@ -1,5 +1,5 @@
 """
-The life of sessions with each policy of a limit, searched without a model.
+The life of sessions under each policy of a limit, searched without a model.
 
 More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
 """
@@ -33,8 +33,8 @@ from scripted import Boom, slots
 
 class PoliciesMachine(RuleBasedStateMachine):
     """
-    A limit with each of the policies, without a model: whatever happens there are not more than
-    there may be, the books agree, and in the end nothing is left.
+    A limit with one of the policies, without a model: whatever happens, the maximum is not
+    exceeded, the audit finds nothing, and nothing is left in the end.
     """
 
     def __init__(self) -> None:
@@ -64,14 +64,14 @@ class PoliciesMachine(RuleBasedStateMachine):
 
     def slow(self, session: Session, holders: Any) -> Deferred[Any]:
         """
-        Be a policy that takes its time, and lets all of them go.
+        Return a Deferred of all sessions that hold slots.
         """
         self.gates.append(Deferred())
         return self.gates[-1].addCallback(lambda ignored: holders)
 
     def broken(self, session: Session, holders: Any) -> Any:
         """
-        Be a policy that raises.
+        Raise.
         """
         raise Boom
 
@@ -82,15 +82,15 @@ class PoliciesMachine(RuleBasedStateMachine):
         """
         hooks = dict(zip(("admit", "attached", "detached", "release"), acts, strict=True))
         login = Login(name, FakeMind(), hooks)
-        self.minds.append(login.mind)  # type: ignore[arg-type]  # it has one
+        self.minds.append(login.mind)  # type: ignore[arg-type]  # it is a FakeMind
         self.logins.append(login)
-        login.real.answer = maybeDeferred(
+        login.real.result = maybeDeferred(
             self.realm.requestAvatar, name, login.mind, IPerspective
         ).addBoth(login.real.outcome.append)
 
     def loginOf(self, session: Session) -> Login:
         """
-        Answer the login that a session is of, which its mind tells.
+        Return the login that a session belongs to, which its mind tells.
         """
         return next(each for each in self.logins if each.mind is session.mind)
 
@@ -98,12 +98,12 @@ class PoliciesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["logout", "cancel", "disconnect"]))
     def end(self, data: Any, what: str) -> None:
         """
-        A login or a session ends, one way or the other.
+        A login or a session ends in one of several ways.
         """
         login = data.draw(st.sampled_from(self.logins))
         sessions = [each for each in self.realm.sessions if each.mind is login.mind]
         if what == "cancel":
-            login.real.answer.cancel()
+            login.real.result.cancel()
         elif what == "disconnect" and not login.mind.disconnected:
             login.mind.disconnect()
         for session in sessions:
@@ -113,7 +113,7 @@ class PoliciesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans())
     def finish(self, data: Any, succeeds: bool) -> None:
         """
-        Something that waits is done: a hook, a policy, or a client that was asked.
+        Something that waits finishes: a hook, a policy, or a client that was asked.
         """
         waiting = [
             *(each.real.gate for each in self.logins if each.real.gate is not None),
@@ -128,14 +128,14 @@ class PoliciesMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 5]))
     def advance(self, seconds: float) -> None:
         """
-        Time goes by.
+        Time passes.
         """
         self.clock.advance(seconds)
 
     @invariant()
     def bounded(self) -> None:
         """
-        There are not more than there may be, and the books agree.
+        The maximum is not exceeded, and the audit finds nothing.
         """
         if not hasattr(self, "limit"):
             return
@@ -151,7 +151,7 @@ class PoliciesMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """
-        When everything is done, nothing is left.
+        When everything has finished, nothing is left.
         """
         if not hasattr(self, "limit"):
             return

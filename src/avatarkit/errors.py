@@ -1,11 +1,19 @@
 """
 The refusals, which a client receives, and the misuse errors, which a programmer does.
 
-A refusal is a L{twisted.spread.pb.Error}, so that Perspective Broker sends it by name and logs
-nothing, and both a L{twisted.cred.error.LoginDenied} and an
-L{twisted.cred.error.UnauthorizedLogin}, since POP3 and web guard know the first, and IMAP4, FTP,
-SSH and IRC know only the second.
-Its text is what the client may read; what only the server should know is in its attributes.
+A refusal is a L{LoginRefused<avatarkit.LoginRefused>}: a L{twisted.spread.pb.Error}, so that
+Perspective Broker sends it by name and logs nothing, and both a
+L{twisted.cred.error.LoginDenied} and an L{twisted.cred.error.UnauthorizedLogin}, since POP3 and
+web guard know the first, and IMAP4, FTP, SSH and IRC know only the second.
+Its text is what the client may read; what only the server should know is in its attributes, and
+over Perspective Broker the client receives nothing but the name and the text.
+
+L{TooManyConnections<avatarkit.TooManyConnections>}, L{TooManyLogins<avatarkit.TooManyLogins>},
+L{RealmClosed<avatarkit.RealmClosed>} and L{LoginAbandoned<avatarkit.LoginAbandoned>} are refusals;
+L{UnsupportedInterface<avatarkit.UnsupportedInterface>} and
+L{MindIsBehind<avatarkit.MindIsBehind>} are not.
+What is not a refusal, and was not written for the client, reaches it as
+L{RealmFailed<avatarkit.RealmFailed>}.
 """
 
 from __future__ import annotations
@@ -17,17 +25,23 @@ from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
 from zope.interface import Interface
 
+from ._tools.telling import Told
+
 __all__ = [
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindIsBehind",
     "RealmClosed",
+    "RealmFailed",
     "TooManyConnections",
+    "TooManyLogins",
+    "TooManyWaiting",
     "UnsupportedInterface",
 ]
 
 
-class LoginRefused(pb.Error, LoginDenied, UnauthorizedLogin):
+class LoginRefused(Told, pb.Error, LoginDenied, UnauthorizedLogin):
     """
     The realm refused a login.
 
@@ -66,6 +80,50 @@ class TooManyConnections(LoginRefused, ValueError):
         self.maximum = maximum
 
 
+class TooManyWaiting(TooManyConnections):
+    """
+    As many logins as may are waiting for a session to go, so that they get in: this one is refused
+    without having anyone asked, or displaced.
+
+    It is a L{TooManyConnections}, which it would have been told if it had waited in vain.
+
+    @ivar maximumWaiting: how many logins may wait; not part of the text.
+    """
+
+    text = "too many logins are waiting"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+        maximumWaiting: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId, maximum=maximum)
+        self.maximumWaiting = maximumWaiting
+
+
+class TooManyLogins(LoginRefused):
+    """
+    As many logins are in progress as there may be; one that comes later may succeed.
+
+    @ivar maximum: how many there may be; not part of the text.
+    """
+
+    text = "too many logins are in progress"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId)
+        self.maximum = maximum
+
+
 class RealmClosed(LoginRefused):
     """
     The realm is closing, or closed, and accepts no more logins.
@@ -82,27 +140,66 @@ class LoginAbandoned(LoginRefused):
     text = "the login was abandoned"
 
 
-class UnsupportedInterface(NotImplementedError):
+class RealmFailed(Told, pb.Error):
+    """
+    A login failed for a reason that is none of the client's business: a factory or a hook raised
+    something that is no refusal, which the realm has logged.
+
+    It is not a refusal: to most protocols it is a fault of the server.
+    C{__cause__} is what was raised, if it was raised in this process.
+
+    @ivar avatarId: whose login it was; not part of the text.
+    """
+
+    text: ClassVar[str] = "something went wrong on the server"
+
+    def __init__(self, text: str | None = None, *, avatarId: Hashable = None) -> None:
+        super().__init__(self.text if text is None else text)
+        self.avatarId = avatarId
+
+
+class UnsupportedInterface(Told, pb.Error, NotImplementedError):
     """
     The avatar can be seen through none of the interfaces that the login asked for.
 
-    It is not a refusal but a fault in the server's configuration, and is logged as one.
-    It is a C{NotImplementedError}, as in every realm of Twisted's documentation.
+    It is not a refusal but a fault in the server's configuration, and the realm logs it as one.
+    It is a C{NotImplementedError}, as in every realm of Twisted's documentation, and a
+    L{twisted.spread.pb.Error} only so that Perspective Broker does not log it again.
 
-    @ivar avatarId: whose login it was.
+    @ivar avatarId: whose login it was; not part of the text that a client receives.
     @ivar interfaces: the interfaces that were asked for.
     """
 
+    text: ClassVar[str] = "the interface is not supported"
+
     def __init__(
         self,
-        text: str,
+        text: str | None = None,
         *,
         avatarId: Hashable = None,
         interfaces: tuple[type[Interface], ...] = (),
     ) -> None:
-        super().__init__(text)
+        super().__init__(self.text if text is None else text)
         self.avatarId = avatarId
         self.interfaces = interfaces
+
+
+class LoginWaitsForItself(RuntimeError):
+    """
+    The login would have waited for itself: what makes the avatar, or sees it off, waits for a login
+    that needs this avatar.
+
+    It is not a refusal but a fault in the server's program.
+
+    @ivar avatarId: whose login it was.
+    """
+
+    def __init__(self, *, avatarId: Hashable = None) -> None:
+        super().__init__(
+            f"the login of {avatarId!r} waits for itself: the factory or the logout of its avatar, "
+            "or what they wait for, waits for this login; do not wait for it there"
+        )
+        self.avatarId = avatarId
 
 
 class MindIsBehind(Exception):

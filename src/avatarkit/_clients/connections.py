@@ -8,15 +8,21 @@ leads to it without asking anyone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import attrs
+from twisted.logger import Logger
 from twisted.spread.pb import RemoteReference
 
 T = TypeVar("T")
 
 #: The attribute of a connection that holds what L{attach} was given.
 _ATTACHED = "_avatarkit"
+
+#: The attribute of a broker that holds its L{Partings}.
+_PARTINGS = "_avatarkitPartings"
 
 
 def connectionOf(mind: object) -> object:
@@ -41,6 +47,59 @@ def attachedTo(connection: object, kind: type[T]) -> T | None:
     """
     thing = getattr(connection, _ATTACHED, None)
     return thing if isinstance(thing, kind) else None
+
+
+@attrs.define(eq=False)
+class Partings:
+    """
+    What is to be done when a connection of Perspective Broker's is lost.
+
+    A broker keeps such callbacks in a list, which it searches for one that is taken back.  So it is
+    given a single one for each connection, and all others are kept here.
+    """
+
+    _calls: dict[Callable[[], object], None] = attrs.field(factory=dict, init=False)
+
+    _log = Logger()
+
+    def add(self, call: Callable[[], object]) -> None:
+        """
+        Have something called when the connection is lost.
+        """
+        self._calls[call] = None
+
+    def discard(self, call: Callable[[], object]) -> None:
+        """
+        Take it back, if it is still to be called.
+        """
+        self._calls.pop(call, None)
+
+    def lost(self) -> None:
+        """
+        The connection is lost.  A call that raises does not keep the others from being made.
+        """
+        for call in tuple(self._calls):
+            if call not in self._calls:
+                continue
+            del self._calls[call]
+            try:
+                call()
+            except Exception:
+                self._log.failure("{call!r} failed when a connection was lost", call=call)
+
+
+def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its brokers
+    """
+    Return what is to be done when the connection of a broker is lost.
+
+    @raise AttributeError: if it is lost, like C{Broker.notifyOnDisconnect}.
+    """
+    partings: Partings | None = getattr(broker, _PARTINGS, None)
+    if partings is None or broker.disconnected:
+        partings = Partings()
+        broker.notifyOnDisconnect(partings.lost)
+        setattr(broker, _PARTINGS, partings)
+    return partings
 
 
 # Any: a transport is whatever a reactor, or TLS, or somebody's wrapper, makes of a connection.

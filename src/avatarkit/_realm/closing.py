@@ -2,26 +2,35 @@
 How a realm comes to its end.
 
 It refuses logins, ends those in progress, logs everybody out, and has its sources let go of their
-avatars.  All of that may take time, and so has a deadline.
+avatars.  All of that may take time, and so has a deadline; of many sessions, it takes many turns of
+the reactor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from functools import partial
 from operator import attrgetter
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 
 from .._tools.clock import clockOr
+from .._tools.saying import say
+from .._tools.slices import Slices
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
-from .session import Session
+from .roll import Roll
+from .session import CLOSED, Session
+
+#: How many sessions are ended at once, however long that takes.
+AT_ONCE = 100
 
 
 @attrs.define(eq=False)
@@ -29,13 +38,13 @@ class Closing:
     """
     The end of a realm.
 
-    @ivar sessions: the realm's sessions, as they are at each moment.
+    @ivar roll: the realm's sessions.
     @ivar sources: its sources.
     @ivar begun: whether logins are refused.
     @ivar _unclosed: the sources that have been told to let go, and have not yet.
     """
 
-    sessions: AbstractSet[Session]
+    roll: Roll
     sources: tuple[IAvatarSource, ...]
     begun: bool = attrs.field(default=False, init=False)
     _unclosed: list[IAvatarSource] = attrs.field(factory=list, init=False)
@@ -55,21 +64,25 @@ class Closing:
             the log if time runs out.
         """
         closing = self.drain()
-        for session in tuple(self.sessions):
-            session._end(RealmClosed(avatarId=session.avatarId))
+        forEach(self.roll.sessions, _end, reactor)
         if timeout is None or closing.called:
             return closing
         return self._orLate(closing, timeout, reactor, everySession)
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, waived: AbstractSet[Session] = frozenset()) -> Deferred[None]:
         """
         Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
+
+        @param waived: sessions whose end nobody waits for.
         """
         self.begun = True
-        waits: list[Deferred[None]] = [each.whenClosed() for each in self.sessions]
+        waits: list[Deferred[None]] = [self.roll.whenEmpty()]
+        if waived:
+            waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
-            closing = maybeDeferred(source.close).addErrback(self._notClosed, source)
+            closing: Deferred[object] = maybeDeferred(source.close)
+            closing.addErrback(self._notClosed, source)
             waits.append(closing.addCallback(self._closed, source))
         return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
 
@@ -86,8 +99,10 @@ class Closing:
         closed: Deferred[None] = Deferred()
 
         def late() -> None:
-            self._logUnfinished(timeout, filter(attrgetter("ended"), everySession()))
-            closed.callback(None)
+            unfinished = filter(attrgetter("ended"), everySession())
+            logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
+            self._logSources(timeout)
+            logging.addCallback(closed.callback)
 
         def done(ignored: object) -> None:
             if deadline.active():
@@ -102,20 +117,65 @@ class Closing:
         self._unclosed.remove(source)
 
     def _notClosed(self, failure: Failure, source: IAvatarSource) -> None:
-        self._log.failure("{source} could not be closed", failure=failure, source=repr(source))
+        say(
+            self._log.failure,
+            "{source} could not be closed",
+            failure=failure,
+            source=safe_repr(source),
+        )
 
-    def _logUnfinished(self, timeout: float, unfinished: Iterable[Session]) -> None:
-        for session in unfinished:
-            self._log.error(
-                "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
-                hook=session._currentHook(),
-                avatarId=session.avatarId,
+    def _logSession(self, timeout: float, session: Session) -> None:
+        if session._state is CLOSED:  # meanwhile
+            return
+        say(
+            self._log.error,
+            "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
+            hook=session._currentHook(),
+            avatarId=session.avatarId,
+            timeout=timeout,
+        )
+
+    def _logSources(self, timeout: float) -> None:
+        for source in self._unclosed:
+            say(
+                self._log.error,
+                "{source} was not closed in {timeout} seconds",
+                source=safe_repr(source),
                 timeout=timeout,
             )
-        for source in self._unclosed:
-            self._log.error(
-                "{source} was not closed in {timeout} seconds", source=repr(source), timeout=timeout
-            )
+
+
+def forEach(
+    sessions: Iterable[Session], act: Callable[[Session], object], reactor: IReactorTime | None
+) -> Deferred[None]:
+    """
+    Do something to each of perhaps very many sessions: to the first hundred now, so that a small
+    realm closes at once, and to the others in slices, so that the reactor has its turns.
+
+    @param act: must not raise.
+    @return: a Deferred that fires with C{None} when all is done.
+    """
+    everyone = tuple(sessions)
+    for session in everyone[:AT_ONCE]:
+        act(session)
+    if len(everyone) <= AT_ONCE:
+        return succeed(None)
+    left, done = iter(everyone[AT_ONCE:]), Deferred[None]()
+
+    def step() -> bool:
+        session = next(left, None)
+        if session is None:
+            done.callback(None)
+            return False
+        act(session)
+        return True
+
+    Slices().add(step, clockOr(reactor))
+    return done
+
+
+def _end(session: Session) -> None:
+    session._end(RealmClosed(avatarId=session.avatarId))
 
 
 @attrs.define(eq=False)

@@ -2,7 +2,8 @@
 The order of a realm's hooks, laid out once for all its sessions.
 
 From the bottom: the realm notes the session; the blocks admit it, outermost first; the sources give
-it an avatar; its interface is chosen; the blocks see it attached, innermost first.
+it an avatar; its interface is chosen, perhaps with an adapter; the blocks see it attached,
+innermost first.
 A session goes up that list when it opens, and down when it closes.
 """
 
@@ -14,7 +15,8 @@ from typing import TypeVar
 
 from .._tools.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
-from .session import Hook, Session, nameOf
+from .session import Hook, Session
+from .sources import logoutAspect
 
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -31,7 +33,7 @@ def layPlan(
         noting,
         *(hook for block in blocks for hook in _hooks(block, "admit", "release")),
         *(Hook(_acquireFrom(source), source.release) for source in sources),
-        Hook(Session._chooseInterface, _nothing),
+        Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
     )
 
@@ -65,11 +67,5 @@ def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:
             return None
         return waiting.addCallback(partial(setattr, session, "avatar"))
 
-    acquire.__qualname__ = nameOf(source.acquire)
+    vars(acquire)["__wrapped__"] = source.acquire  # whose name goes into the log
     return acquire
-
-
-def _nothing(session: Session) -> None:
-    """
-    Undo what needs no undoing.
-    """

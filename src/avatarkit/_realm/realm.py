@@ -8,6 +8,7 @@ which does the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Generic, TypeAlias, cast, overload
 
@@ -16,16 +17,21 @@ from twisted.application.service import IService
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
-from .._tools.checks import checkReactor, checkSeconds
+from .._tools.checks import checkCount, checkReactor, checkSeconds, checkYesOrNo
+from .._tools.saying import say
 from .._tools.typevars import A
-from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
+from ..errors import LoginAbandoned, RealmClosed, TooManyLogins, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
-from .audit import Audited
+from .audit import Audited, lookAfterMinds
 from .closing import Closing, RealmService
+from .faults import hidden, isFault
 from .plan import layPlan
+from .roll import Roll
 from .session import Hook, LoginResult, Session
 from .sources import bottomSource
 from .targets import AnyBlock, Factory, ForeignRealm, LaterFactory, Source, Stackable
@@ -42,18 +48,28 @@ class Realm(Generic[A]):
 
     C{block(target)} is short for C{Realm(target, blocks=[block])}.
 
+    @ivar maximumWaiting: how many logins may be in progress at a time, that is, wait for something,
+        before others are refused with L{TooManyLogins<avatarkit.TooManyLogins>}: 10,000 by default;
+        C{None}: any number.  A login that has failed, or was cancelled, counts until it is undone.
+    @ivar hideFaults: whether a client whose login fails because of a fault, and not a refusal,
+        receives L{RealmFailed<avatarkit.RealmFailed>} instead of what was raised, which is logged;
+        true by default.  This and C{maximumWaiting} are set on the finished realm, the one that the
+        portal asks, at any time.
     @ivar blocks: the blocks, outermost first.
     @ivar sources: what a session gets its avatar from, and the
         L{PerConnection<avatarkit.PerConnection>} that builds another avatar from that one, if there
         is one.
-    @ivar sessions: the sessions that have not ended.
     """
 
+    maximumWaiting: int | None = attrs.field()
+    hideFaults: bool = attrs.field()
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
-    sessions: set[Session[A]]
+    _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
+
+    _log = Logger()
 
     @overload
     def __init__(
@@ -71,9 +87,10 @@ class Realm(Generic[A]):
 
     def __init__(self, target: Target, *, blocks: Iterable[AnyBlock] = ()) -> None:
         """
-        @param target: a L{Realm} (the blocks go on top of its own), an avatar factory (any
-            callable of one avatar ID: a class, a function, an async function), an
-            L{IAvatarSource}, or any other provider of L{IRealm}.
+        @param target: a L{Realm} (the blocks go on top of its own, and the realm keeps the target's
+            settings), an avatar factory (any callable of one avatar ID: a class, a function, an
+            async function), an L{IAvatarSource}, or any other provider of
+            L{IRealm<twisted.cred.portal.IRealm>}.
         @param blocks: L{IBlock} providers, outermost first.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
@@ -86,16 +103,44 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        self.sessions = set()
-        self._plan = layPlan(Hook(self._enter, self._leave), self.blocks, self.sources)
-        self._closing = Closing(self.sessions, self.sources)
+        self.maximumWaiting, self.hideFaults = 10_000, True
+        if isinstance(target, Realm):
+            self.maximumWaiting, self.hideFaults = target.maximumWaiting, target.hideFaults
+        self._roll = Roll()
+        self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
+        self._closing = Closing(self._roll, self.sources)
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
 
+    @maximumWaiting.validator
+    def _checkMaximumWaiting(self, attribute: object, maximum: object) -> None:
+        if maximum is not None:
+            checkCount("maximumWaiting", maximum, least=1)
+
+    @hideFaults.validator
+    def _checkHideFaults(self, attribute: object, hide: object) -> None:
+        checkYesOrNo("hideFaults", hide)
+
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
         return f"<Realm: {' over '.join(map(repr, parts))}>"
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        """
+        Refuse to be subclassed, as a class is that became a realm when it was decorated.
+        """
+        raise TypeError(
+            f"{self!r} is a realm, and cannot be subclassed: leave the class undecorated, and "
+            "stack the blocks on it afterwards, as in realm = block(Player)"
+        )
+
+    @property
+    def sessions(self) -> AbstractSet[Session[A]]:
+        """
+        The sessions that have not ended, oldest first: a live view.
+        """
+        return self._roll.sessions.keys()
 
     @property
     def needsMinds(self) -> bool:
@@ -115,10 +160,29 @@ class Realm(Generic[A]):
         @param mind: the client, or C{None}.
         @param interfaces: what the avatar is to be seen through: the first one that fits.
         @return: C{(interface, aspect, logout)}, or a Deferred of it if something must wait.
-        @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
+        @raise LoginRefused: if a block refuses the login.
         @raise RealmClosed: after L{close}.
         @raise LoginAbandoned: if the mind is already dead.
-        @raise TypeError: if the avatar ID cannot be hashed.
+        @raise TooManyLogins: if C{maximumWaiting} are in progress.
+        @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
+        @raise RealmFailed: for anything else, unless C{hideFaults} is false: what was raised is
+            logged.
+        """
+        try:
+            result = self._ask(avatarId, mind, interfaces)
+        except BaseException as reason:
+            if not self.hideFaults or not isFault(reason):
+                raise
+            raise hidden(Failure(), avatarId) from reason
+        if not isinstance(result, tuple):
+            result.addErrback(self._failed, avatarId)
+        return result
+
+    def _ask(
+        self, avatarId: Hashable, mind: object, interfaces: tuple[type[Interface], ...]
+    ) -> LoginResult | Deferred[LoginResult]:
+        """
+        Log in; what is raised is meant for the server.
         """
         try:
             hash(avatarId)
@@ -130,8 +194,34 @@ class Realm(Generic[A]):
             )
         if isDead(mind):
             raise LoginAbandoned(avatarId=avatarId)
+        if self._roll.waiting:
+            self._checkWaiting(avatarId)
         session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
-        return session._open()
+        result = session._open()
+        if not isinstance(result, tuple):
+            self._roll.countIn(session, result)
+        return result
+
+    def _checkWaiting(self, avatarId: Hashable) -> None:
+        maximum = self.maximumWaiting
+        if maximum is None or self._roll.waiting < maximum:
+            return
+        say(
+            self._log.info,
+            "a login of {avatarId!r} is refused: {maximum} are in progress",
+            avatarId=avatarId,
+            maximum=maximum,
+        )
+        raise TooManyLogins(avatarId=avatarId, maximum=maximum)
+
+    def _failed(self, failure: Failure, avatarId: Hashable) -> Failure:
+        """
+        Return what a login that waited fails with.
+        """
+        reason = failure.value if isinstance(failure.value, BaseException) else failure
+        if self.hideFaults and isFault(reason):
+            return Failure(hidden(failure, avatarId))
+        return failure
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None
@@ -169,12 +259,9 @@ class Realm(Generic[A]):
 
         @return: a sentence for each inconsistency; nothing if all is well.
         """
-        found = []
+        found: list[str] = []
         for realm in self._realms():
-            for session in realm.sessions:
-                alone = session._above is None and not session.ended
-                if alone and isDead(session.mind):
-                    found.append(f"the mind of {session!r} is dead")
+            found.extend(lookAfterMinds(realm.sessions))
             for part in realm._parts():
                 if isinstance(part, Audited):
                     found.extend(part.audit())
@@ -213,6 +300,12 @@ class Realm(Generic[A]):
         for realm in self._realms():
             yield from realm.sessions
 
+    def _sessionsOf(self, avatarId: Hashable) -> Iterable[Session]:
+        """
+        Return the sessions of an avatar ID, oldest first, logins in progress included.
+        """
+        return self._roll.of(avatarId)
+
     def _placeOf(self, undo: Callable[[Session], object]) -> int:
         """
         Return where in the plan something is undone.
@@ -222,10 +315,7 @@ class Realm(Generic[A]):
     def _enter(self, session: Session[A]) -> None:
         if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
-        self.sessions.add(session)
-
-    def _leave(self, session: Session[A]) -> None:
-        self.sessions.remove(session)
+        self._roll.add(session)
 
 
 def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:

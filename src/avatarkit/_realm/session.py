@@ -10,7 +10,7 @@ once, for every block:
   - I{Last in, first out}: there is one cursor, and it moves by one.
   - I{Once}: the cursor passes a hook upward only when the hook has returned, and passes it downward
     only once; a session that is going down never turns up again.
-  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook really
+  - I{A synchronous stack returns synchronously}: the cursor moves on at once, unless a hook really
     waits; then the session goes on from where it was when that hook is done.
   - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
     moves on.
@@ -35,13 +35,15 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
-from .._tools.awaiting import LATER, awaited, settle
+from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.circles import Waiting
+from .._tools.saying import nameOf, say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
 
-#: What a realm returns from a login, as L{twisted.cred} has it: the interface, the aspect, and the
+#: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
 LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
@@ -98,11 +100,20 @@ OPENING, OPEN, CLOSING, CLOSED = State
 # has not returned yet, must return a Deferred after all.
 
 
-def nameOf(hook: Callable[..., object]) -> str:
+class _Promise(Waiting[A]):
     """
-    Return what a hook is called in the log.
+    A Deferred of something that a session will have come to.
     """
-    return getattr(hook, "__qualname__", repr(hook))
+
+    def __init__(self, session: Session, canceller: Callable[[Deferred[A]], None] | None) -> None:
+        super().__init__(canceller)
+        self._session = session
+
+    def awaits(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._session._hindrance()
 
 
 @attrs.define(eq=False, repr=False)
@@ -126,6 +137,7 @@ class Session(Generic[A]):
         one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
+    @ivar _undoing: the Deferred that is waited for on the way down.
     @ivar _login: the Deferred that the login returned, until it fires.
     @ivar _reason: why the login failed, until it has said so.
     @ivar _watched: the mind that will say when the client is gone.
@@ -145,6 +157,7 @@ class Session(Generic[A]):
     _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[object] | None = None
+    _undoing: Deferred[object] | None = None
     _login: Deferred[LoginResult] | None = None
     _reason: Failure | None = None
     _watched: IMind | None = None
@@ -195,9 +208,11 @@ class Session(Generic[A]):
         self.logout()
         try:
             closeConnection(self.mind, timeout, reactor)
-        except Exception:  # somebody's adapter
-            self._log.failure(
-                "the connection of {avatarId!r} cannot be closed", avatarId=self.avatarId
+        except BaseException:  # somebody's adapter
+            say(
+                self._log.failure,
+                "the connection of {avatarId!r} cannot be closed",
+                avatarId=self.avatarId,
             )
         return closed
 
@@ -209,7 +224,7 @@ class Session(Generic[A]):
             return succeed(None)
         if self._watchers is None:
             self._watchers = []
-        watcher: Deferred[None] = Deferred()
+        watcher: Deferred[None] = _Promise(self, None)
         self._watchers.append(watcher)
         return watcher
 
@@ -226,11 +241,11 @@ class Session(Generic[A]):
             return self._result()
         if self._state is CLOSED:
             return self._fail(self._takeReason())
-        login = self._login = Deferred(self._cancelled)
+        login = self._login = _Promise(self, self._cancelled)
         if self._state is OPENING:
             try:
                 self._watch()
-            except Exception:  # somebody's adapter
+            except BaseException:  # somebody's adapter
                 self._abandon(Failure())
         return login
 
@@ -240,7 +255,7 @@ class Session(Generic[A]):
         fail with.
         """
         if self._above is not None:
-            self._above(Session.logout)
+            self._above(lambda each: each._end(reason))
         elif self._state is OPEN:
             self._state = CLOSING
             self._descend()
@@ -272,18 +287,17 @@ class Session(Generic[A]):
             interfaces=self.interfaces,
         )
 
-    def _hasPassed(self, place: int) -> bool:
+    def _isRising(self) -> bool:
         """
-        Return whether the hook at a place of the plan is done and not undone.
+        Return whether the session is in a hook on its way up.
         """
-        return self._depth > place
+        return self._state is OPENING or self._waiting is not None
 
-    def _isAt(self, place: int) -> bool:
+    def _hindrance(self) -> Deferred[object] | None:
         """
-        Return whether the session is in the hook at a place of the plan, on its way up.
+        Return what the session waits for.
         """
-        goingUp = self._state is OPENING or self._waiting is not None
-        return goingUp and self._depth == place
+        return self._undoing if self._waiting is None else self._waiting
 
     def _currentHook(self) -> str:
         """
@@ -306,8 +320,8 @@ class Session(Generic[A]):
                 self._depth += 1
             elif not self._wait(waiting):
                 return
-        if self._watched is not None and self._watched.disconnected:
-            self._turn(self._abandonment())  # it died, and has not come to say so
+        if self._watched is not None:
+            self._lookAfter(self._watched)
         if self._state is OPENING:
             self._opened()
         else:
@@ -355,16 +369,16 @@ class Session(Generic[A]):
             self._cancel(self._waiting)
 
     def _cancel(self, waiting: Deferred[object]) -> None:
-        try:
-            waiting.cancel()
-        except Exception:
-            self._log.failure(
+        hook = self._currentHook()
+        failure = cancel(waiting)
+        if failure is not None:
+            say(
+                self._log.failure,
                 "{hook} of a session of {avatarId!r} could not be cancelled",
-                hook=self._currentHook(),
+                failure=failure,
+                hook=hook,
                 avatarId=self.avatarId,
             )
-            if not waiting.called:
-                waiting.errback(CancelledError())
 
     def _abandonment(self) -> Failure:
         return Failure(LoginAbandoned(avatarId=self.avatarId))
@@ -387,8 +401,23 @@ class Session(Generic[A]):
         try:
             if mind is not None and not mind.disconnected:
                 mind.dontNotifyOnDisconnect(self._mindGone)
-        except Exception:  # somebody's adapter
-            self._log.failure("the mind of {avatarId!r} is still watched", avatarId=self.avatarId)
+        except BaseException:  # somebody's adapter
+            say(
+                self._log.failure,
+                "the mind of {avatarId!r} is still watched",
+                avatarId=self.avatarId,
+            )
+
+    def _lookAfter(self, mind: IMind) -> None:
+        """
+        Go no further up if the client has died and its mind has not come to say so, or if nobody
+        can tell.
+        """
+        try:
+            if mind.disconnected:
+                self._turn(self._abandonment())
+        except BaseException:  # somebody's adapter
+            self._turn(Failure())
 
     def _mindGone(self, mind: object) -> None:
         self.logout()
@@ -397,9 +426,10 @@ class Session(Generic[A]):
         """
         Undo what is left to undo.
 
-        @param failed: the L{Failure} of the undo that was waited for last, if it failed.
+        @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
+            for last, if it failed.
         """
-        plan = self._plan
+        plan, self._undoing = self._plan, None
         while True:
             if isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth].undo)
@@ -408,7 +438,7 @@ class Session(Generic[A]):
             self._depth -= 1
             try:
                 result = plan[self._depth].undo(self)
-                waiting = None if result is None else awaited(result)
+                waiting = self._undoing = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
@@ -417,7 +447,8 @@ class Session(Generic[A]):
         self._closed()
 
     def _undoFailed(self, failure: Failure, undo: Callable[[Session], object]) -> None:
-        self._log.failure(
+        say(
+            self._log.failure,
             "{hook} failed while a session of {avatarId!r} was closing",
             failure=failure,
             hook=nameOf(undo),

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
+
+from .circles import Trip, breakCircle
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,18 +44,19 @@ def awaited(result: object) -> Deferred[Any] | None:
         return fail(result) if isinstance(result, Failure) else None
     if isinstance(result, Deferred):
         return result
-    return Deferred.fromCoroutine(_wait(result))
-
-
-async def _wait(result: Any) -> object:  # Any: something with C{__await__}, as was just seen
-    return await result
+    trip = Trip(cast("Awaitable[Any]", result))
+    waiting: Deferred[Any] = Deferred.fromCoroutine(trip.go())
+    if not waiting.called:
+        trip.waiting = waiting
+        vars(waiting)["awaits"] = trip.awaits
+    return waiting
 
 
 def settle(
     waiting: Deferred[T], arrive: Callable[[T | Failure], object]
 ) -> T | Failure | Literal[Later.LATER]:
     """
-    Take the result of a Deferred, now or later.
+    Take the result of a Deferred, now or later; one that waits for itself fails.
 
     @param arrive: called with the result, or the L{Failure}, if it is not there yet.
     @return: the result, or the L{Failure}, if it is there; otherwise L{LATER}.
@@ -69,8 +72,30 @@ def settle(
             arrive(result)
 
     waiting.addBoth(arrived)
+    if early is LATER:
+        breakCircle(waiting)
     here = False
     return early
+
+
+def cancel(waiting: Deferred[Any]) -> Failure | None:
+    """
+    Cancel a Deferred, even if its canceller raises: it then fails with C{CancelledError} all the
+    same.
+
+    @return: what the canceller raised.
+    """
+    try:
+        waiting.cancel()
+    except BaseException:
+        failure = Failure()
+    else:
+        return None
+    while isinstance(getattr(waiting, "result", None), Deferred):
+        waiting = waiting.result  # type: ignore[assignment]  # it is chained to this one
+    if not waiting.called:
+        waiting.errback(CancelledError())
+    return failure
 
 
 def then(result: T | Awaitable[T], proceed: Callable[[T], U]) -> U | Deferred[U]:

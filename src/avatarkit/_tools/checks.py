@@ -36,6 +36,16 @@ def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
         raise ValueError(f"{what} must be finite and at least 0, not {seconds!r}")
 
 
+def checkYesOrNo(what: str, answer: object) -> None:
+    """
+    Refuse what is neither true nor false.
+
+    @raise TypeError: if it is not a bool.
+    """
+    if not isinstance(answer, bool):
+        raise TypeError(f"{what} must be a bool, not {answer!r}")
+
+
 def checkReactor(reactor: object) -> None:
     """
     Refuse what cannot tell the time; C{None} stands for the global reactor.

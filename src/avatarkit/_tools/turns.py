@@ -2,31 +2,58 @@
 One at a time, first come first served.
 
 L{DeferredLock<twisted.internet.defer.DeferredLock>} runs the next one inside the stack of the one
-before, so that a long queue ends in a C{RecursionError}; here a loop calls them one after the
-other.
+before, so that a long queue ends in a C{RecursionError}; here they are called one after the other,
+and the reactor has its turn after some milliseconds of that.
+
+Whoever waits for something else, whether it is their turn or nobody's, can say what would let them
+go on before that is there: it is looked at whenever something has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from .clock import clockOr
+from .slices import Slices
+
+T = TypeVar("T")
+
+#: Those who wait for something, and what would let each go on before that is there.  Any: it is
+#: something else for each of them.
+Pauses: TypeAlias = "OrderedDict[Deferred[Any], Callable[[], bool]]"
 
 
 @attrs.define(eq=False)
 class Turns:
     """
     A queue for each key, for as long as there is anyone in it.
+
+    @ivar reactor: measures the slices; the global reactor by default.
     """
 
+    reactor: IReactorTime | None = None
     _queues: dict[Hashable, Queue] = attrs.field(factory=dict, init=False)
+    _slices: Slices = attrs.field(factory=Slices, init=False)
 
     def __contains__(self, key: object) -> bool:
         return key in self._queues
 
     def __len__(self) -> int:
         return len(self._queues)
+
+    def isFree(self, key: Hashable) -> bool:
+        """
+        Return whether a turn that is taken now need not be waited for.
+        """
+        return key not in self._queues or self._queues[key].isFree()
 
     def turn(self, key: Hashable) -> Turn:
         """
@@ -40,11 +67,32 @@ class Turns:
         """
         return self._queues.setdefault(key, Queue())
 
-    def drop(self, key: Hashable) -> None:
+    def look(self, key: Hashable) -> None:
         """
-        Forget the queue of a key, which is empty.
+        Something has changed: have those go on who wait for that.
         """
-        del self._queues[key]
+        if key in self._queues:
+            self._queues[key].changed = True
+            self.handOn(key)
+
+    def handOn(self, key: Hashable) -> None:
+        """
+        Have the next one go on, if there is one who can, and then the one after that.
+        """
+        queue = self._queues[key]
+        if not queue.calling:
+            queue.calling = True
+            self._slices.add(partial(self._callNext, key, queue), clockOr(self.reactor))
+
+    def _callNext(self, key: Hashable, queue: Queue) -> bool:
+        called = queue.next()
+        if called is not None:
+            called.callback(None)
+            return True
+        queue.calling = False
+        if not (queue.taken or queue.pausing):
+            del self._queues[key]
+        return False
 
 
 @attrs.define(eq=False)
@@ -57,12 +105,17 @@ class Turn:
     _key: Hashable
     _taken: bool = False
 
-    async def take(self) -> None:
+    def take(self) -> Deferred[None]:
         """
-        Wait until it is this one's turn.
+        Return a Deferred that fires when it is this one's turn.
         """
-        await self._turns.queueOf(self._key).wait()
-        self._taken = True
+        queue = self._turns.queueOf(self._key)
+        if queue.isFree():
+            self._take(None)
+            return succeed(None)
+        turn: Deferred[None] = Deferred(queue.leave)
+        queue.waiting[turn] = None
+        return turn.addCallback(self._take)
 
     def end(self) -> None:
         """
@@ -71,45 +124,88 @@ class Turn:
         if not self._taken:
             return
         self._taken = False
+        self._turns.queueOf(self._key).taken = False
+        self._turns.handOn(self._key)
+
+    def unless(self, ready: Callable[[], bool], waiting: Deferred[T]) -> Deferred[T | None]:
+        """
+        Return a Deferred of what another one fires with, or of C{None} as soon as C{ready} returns
+        C{True}, in or out of turn; the other one is then cancelled.
+
+        @param waiting: can be cancelled without anything being raised.
+        """
         queue = self._turns.queueOf(self._key)
-        queue.taken = False
-        queue.handOn()
-        if not (queue.taken or queue.handing):
-            self._turns.drop(self._key)
+        pausing = queue.holding if self._taken else queue.pausing
+
+        def arrived(result: T | Failure) -> None:
+            if not either.called:
+                either.callback(result)  # a Failure starts the errbacks
+
+        def over(result: T | None) -> T | None:
+            del pausing[either]
+            waiting.cancel()
+            self._turns.handOn(self._key)
+            return result
+
+        either: Deferred[T | None] = Deferred()
+        pausing[either] = ready
+        either.addBoth(over)
+        waiting.addBoth(arrived)
+        if not either.called and ready():
+            self._turns.look(self._key)
+        return either
+
+    def _take(self, ignored: None) -> None:
+        self._taken = True
+        self._turns.queueOf(self._key).taken = True
 
 
 @attrs.define(eq=False)
 class Queue:
     """
-    Who waits for the turns of one key.
+    Who waits at one key.
 
     @ivar taken: whether it is anyone's turn.
-    @ivar handing: whether the loop that calls the next one is running.
+    @ivar calling: whether those who can go on are being called.
+    @ivar changed: whether those who wait for something else must be asked again.
+    @ivar waiting: those who wait for their turn.
+    @ivar holding: the one whose turn it is, if that one waits for something else; and what would
+        let it go on.
+    @ivar pausing: the same of the others who wait for something else.
     """
 
     taken: bool = False
-    handing: bool = False
-    _waiting: dict[Deferred[None], None] = attrs.field(factory=dict)
+    calling: bool = False
+    changed: bool = False
+    # Finding the first key of a plain dict takes the longer, the more were taken out before it.
+    waiting: OrderedDict[Deferred[None], None] = attrs.field(factory=OrderedDict)
+    holding: Pauses = attrs.field(factory=OrderedDict)
+    pausing: Pauses = attrs.field(factory=OrderedDict)
 
-    async def wait(self) -> None:
+    def isFree(self) -> bool:
         """
-        Wait for a turn, and take it.
+        Return whether it is nobody's turn, and nobody waits for one.
         """
-        if self.taken or self._waiting:
-            turn: Deferred[None] = Deferred(lambda turn: self._waiting.pop(turn, None))
-            self._waiting[turn] = None
-            await turn
-        self.taken = True
+        return not (self.taken or self.waiting)
 
-    def handOn(self) -> None:
+    def next(self) -> Deferred[Any] | None:
         """
-        Call the next one, and the one after that if the next one is done at once, and so on.
+        Return who can go on: those who wait for their turn before those who do not.
         """
-        if self.handing:
-            return
-        self.handing = True
-        while self._waiting and not self.taken:
-            turn = next(iter(self._waiting))
-            del self._waiting[turn]
-            turn.callback(None)
-        self.handing = False
+        if self.taken:
+            return _firstReady(self.holding)
+        if self.waiting:
+            return self.waiting.popitem(last=False)[0]
+        ready = _firstReady(self.pausing) if self.changed else None
+        self.changed = ready is not None
+        return ready
+
+    def leave(self, turn: Deferred[None]) -> None:
+        """
+        Take one who waits for a turn out of the queue.
+        """
+        del self.waiting[turn]
+
+
+def _firstReady(pauses: Pauses) -> Deferred[Any] | None:
+    return next((each for each, ready in pauses.items() if ready()), None)

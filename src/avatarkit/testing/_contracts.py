@@ -25,6 +25,7 @@ from .._realm.realm import Realm, Target
 from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
+from ._login import ask
 from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingFails
 
 # Any in this module: what a mind or a realm returns is not known until it has been checked.
@@ -56,16 +57,12 @@ def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> No
     hold(isinstance(waiting, Deferred), "callRemote returns a Deferred")
     failures: list[object] = []
     waiting.addBoth(failures.append)
-    called: list[str] = []
-    _listen(adapted, mind, called)
+    called = _listen(adapted, mind)
     bystander.notifyOnDisconnect(lambda gone: called.append("that of a client that is still there"))
     leave()
     hold(adapted.disconnected, "a mind is disconnected when its client is gone")
     expected = ["first", "last"]
-    hold(
-        called == expected,
-        f"the callbacks that a mind calls when its client leaves are {expected}, not {called}",
-    )
+    hold(called == expected, f"a mind whose client leaves calls {expected}, not {called}")
     failed = len(failures) == 1 and isinstance(failures[0], Failure)
     hold(failed, "a call that waits for its answer fails when the client leaves")
     try:
@@ -75,12 +72,14 @@ def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> No
     raise broken("callRemote raises DeadReferenceError when the client is gone")
 
 
-def _listen(adapted: IMind, mind: object, called: list[str]) -> None:
+def _listen(adapted: IMind, mind: object) -> list[str]:
     """
     Register three callbacks, and take back the second.
 
-    @param called: which callbacks have been called; the first must be called with the mind.
+    @return: a list to which each adds its name when it is called; the first must be called with
+        the mind.
     """
+    called: list[str] = []
 
     def first(gone: object) -> None:
         called.append("first" if gone is mind else f"first with {gone!r}")
@@ -94,6 +93,7 @@ def _listen(adapted: IMind, mind: object, called: list[str]) -> None:
     for callback in (first, never, last):
         adapted.notifyOnDisconnect(callback)
     adapted.dontNotifyOnDisconnect(never)
+    return called
 
 
 def checkBlock(makeBlock: Callable[[], AnyBlock]) -> None:
@@ -172,24 +172,17 @@ def checkRealm(
     hold(IRealm.providedBy(made), f"{made!r} provides IRealm")
     realm = cast("AskedRealm", made)
     for makeMind in (FakeMind, lambda: None):
-        _checkLogins(
-            lambda mind: realm.requestAvatar(avatarId, mind, interface), makeMind, interface
-        )
+        _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout, nothing of the login is left")
     with nothingFails("a login that asks for two interfaces, and a second login during it"):
-        logout = _logoutOf(realm.requestAvatar(avatarId, None, IUnheardOf, interface), interface)
+        logout = _logoutOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
         with suppress(*REFUSALS):
-            _resultOf(realm.requestAvatar(avatarId, FakeMind(), interface))[2]()
+            _resultOf(ask(realm, avatarId, FakeMind(), interface))[2]()
         logout()
-    try:
-        _resultOf(realm.requestAvatar(avatarId, None, IUnheardOf))
-    except NotImplementedError:
-        pass
-    else:
-        raise broken("a login for an interface that the avatar lacks raises NotImplementedError")
+    _checkRefusal(lambda: ask(realm, avatarId, None, IUnheardOf))
     hold(_unused(realm), "after a failed login, nothing of the login is left")
     with nothingFails("a login after a failed one"):
-        _logoutOf(realm.requestAvatar(avatarId, None, interface), interface)()
+        _logoutOf(ask(realm, avatarId, None, interface), interface)()
 
 
 def _checkLogins(
@@ -211,6 +204,17 @@ def _checkLogins(
     gc.collect()
     kept = [each for each in minds if each() is not None]
     hold(not kept, "after a logout, nothing refers to the mind")
+
+
+def _checkRefusal(ask: Callable[[], object]) -> None:
+    """
+    Check a login for an interface that the avatar lacks.
+    """
+    try:
+        _resultOf(ask())
+    except NotImplementedError:
+        return
+    raise broken("a login for an interface that the avatar lacks raises NotImplementedError")
 
 
 def _logoutOf(returned: object, interface: type[Interface]) -> Callable[[], object]:

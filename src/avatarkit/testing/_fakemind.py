@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -20,6 +19,7 @@ from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from .._push.sendable import CODE, Strict
 from .._push.wire import copied, strangersIn
 from ..interfaces import IDisconnectableMind
 
@@ -50,9 +50,11 @@ class FakeMind:
     """
     A stand-in for a L{twisted.spread.pb.RemoteReference}.
 
-    @ivar answers: what the client answers, by method name: a value, an exception, a L{Failure}, a
-        L{Deferred}, or a callable that takes the arguments of the call and returns one of these or
-        raises.  A call of any other method waits for its L{Call.answer}.
+    @ivar answers: what the client answers, by method name: a value, an exception, a
+        L{Failure<twisted.python.failure.Failure>}, a
+        L{Deferred<twisted.internet.defer.Deferred>}, or a callable that takes the arguments of the
+        call and returns one of these or raises.  A call of any other method waits for its
+        L{Call.answer}.
     @ivar calls: every call so far, oldest first.
     @ivar disconnected: whether the client is gone.
     @ivar backlog: how many bytes wait to be sent to the client; set it as you need it.
@@ -60,7 +62,11 @@ class FakeMind:
         each time.
     @ivar stalled: whether the client has stopped reading, so that C{loseConnection} does not make
         it leave; set it as you need it.
+    @cvar brokerSecurity: what may be sent to it: a group refuses what is not allowed there, as it
+        does for a real mind.
     """
+
+    brokerSecurity: ClassVar[Any] = globalSecurity
 
     answers: Mapping[str, object] = attrs.field(factory=dict)
     calls: list[Call] = attrs.field(factory=list, init=False)
@@ -211,30 +217,12 @@ def _answer(configured: object, call: Call) -> Deferred[object]:
     return maybeDeferred(lambda: configured)
 
 
-class _Strict:
-    """
-    Perspective Broker's rules for what may be sent, except that what it would silently replace by
-    an C{Unpersistable} is refused.
-    """
-
-    def isTypeAllowed(self, name: bytes) -> bool:
-        return bool(globalSecurity.isTypeAllowed(name))
-
-    def isClassAllowed(self, kind: type) -> bool:
-        if not globalSecurity.isClassAllowed(kind):
-            raise TypeError(
-                f"Perspective Broker cannot send instances of {kind.__qualname__}: "
-                "make the class Copyable or Referenceable"
-            )
-        return True
-
-
 def _jelly(data: tuple[tuple[object, ...], dict[str, object]]) -> list[object]:
     for each in strangersIn(data):
-        if isinstance(each, (type, FunctionType, MethodType, ModuleType)):
+        if isinstance(each, CODE):
             raise TypeError(f"Perspective Broker cannot send {each!r}: clients refuse code")
     broker = pb.Broker()
-    broker.security = _Strict()
+    broker.security = Strict(globalSecurity)
     return [broker.serialize(each) for each in data]
 
 

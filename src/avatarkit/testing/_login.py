@@ -82,15 +82,15 @@ def login(
     @param interface: what the avatar is to be seen through.
     @return: a L{Login<avatarkit.testing.Login>}, or a Deferred of one if the realm returns a
         Deferred.
-    @raise Exception: what the realm raised; the traceback shows neither avatarkit's code nor
-        Twisted's.
+    @raise Exception: what the realm raised, or what was raised inside of it, which a client would
+        not be told; the traceback shows neither avatarkit's code nor Twisted's.
     @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
     """
     if not IRealm.providedBy(realm):
         raise TypeError(f"{realm!r} is not a realm: it does not provide IRealm")
     refusal: Exception | None = None
     try:
-        result = cast(AskedRealm, realm).requestAvatar(avatarId, mind, interface)
+        result = ask(realm, avatarId, mind, interface)
     except Exception as reason:
         refusal = reason
     if refusal is not None:
@@ -98,6 +98,16 @@ def login(
     if isinstance(result, Deferred):
         return result.addCallbacks(_loginOf, _failed)
     return _loginOf(result)
+
+
+def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Interface]) -> object:
+    """
+    Ask a realm for an avatar; one of ours does not hide what was raised, and does not log it.
+    """
+    if isinstance(realm, Realm):
+        return realm._ask(avatarId, mind, interfaces)
+    result: object = cast(AskedRealm, realm).requestAvatar(avatarId, mind, *interfaces)
+    return result
 
 
 def _loginOf(result: object) -> Login:

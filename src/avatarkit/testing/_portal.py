@@ -108,7 +108,7 @@ class MemoryConnection:
         self, name: str | bytes | None = "alice", *, mind: object = None, password: str = ""
     ) -> Deferred[Any]:
         """
-        Send a login; it arrives when L{pump} is called.
+        Send a login, which arrives when the portal pumps.
 
         @param name: who logs in; text is encoded as UTF-8, and C{None} logs in anonymously.
         @param mind: a L{Referenceable<twisted.spread.pb.Referenceable>} that the server can call.
