@@ -14,7 +14,13 @@ from avatarkit import RealmClosed, TooManyConnections
 from avatarkit.testing import FakeMind
 from scripted import Boom
 
-MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE = 2, 10, 1
+MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 15
+
+
+class Banned(Exception):
+    """
+    What logins fail with whose avatar is evicted.
+    """
 
 
 @attrs.define(eq=False)
@@ -22,13 +28,21 @@ class Life:
     """
     The model of an avatar: loading, ready, retiring, or condemned, which means ended but still in
     use.
+
+    @ivar number: how many avatars its ID has had, including this one.
+    @ivar since: when it began to retire.
+    @ivar discarded: whether its logout is not to be called.
     """
 
+    name: str
     state: str
     users: list[Login] = attrs.field(factory=list)
     waiting: list[Login] = attrs.field(factory=list)
     proven: bool = False
     idleSince: float | None = None
+    number: int = 0
+    since: float | None = None
+    discarded: bool = False
 
 
 @attrs.define(eq=False)
@@ -40,6 +54,7 @@ class Login:
         avatar, 4 when the scripted block is attached, 5 when it is counted and registered.
     @ivar acts: what the scripted block does in each of its hooks.
     @ivar outcome: how the login should end, as the only item; empty while it waits.
+    @ivar life: the avatar that it uses, or used last.
     @ivar real: the real login.
     """
 
@@ -51,6 +66,7 @@ class Login:
     closing: bool = False
     reason: type[BaseException] | None = None
     outcome: list[Any] = attrs.field(factory=list)
+    life: Life | None = None
     real: Real = attrs.field(factory=lambda: Real())
 
 
@@ -77,6 +93,8 @@ class Model:
     @ivar loads: what the factory's next call does: C{"pass"}, C{"wait"} or C{"raise"}.
     @ivar saves: what an avatar's next logout does, likewise.
     @ivar lives: the avatars that exist, by name.
+    @ivar overdue: the avatars that were given up, and are not gone.
+    @ivar numbers: how many avatars each ID has had.
     @ivar logged: how many failures should have been logged.
     """
 
@@ -86,6 +104,8 @@ class Model:
     saves: str = "pass"
     logins: list[Login] = attrs.field(factory=list)
     lives: dict[str, Life] = attrs.field(factory=dict)
+    overdue: list[Life] = attrs.field(factory=list)
+    numbers: dict[str, int] = attrs.field(factory=dict)
     closed: bool = False
     logged: int = 0
 
@@ -138,12 +158,13 @@ class Model:
         if life is not None and life.state == "ready":
             life.idleSince = None
             life.users.append(login)
+            login.life = life
             login.depth = 3
             self.up(login)
             return
         login.waits = "avatar"
         if life is None:
-            self.lives[login.name] = Life("loading", waiting=[login])
+            self.lives[login.name] = Life(login.name, "loading", waiting=[login])
             self.load(login.name)
         else:
             life.waiting.append(login)
@@ -169,9 +190,10 @@ class Model:
                 self.end(login, Boom)
             return
         life.state = "ready"
+        life.number = self.numbers[name] = self.numbers.get(name, 0) + 1
         life.users = [*waiting]
         for login in waiting:
-            login.depth = 3
+            login.depth, login.life = 3, life
         for login in waiting:
             self.up(login)
 
@@ -229,49 +251,96 @@ class Model:
         """
         Take the login off its avatar.
         """
-        life = self.lives[login.name]
+        life = login.life
+        assert life is not None
         life.users.remove(login)
         life.proven = life.proven or login.outcome[:1] == ["in"]
         if life.users:
             return
         if life.state == "condemned":
-            self.retire(login.name)
+            self.retire(life)
             return
         life.idleSince = self.clock.seconds()
         if self.closed or not life.proven:
-            self.retire(login.name)
+            self.retire(life)
             return
         self.lives[login.name] = self.lives.pop(login.name)
-        idle = [name for name, life in self.lives.items() if life.idleSince is not None]
-        for name in idle[: len(idle) - MAXIMUM_IDLE]:
-            self.retire(name)
+        idle = [life for life in self.lives.values() if life.idleSince is not None]
+        for each in idle[: len(idle) - MAXIMUM_IDLE]:
+            self.retire(each)
 
-    def retire(self, name: str) -> None:
+    def retire(self, life: Life) -> None:
         """
-        Call an avatar's logout.
+        Call an avatar's logout, unless it is discarded.
         """
-        life = self.lives[name]
         life.state, life.idleSince = "retiring", None
-        if self.saves != "wait":
+        life.since = self.clock.seconds() if life.since is None else life.since
+        if life.discarded:
+            self.gone(life)
+        elif self.saves != "wait":
             self.logged += self.saves == "raise"
-            self.gone(name)
+            self.gone(life)
 
-    def gone(self, name: str) -> None:
+    def gone(self, life: Life) -> None:
         """
         Finish an avatar's logout.
         """
-        life = self.lives.pop(name)
+        if life in self.overdue:
+            self.overdue.remove(life)
+        else:
+            self.replace(life)
+
+    def replace(self, life: Life) -> None:
+        """
+        Another one takes its place, if anybody waits.
+        """
+        del self.lives[life.name]
         if life.waiting:
-            self.lives[name] = Life("loading", waiting=life.waiting)
-            self.load(name)
+            self.lives[life.name] = Life(life.name, "loading", waiting=life.waiting)
+            life.waiting = []
+            self.load(life.name)
+
+    def condemn(self, life: Life, reason: type[BaseException]) -> None:
+        """
+        An avatar that is ready must go, and those who use it go first.
+        """
+        if not life.users:
+            self.retire(life)
+            return
+        life.state, life.since = "condemned", self.clock.seconds()
+        for login in list(life.users):
+            self.end(login, reason)
+
+    def evict(self, life: Life, *, discard: bool) -> None:
+        """
+        An avatar must go, whatever it is at, and so must all that wait for it.
+        """
+        life.discarded = life.discarded or (discard and life.state in ("ready", "condemned"))
+        for login in list(life.waiting):
+            self.end(login, Banned)
+        if life.state == "ready":
+            self.condemn(life, Banned)
+
+    def advance(self) -> None:
+        """
+        Time has gone by.
+        """
+        now = self.clock.seconds()
+        for life in list(self.lives.values()):
+            if life.idleSince is not None and life.idleSince + IDLE_TIMEOUT <= now:
+                self.retire(life)
+        for life in list(self.lives.values()):
+            if life.since is not None and life.since + RETIRE_TIMEOUT <= now:
+                self.overdue.append(life)
+                self.replace(life)
 
     def close(self) -> None:
         """
         Close the realm.
         """
         self.closed = True
-        for name, life in list(self.lives.items()):
+        for life in list(self.lives.values()):
             if life.idleSince is not None:
-                self.retire(name)
+                self.retire(life)
         for login in self.logins:
             self.end(login, RealmClosed)

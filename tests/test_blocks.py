@@ -408,7 +408,7 @@ class PerConnectionTests(SynchronousTestCase):
         """
         per = PerConnection[Any, Any](lambda session: session.avatar)
         script = Script({"attached 0": raises})
-        realm = script.blocks[0](per(lambda avatarId: Clock(None, foreignSession())))
+        realm = frank(script.blocks[0](per(lambda avatarId: Clock(None, foreignSession()))))
         self.assertRaises(Boom, login, realm)
         assert per._borrowed == set()
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionLimit, LoginRefused, PerConnection, Session
 from saved import Player
-from scripted import Boom, IOther, IThing, Thing, opened, waiting
+from scripted import Boom, IOther, IThing, Thing, frank, opened, waiting
 
 
 def made(build: Any, session: Session) -> Any:
@@ -135,7 +135,7 @@ class KeyTests(SynchronousTestCase):
 
         bad: Any
         for bad, expected in ((lambda session: [], TypeError), (raising, Boom)):
-            realm = AvatarCache(key=bad)(Player)
+            realm = frank(AvatarCache(key=bad)(Player))
             self.assertRaises(expected, realm.requestAvatar, b"alice", None, IThing)
             assert (len(realm.sessions), realm.audit(), Player.made) == (0, [], [])
 
@@ -201,7 +201,7 @@ class InterfacesTests(SynchronousTestCase):
         """
         Log in.
         """
-        return self.realm.requestAvatar(b"alice", None, *interfaces)
+        return frank(self.realm).requestAvatar(b"alice", None, *interfaces)
 
     def tearDown(self) -> None:
         """
@@ -347,7 +347,7 @@ class InterfacesTests(SynchronousTestCase):
         Over a factory there is one avatar for all interfaces, and one that does not fit refuses its
         own login alone.
         """
-        self.realm = AvatarCache()(lambda avatarId: Thing())
+        self.realm = frank(AvatarCache()(lambda avatarId: Thing()))
         thing = opened(self.login(IThing))
         self.assertRaises(NotImplementedError, self.login, IOther)
         assert opened(self.login(IOther, IThing))[1] is thing[1]

@@ -93,7 +93,7 @@ class RealmContractTests(SynchronousTestCase):
         self.brokenRealm("the avatar provides", lambda n, interfaces: (perspective, Thing(), list))
         self.brokenRealm("NotImplementedError", lambda n, interfaces: (perspective, player, list))
         error = self.assertRaises(AssertionError, checkRealm, Thing)
-        assert "provides IRealm" in str(error)
+        assert "has a requestAvatar" in str(error)
 
     def test_sentences(self) -> None:
         """

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, Block, LoginWaitsForItself, PerConnection, Session
-from scripted import IThing, Thing, opened, waiting
+from scripted import IThing, Thing, frank, opened, waiting
 
 
 class Guest(Thing):
@@ -49,7 +49,7 @@ class CirclesTests(SynchronousTestCase):
         """
         Have a realm of these avatars.
         """
-        self.realm = self.cache(factory)
+        self.realm = frank(self.cache(factory))
 
     def login(self, avatarId: object = b"a") -> Any:
         """
@@ -171,7 +171,7 @@ class CirclesTests(SynchronousTestCase):
 
         other = AvatarCache(idleTimeout=0, reactor=self.clock)
         self.stack(PerConnection(lambda session: Thing())(Asking()(Guest)))
-        outer = other(PerConnection(lambda session: Thing())(self.realm))
+        outer = frank(other(PerConnection(lambda session: Thing())(self.realm)))
         opened(outer.requestAvatar(b"a", None, IThing))[2]()
         assert len(self.flushLoggedErrors(LoginWaitsForItself)) == 1
         opened(outer.requestAvatar(b"a", None, IThing))

@@ -27,7 +27,7 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from saved import Player
-from scripted import Boom, Gate, IThing, Script, Thing, opened, slots, waiting
+from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, slots, waiting
 
 
 class Banned(LoginRefused):
@@ -65,7 +65,7 @@ class EvictTests(SynchronousTestCase):
         """
         Log in.
         """
-        return self.realm.requestAvatar(avatarId, None, IThing)
+        return frank(self.realm).requestAvatar(avatarId, None, IThing)
 
     def tearDown(self) -> None:
         """
@@ -451,7 +451,7 @@ class InsideTests(SynchronousTestCase):
         results: list[bool] = []
         scripts = {"above": Script(), "below": Script()}
         cache: AvatarCache[Any] = AvatarCache(reactor=clock)
-        realm = scripts["above"].blocks[1](cache(scripts["below"].blocks[1](Player)))
+        realm = frank(scripts["above"].blocks[1](cache(scripts["below"].blocks[1](Player))))
         gate: Deferred[None] = Deferred()
 
         def act(session: Session) -> object:

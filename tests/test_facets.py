@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 
 from avatarkit import AvatarCache, PerConnection, Realm, Session
-from scripted import Boom, IOther, IThing, Script, opened, raises, waiting
+from scripted import Boom, IOther, IThing, Script, frank, opened, raises, waiting
 
 
 class IMail(Interface):
@@ -90,7 +90,7 @@ class FacetTests(SynchronousTestCase):
         """
         Log in.
         """
-        return opened(realm.requestAvatar(b"alice", None, interface))
+        return opened(frank(realm).requestAvatar(b"alice", None, interface))
 
     def test_logout(self) -> None:
         """

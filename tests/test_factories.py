@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import Avatar, AvatarCache, ConnectionCounter, PerConnection, Realm
-from scripted import Boom, IThing, Thing, opened
+from scripted import Boom, IThing, Thing, frank, opened
 
 
 class Player(Thing):
@@ -120,7 +120,7 @@ class FactoryTests(SynchronousTestCase):
 
         for factory in (result, lambda avatarId: succeed(result(avatarId)), coroutine):
             for stack in (Realm, AvatarCache()):
-                realm: Any = stack(factory)
+                realm: Any = frank(stack(factory))
                 error = self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IThing)
                 assert "a factory returns the avatar alone" in str(error)
                 assert realm.audit() == []
@@ -130,7 +130,7 @@ class FactoryTests(SynchronousTestCase):
         Any other tuple may be an avatar.
         """
         for avatar in ((1, 2, 3), (IThing, 2), (Thing(),)):
-            realm = PerConnection(lambda session: Thing())(Fixed(avatar))
+            realm = frank(PerConnection(lambda session: Thing())(Fixed(avatar)))
             opened(realm.requestAvatar(b"alice", None, IThing))
 
     def test_subclass(self) -> None:
@@ -158,7 +158,7 @@ class NoMindsTests(SynchronousTestCase):
         """
         old = Old()
         old.error = error
-        realm = AvatarCache()(old)
+        realm = frank(AvatarCache()(old))
         with capturedLogs() as events:
             self.assertRaises(error or AttributeError, realm.requestAvatar, b"alice", mind, IThing)
         return [formatEvent(event) for event in events]

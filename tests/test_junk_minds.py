@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.python.components import registerAdapter
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
-from avatarkit import Avatar, MindGroup, MindRegistry
+from avatarkit import Avatar, IMind, MindGroup, MindRegistry
 from avatarkit.testing import FakeMind, MemoryPortal
 from logs import logged
 from players import Client
@@ -89,6 +90,39 @@ class JunkMindTests(SynchronousTestCase):
         portal.pump()
         assert len(avatars) == len(results) == 2
         assert list(self.online) == [b"good", b"bad", b"bob"]
+
+    def test_adapted(self) -> None:
+        """
+        A mind without a C{callRemote} that can be adapted to IMind is in its groups.
+        """
+
+        class Socket:
+            line = FakeMind({"note": "adapted"})
+
+        registerAdapter(lambda socket: socket.line, Socket, IMind)
+        with logged() as said:
+            result = self.realm.requestAvatar(b"line", Socket(), pb.IPerspective)
+        pushed = self.online[b"line"].callRemote("note")
+        assert (self.successResultOf(pushed), said) == ([(True, "adapted")], [])
+        opened(result)[2]()
+        assert self.realm.audit() == []
+
+    def test_noAttributes(self) -> None:
+        """
+        A mind that takes no attributes is found through its registry.
+        """
+
+        class Closed:
+            __slots__ = ()
+
+            def callRemote(self, name: str) -> str:
+                return name
+
+        result = self.realm.requestAvatar(b"closed", Closed(), pb.IPerspective)
+        pushed = self.online[b"closed"].callRemote("note")
+        assert self.successResultOf(pushed) == [(True, "note")]
+        opened(result)[2]()
+        assert self.realm.audit() == []
 
     def test_ownGroup(self) -> None:
         """

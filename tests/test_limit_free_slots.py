@@ -194,6 +194,31 @@ class FreeSlotTests(LimitTestCase):
         assert limit.sessions(b"alice") == (session,)
         assert (limit._slots.going, limit._slots.closing, limit._slots.revoked) == ({}, {}, set())
 
+    def test_severalCloseLater(self) -> None:
+        """
+        The same holds of several, each for itself.
+        """
+        outer = Script()
+        limit = self.limited(2, whenFull=displaceOldest)
+        gates: list[Gate] = []
+
+        def hang(session: Session) -> object:
+            gates.append(Gate())
+            return gates[-1].wait
+
+        outer.acts["release 0"] = hang
+        self.realm = outer.blocks[0](self.realm)
+        self.login()
+        self.login()
+        limit.maximum = 1
+        challenger = self.challenge()
+        assert limit.sessions(b"alice") == ()
+        gates[1].wait.callback(None)
+        self.assertNoResult(challenger)
+        gates[0].wait.callback(None)
+        self.winner(challenger)
+        assert (limit._slots.going, limit._slots.closing) == ({}, {})
+
     def test_tooFewAtATime(self) -> None:
         """
         A policy that lets one go where several must is asked for the next at once, and not when the

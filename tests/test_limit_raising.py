@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.components import registerAdapter
 
 from avatarkit import (
@@ -173,11 +173,40 @@ class CancellerTests(LimitTestCase):
         assert limit.sessions(b"alice") == (session,)
         assert (limit.refusals, limit.displacements) == (0, 0)
 
+    def test_endedByItsQuota(self) -> None:
+        """
+        A login that its quota ends, and that has not been waited for, is not counted as refused.
+        """
+        limit = self.limited(quota=self.ending, whenFull=displaceOldest)
+        self.assertRaises(LoginAbandoned, self.login)
+        assert (limit.refusals, limit.sessions(b"alice")) == (0, ())
+
+    def ending(self, session: Session) -> Deferred[int]:
+        """
+        Be a quota that ends its own session.
+        """
+        session.logout()
+        return succeed(0)
+
     def test_endedByTheFirstThatGoes(self) -> None:
         """
-        If the first of those who go ends the challenger, the others stay.
+        If the first of those who go ends the challenger, the others stay, and the policy is not
+        asked who else must go.
         """
-        limit = self.limited(2, whenFull=lambda session, holders: holders)
+        for together in (True, False):
+            self.endedByTheFirst(together)
+
+    def endedByTheFirst(self, together: bool) -> None:
+        """
+        Have two go for one, at the same time or one after the other.
+        """
+        asked: list[Session] = []
+
+        def policy(session: Session, holders: Any) -> Any:
+            asked.append(session)
+            return holders if together else holders[:1]
+
+        limit = self.limited(2, whenFull=policy)
         first, second = self.login(), self.login()
 
         def end(session: Session) -> None:
@@ -186,9 +215,11 @@ class CancellerTests(LimitTestCase):
                 each.logout()
 
         self.script.acts["detached 1"] = end
+        limit.maximum = 1
         self.assertRaises(LoginAbandoned, self.login)
         assert (first.ended, second.ended) == (True, False)
         assert limit.sessions(b"alice") == (second,)
+        assert len(asked) == 1
 
 
 class PolicyTests(LimitTestCase):

@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 
 from avatarkit import (
@@ -30,7 +29,17 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from machines import ACTS, NAMES, SEARCH, Scripted
-from model import IDLE_TIMEOUT, MAXIMUM, MAXIMUM_IDLE, Login, Model, Real
+from model import (
+    IDLE_TIMEOUT,
+    MAXIMUM,
+    MAXIMUM_IDLE,
+    RETIRE_TIMEOUT,
+    Banned,
+    Life,
+    Login,
+    Model,
+    Real,
+)
 from scripted import Boom, frank, slots
 
 LOADS = st.sampled_from(["pass", "pass", "wait", "raise"])
@@ -52,6 +61,18 @@ class Below(Block):
         """
         self.machine.below[str(session.avatarId)] = session
 
+    def admit(self, session: Session) -> None:
+        """
+        An avatar is needed.
+        """
+
+    def release(self, session: Session) -> None:
+        """
+        It is gone, if it ever was there.
+        """
+        if session.avatar is not None:
+            session.avatar.alive = False
+
 
 class Player(Avatar):
     """
@@ -60,8 +81,11 @@ class Player(Avatar):
 
     def __init__(self, machine: SessionsMachine, name: str) -> None:
         self.machine, self.name, self.saved, self.alive = machine, name, 0, True
+        givenUp = [life.avatar for life in machine.cache._kept.overdue]
         for other in machine.players:
-            assert not (other.alive and other.name == name), "two live avatars of one ID"
+            alive = other.alive and other not in givenUp
+            assert not (alive and other.name == name), "two live avatars of one ID"
+        self.number = 1 + sum(other.name == name for other in machine.players)
         machine.players.append(self)
 
     def logout(self) -> object:
@@ -71,16 +95,9 @@ class Player(Avatar):
         self.saved += 1
         if self.machine.model.saves == "wait":
             gate: Deferred[Any] = Deferred()
-            self.machine.saving[self.name] = gate
-            return gate.addBoth(self.over)
-        return self.over(Failure(Boom()) if self.machine.model.saves == "raise" else None)
-
-    def over(self, result: object) -> object:
-        """
-        Note that the player is saved.
-        """
-        self.alive = False
-        return fail(result) if isinstance(result, Failure) else result
+            self.machine.saving[self.name, self.number] = gate
+            return gate
+        return fail(Boom()) if self.machine.model.saves == "raise" else None
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -93,8 +110,11 @@ class SessionsMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.online, self.limit = MindRegistry(), ConnectionLimit(MAXIMUM)
         self.counter = ConnectionCounter()
-        self.cache = AvatarCache(
-            idleTimeout=IDLE_TIMEOUT, maximumIdle=MAXIMUM_IDLE, reactor=self.clock
+        self.cache: AvatarCache[Any] = AvatarCache(
+            idleTimeout=IDLE_TIMEOUT,
+            maximumIdle=MAXIMUM_IDLE,
+            retireTimeout=RETIRE_TIMEOUT,
+            reactor=self.clock,
         )
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
@@ -102,8 +122,10 @@ class SessionsMachine(RuleBasedStateMachine):
         self.sessions: dict[Session, Login] = {}
         self.players: list[Player] = []
         self.loading: dict[str, Deferred[Any]] = {}
-        self.saving: dict[str, Deferred[Any]] = {}
+        self.saving: dict[tuple[str, int], Deferred[Any]] = {}
         self.model = Model(self.clock, self.loading)
+        self.discarded: list[tuple[str, int]] = []
+        self.evicted: list[tuple[Life, list[bool]]] = []
         self.errors: list[Any] = []
         observer: Any = self.observe
         globalLogPublisher.addObserver(observer)
@@ -197,11 +219,13 @@ class SessionsMachine(RuleBasedStateMachine):
         An avatar's logout finishes.
         """
         self.model.loads, self.model.saves = loads, saves
-        name = self.pick(data, sorted(self.saving))
-        gate = self.saving.pop(name)
+        saved = self.pick(data, sorted(self.saving))
+        gate = self.saving.pop(saved)
         gate.callback(None) if succeeds else gate.errback(Boom())
         self.model.logged += not succeeds
-        self.model.gone(name)
+        for life in [*self.model.lives.values(), *self.model.overdue]:
+            if (life.name, life.number) == saved:
+                self.model.gone(life)
 
     def gated(self) -> list[Login]:
         """
@@ -268,17 +292,14 @@ class SessionsMachine(RuleBasedStateMachine):
             session.logout()
         self.model.end(self.sessions[session], LoginAbandoned)
 
-    @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT / 2, IDLE_TIMEOUT]), saves=SAVES)
-    def advance(self, seconds: float, saves: str) -> None:
+    @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT / 2, IDLE_TIMEOUT]), saves=SAVES, loads=LOADS)
+    def advance(self, seconds: float, saves: str, loads: str) -> None:
         """
         Time passes.
         """
-        self.model.saves = saves
+        self.model.saves, self.model.loads = saves, loads
         self.clock.advance(seconds)
-        now = self.clock.seconds()
-        for name, life in list(self.model.lives.items()):
-            if life.idleSince is not None and life.idleSince + IDLE_TIMEOUT <= now:
-                self.model.retire(name)
+        self.model.advance()
 
     @rule(name=NAMES, saves=SAVES)
     def retire(self, name: str, saves: str) -> None:
@@ -290,9 +311,25 @@ class SessionsMachine(RuleBasedStateMachine):
         idle = life is not None and life.idleSince is not None
         results: list[bool] = []
         self.cache.retire(name).addCallback(results.append)
-        if idle:
-            self.model.retire(name)
-        assert results == ([True] if idle and name not in self.saving else [False] * (not idle))
+        if life is not None and idle:
+            self.model.retire(life)
+        assert results == ([True] * (saves != "wait") if idle else [False])
+
+    @rule(name=NAMES, saves=SAVES, discard=st.booleans())
+    def evict(self, name: str, saves: str, discard: bool) -> None:
+        """
+        An operator has an avatar go.
+        """
+        self.model.saves = saves
+        life = self.model.lives.get(name)
+        results: list[bool] = []
+        self.cache.evict(name, Banned(), discard=discard).addCallback(results.append)
+        if life is None:
+            assert results == [False]
+        else:
+            self.evicted.append((life, results))
+            self.model.evict(life, discard=discard)
+            self.discarded += [(life.name, life.number)] if life.discarded else []
 
     @precondition(lambda self: self.below)
     @rule(data=st.data(), saves=SAVES, times=st.integers(1, 2))
@@ -308,12 +345,7 @@ class SessionsMachine(RuleBasedStateMachine):
         life = self.model.lives.get(name)
         if life is None or life.state != "ready":
             return
-        if not life.users:
-            self.model.retire(name)
-            return
-        life.state = "condemned"
-        for login in list(life.users):
-            self.model.end(login, LoginAbandoned)
+        self.model.condemn(life, LoginAbandoned)
 
     @precondition(lambda self: len(self.model.logins) > 8)
     @rule(saves=SAVES)
@@ -332,7 +364,11 @@ class SessionsMachine(RuleBasedStateMachine):
         """
         The stack and its model agree.
         """
-        assert self.realm.audit() == []
+        audit = self.realm.audit()
+        assert len(audit) == len(self.model.overdue)
+        assert all("was given up" in sentence for sentence in audit)
+        for life, results in self.evicted:
+            assert results == [True] * (life is not self.model.lives.get(life.name))
         for login in self.model.logins:
             if login.mind is not None:
                 watched = login.waits is not None and not login.closing
@@ -352,7 +388,12 @@ class SessionsMachine(RuleBasedStateMachine):
             assert len(self.cache[name].minds) == sum(self.hadMind(each) for each in mine)
         assert len(self.online.everyone) == sum(self.hadMind(each) for each in there)
         assert len(self.errors) == self.model.logged
-        alive = Counter(player.name for player in self.players if player.alive)
+        givenUp = [(life.name, life.number) for life in self.model.overdue]
+        alive = Counter(
+            player.name
+            for player in self.players
+            if player.alive and (player.name, player.number) not in givenUp
+        )
         assert all(number == 1 for number in alive.values())
 
     def hadMind(self, login: Login) -> bool:
@@ -369,8 +410,8 @@ class SessionsMachine(RuleBasedStateMachine):
         closing = self.realm.close(timeout=None)
         self.model.close()
         while self.loading or self.saving or self.gated():
-            for name in list(self.saving):
-                self.saving.pop(name).callback(None)
+            for saved in list(self.saving):
+                self.saving.pop(saved).callback(None)
             for name in list(self.loading):
                 self.loading.pop(name).callback(Player(self, name))
             for login in self.gated():
@@ -386,7 +427,8 @@ class SessionsMachine(RuleBasedStateMachine):
         assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
         assert self.cache._kept.unready == {}
         assert self.clock.getDelayedCalls() == []
-        assert [player.saved for player in self.players] == [1] * len(self.players)
+        for player in self.players:
+            assert player.saved == ((player.name, player.number) not in self.discarded)
         assert all(player.connections == 0 and not player.minds for player in self.players)
 
 

@@ -1,11 +1,13 @@
 """
-The life of sessions under each policy of a limit, searched without a model.
+The life of sessions with each policy and quota of a limit, searched without a model: cancellers and
+minds raise, maxima change, and the places for those who wait are few.
 
 More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -30,6 +32,40 @@ from machines import ACTS, NAMES, SEARCH, Scripted
 from model import MAXIMUM, Login
 from scripted import Boom, slots
 
+#: How many may wait for the slots of a key.
+WAITING = 3
+
+
+class Moody(FakeMind):
+    """
+    A mind that may raise when it is called, or when a call is cancelled.
+
+    @ivar mood: what it does.
+    """
+
+    mood = "answers"
+
+    def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+        """
+        Be called.
+        """
+        if self.mood == "raises":
+            raise Boom
+        if self.mood == "is stubborn":
+            return stuck()
+        return super().callRemote(name, *args, **kw)
+
+
+def stuck() -> Deferred[Any]:
+    """
+    Return a Deferred whose canceller raises.
+    """
+
+    def cancel(waiting: Deferred[Any]) -> None:
+        raise Boom
+
+    return Deferred(cancel)
+
 
 class PoliciesMachine(RuleBasedStateMachine):
     """
@@ -42,32 +78,55 @@ class PoliciesMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.logins: list[Login] = []
         self.gates: list[Deferred[Any]] = []
-        self.minds: list[FakeMind] = []
+        self.minds: list[Moody] = []
         self.endedAt: dict[Session, float] = {}
+        self.maximum = MAXIMUM
 
-    @initialize(policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "broken"]))
-    def stack(self, policy: str) -> None:
+    @initialize(
+        policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "stuck", "broken"]),
+        quota=st.sampled_from([None, "prompt", "slow", "stuck"]),
+    )
+    def stack(self, policy: str, quota: str | None) -> None:
         """
-        Choose a policy.
+        Choose a policy, and perhaps a quota.
         """
         policies: dict[str, Any] = {
             "refuse": refuse,
             "oldest": displaceOldest(flapping=4, per=20, reactor=self.clock),
             "unresponsive": displaceUnresponsive(timeout=3, reactor=self.clock),
-            "slow": self.slow,
+            "slow": partial(self.slow, Deferred),
+            "stuck": partial(self.slow, stuck),
             "broken": self.broken,
         }
-        self.limit = ConnectionLimit(MAXIMUM, whenFull=policies[policy], reactor=self.clock)
+        quotas: dict[str | None, Any] = {
+            "prompt": lambda session: self.maximum,
+            "slow": partial(self.quota, Deferred),
+            "stuck": partial(self.quota, stuck),
+        }
+        self.policy = policies[policy]
+        self.limit = ConnectionLimit(
+            **({"maximum": MAXIMUM} if quota is None else {"quota": quotas[quota]}),
+            whenFull=self.policy,
+            maximumWaiting=WAITING,
+            reactor=self.clock,
+        )
         self.counter, self.cache = ConnectionCounter(), AvatarCache(idleTimeout=0)
         cached = self.cache(lambda name: Avatar())
         self.realm = self.limit(self.counter(Scripted(self.loginOf)(cached)))
 
-    def slow(self, session: Session, holders: Any) -> Deferred[Any]:
+    def slow(self, waiting: Any, session: Session, holders: Any) -> Deferred[Any]:
         """
         Return a Deferred of all sessions that hold slots.
         """
-        self.gates.append(Deferred())
+        self.gates.append(waiting())
         return self.gates[-1].addCallback(lambda ignored: holders)
+
+    def quota(self, waiting: Any, session: Session) -> Deferred[Any]:
+        """
+        Be a quota that takes its time.
+        """
+        self.gates.append(waiting())
+        return self.gates[-1].addCallback(lambda ignored: self.maximum)
 
     def broken(self, session: Session, holders: Any) -> Any:
         """
@@ -81,8 +140,9 @@ class PoliciesMachine(RuleBasedStateMachine):
         Somebody logs in.
         """
         hooks = dict(zip(("admit", "attached", "detached", "release"), acts, strict=True))
-        login = Login(name, FakeMind(), hooks)
-        self.minds.append(login.mind)  # type: ignore[arg-type]  # it is a FakeMind
+        mind = Moody()
+        login = Login(name, mind, hooks)
+        self.minds.append(mind)
         self.logins.append(login)
         login.real.result = maybeDeferred(
             self.realm.requestAvatar, name, login.mind, IPerspective
@@ -125,6 +185,23 @@ class PoliciesMachine(RuleBasedStateMachine):
             one = data.draw(st.sampled_from(waiting))
             one.callback(None) if succeeds else one.errback(Boom())
 
+    @rule(maximum=st.integers(1, MAXIMUM))
+    def change(self, maximum: int) -> None:
+        """
+        The maximum is lowered, or raised again.
+        """
+        self.maximum = maximum
+        if self.limit.maximum is not None:
+            self.limit.maximum = maximum
+
+    @precondition(lambda self: self.minds)
+    @rule(data=st.data(), mood=st.sampled_from(["answers", "raises", "is stubborn"]))
+    def upset(self, data: Any, mood: str) -> None:
+        """
+        A mind begins to raise, or stops.
+        """
+        data.draw(st.sampled_from(self.minds)).mood = mood
+
     @rule(seconds=st.sampled_from([1, 5]))
     def advance(self, seconds: float) -> None:
         """
@@ -142,12 +219,25 @@ class PoliciesMachine(RuleBasedStateMachine):
         for name in ("alice", "bob", "carol"):
             assert len(self.limit.sessions(name)) <= MAXIMUM
             assert self.counter.connections(name) <= MAXIMUM
+            assert self.limit._waiting[name] <= WAITING
         for session in self.realm.sessions:
             if session.ended:
                 self.endedAt.setdefault(session, self.clock.seconds())
         for session in self.limit._slots.revoked:
             assert self.clock.seconds() - self.endedAt[session] >= DEADLINE
         assert self.realm.audit() == []
+
+    @invariant()
+    def served(self) -> None:
+        """
+        Nobody waits who could go on.
+        """
+        if not hasattr(self, "limit"):
+            return
+        for queue in self.limit._turns.queues.values():
+            assert queue.taken or not queue.waiting
+            pauses = queue.holding if queue.taken else queue.pausing
+            assert not any(ready() for ready in pauses.values())
 
     def teardown(self) -> None:
         """
@@ -166,7 +256,9 @@ class PoliciesMachine(RuleBasedStateMachine):
         assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
         assert (len(self.limit._turns), self.limit._slots.revoked) == (0, set())
         assert self.limit._slots.otherKeys == {}
-        assert self.limit._slots.going == {}
+        assert (self.limit._slots.going, self.limit._slots.closing) == ({}, {})
+        assert self.limit._waiting == {}
+        assert getattr(self.policy, "_questions", {}) == {}
         self.clock.advance(100)
         assert self.clock.getDelayedCalls() == []
         assert all(len(login.real.outcome) == 1 for login in self.logins)

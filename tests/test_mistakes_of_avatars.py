@@ -25,14 +25,14 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from logs import logged
-from scripted import opened, waiting
+from scripted import frank, opened, waiting
 
 
 def login(realm: Any, mind: Any = None) -> tuple[Any, Callable[[], None]]:
     """
     Log in, and return the avatar and its logout.
     """
-    result = opened(realm.requestAvatar(b"alice", mind, pb.IPerspective))
+    result = opened(frank(realm).requestAvatar(b"alice", mind, pb.IPerspective))
     return result[1], result[2]
 
 
@@ -149,7 +149,7 @@ class SuperTests(SynchronousTestCase):
                 return gate
 
         realm = self.stack(lambda avatarId: Mine())
-        refused = waiting(realm.requestAvatar(b"alice", None, pb.IPerspective))
+        refused = waiting(frank(realm).requestAvatar(b"alice", None, pb.IPerspective))
         gate.callback(None)
         self.failureResultOf(refused, TypeError)
 

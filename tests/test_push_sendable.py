@@ -105,9 +105,10 @@ class SendableTests(SynchronousTestCase):
                         error = self.assertRaises(
                             TypeError, group.callRemote, "note", *args, **kw, **wishes
                         )
+                        kind = type(thing).__qualname__
                         assert str(error) == (
-                            f"Perspective Broker cannot send instances of {type(thing).__qualname__}: "
-                            "make it Copyable, or Referenceable"
+                            f"Perspective Broker cannot send instances of {kind}: "
+                            "make the class Copyable or Referenceable"
                         )
             for mind in minds:
                 assert not (mind.calls if isinstance(mind, FakeMind) else sentTo(mind))

@@ -46,7 +46,7 @@ class DeadlineTests(SynchronousTestCase):
         Player.saving = lambda player: self.hang()
         self.clock = Clock()
         self.cache: AvatarCache[Any] = AvatarCache(idleTimeout=0, reactor=self.clock)
-        self.realm = ConnectionLimit(3)(self.cache(Player))
+        self.realm: Any = ConnectionLimit(3)(self.cache(Player))
 
     def hang(self) -> Deferred[None]:
         """
@@ -139,6 +139,29 @@ class DeadlineTests(SynchronousTestCase):
         assert [self.successResultOf(each) for each in ends] == [None, None]
         self.failureResultOf(late, RealmClosed)
         self.gates[0].callback(None)
+        assert self.realm.audit() == []
+
+    def test_closeGivenUp(self) -> None:
+        """
+        When a realm that closes waits no longer, nothing measures any more how long its avatars
+        take, in caches further down either.
+        """
+        below: AvatarCache[Any] = AvatarCache(idleTimeout=0, reactor=self.clock)
+        cache: AvatarCache[Any] = AvatarCache(reactor=self.clock)
+        own = PerConnection(lambda session: Thing())
+        self.realm = own(cache(own(below(Player))))
+        opened(self.login())
+        logout = opened(self.login(b"bob"))[2]
+        logout()
+        self.successResultOf(cache.retire(b"bob"))
+        closing = self.realm.close(timeout=5, reactor=self.clock)
+        assert len(self.gates) == 2
+        assert len(self.clock.getDelayedCalls()) == 3
+        self.clock.advance(5)
+        self.successResultOf(closing)
+        assert self.clock.getDelayedCalls() == []
+        for gate in self.gates:
+            gate.callback(None)
         assert self.realm.audit() == []
 
     def test_loadGivenUp(self) -> None:

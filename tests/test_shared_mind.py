@@ -4,6 +4,7 @@ Tests for many sessions that share one mind.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,21 +22,23 @@ from scripted import opened
 
 def steps(act: Callable[[], object]) -> int:
     """
-    Return how many lines of Python are run.
+    Return how many calls of functions something makes, and how often it goes on in a generator.
     """
     count = 0
 
-    def trace(frame: Any, event: str, argument: object) -> Any:
+    def profile(frame: Any, event: str, argument: object) -> None:
         nonlocal count
-        count += event == "line"
-        return trace
+        count += event in ("call", "c_call")
 
-    before = sys.gettrace()
-    sys.settrace(trace)
+    before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what is left over from others is not part of it
+    sys.setprofile(profile)
     try:
         act()
     finally:
-        sys.settrace(before)
+        sys.setprofile(before)
+        gc.enable()
     return count
 
 

@@ -52,8 +52,10 @@ class IBlock(Interface):
         """
         A login begins; there is no avatar yet.
 
+        C{False} as a result is a C{TypeError}: it would let in whom it is meant to refuse.
+
         @raise Exception: to refuse the login.  An L{avatarkit.LoginRefused} is sent to the client
-            and not logged.
+            and not logged; anything else is logged and not sent.
         """
 
     def release(session: Session) -> object:

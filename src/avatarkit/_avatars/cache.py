@@ -270,6 +270,13 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             await self._shelf.close()
             await self._guests.close({life.inner for life in self._shelf.overdue if life.inner})
 
+    def _stopTimers(self) -> None:
+        """
+        Nobody waits for L{close} any more.
+        """
+        self._kept.stopTimers()
+        self._guests._stopTimers()
+
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         return super()._asSources() if self._shelf is None else (self,)
 

@@ -188,6 +188,14 @@ class Life(Generic[A]):
         self._ends.append(end)
         return end
 
+    def stopTimer(self) -> None:
+        """
+        Let it take as long as it likes to be gone.
+        """
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def hindrance(self) -> Deferred[object] | None:
         """
         Return what those wait for who wait for the avatar, if that is known.
@@ -346,9 +354,7 @@ class Life(Generic[A]):
         heir._over()
 
     def _retired(self, closed: None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self.stopTimer()
         if self.state is State.OVERDUE:
             self.keeper.forget(self)
         else:

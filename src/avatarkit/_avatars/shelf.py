@@ -60,6 +60,7 @@ class Shelf(Generic[A]):
     _patience: Patience
     _reactor: IReactorTime | None
     closing: bool = attrs.field(default=False, init=False)
+    _timed: bool = attrs.field(default=True, init=False)
     ready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
     unready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
     idle: dict[Life[A], IDelayedCall | None] = attrs.field(factory=dict, init=False)
@@ -141,6 +142,14 @@ class Shelf(Generic[A]):
         for end in ends:
             await end
 
+    def stopTimers(self) -> None:
+        """
+        Nobody waits any more for the avatars to be gone.
+        """
+        self._timed = False
+        for life in self.unready.values():
+            life.stopTimer()
+
     def file(self, life: Life[A]) -> None:
         """
         An avatar is ready.
@@ -190,7 +199,7 @@ class Shelf(Generic[A]):
         """
         Say so if an avatar takes too long to retire.
         """
-        seconds = self.retireTimeout
+        seconds = self.retireTimeout if self._timed else None
         return None if seconds is None else clockOr(self._reactor).callLater(seconds, late)
 
     def giveUp(self, life: Life[A]) -> Life[A]:

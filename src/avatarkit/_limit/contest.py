@@ -8,9 +8,8 @@ taken by another.
 While a policy waits it is nobody's turn, so that those who come meanwhile can share what it waits
 for.  A slot that becomes free then is taken all the same, and what the policy says is not needed.
 
-Whatever is waited for, somebody else's code runs meanwhile, and may end the session that contends.
-So that is looked at before and after each wait, and nobody goes, and no slot is taken, for a
-session that has ended.
+Somebody else's code runs in between, and may end the session that contends.  So it is looked at
+before anything is waited for, before anybody must go, and before the slot is taken.
 """
 
 from __future__ import annotations
@@ -107,6 +106,7 @@ class Contest(Generic[A]):
                 await self._untilRoom(filter(self.slots.isLeaving, holders))
                 continue
             if decision is None:
+                self._checkWanted()
                 decision = self._decide(staying)
             if isinstance(decision, Deferred):
                 return decision
@@ -143,9 +143,7 @@ class Contest(Generic[A]):
             waiting.addErrback(lambda failure: None)
             waiting.cancel()
             raise CancelledError
-        result = await waiting
-        self._checkWanted()
-        return result
+        return await waiting
 
     def _checkWanted(self) -> None:
         """

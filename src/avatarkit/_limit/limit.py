@@ -175,7 +175,7 @@ class ConnectionLimit(Audited, Block[A]):
             return self._enter(session, key, maximum)
         number = shielded(waiting, partial(self._notCancelled, session)).addCallback(checkedNumber)
         number.addErrback(partial(self._quotaFailed, session))
-        return number.addCallback(lambda maximum: self._enterLate(session, key, maximum))
+        return number.addCallback(partial(self._enterLate, session, key))
 
     def release(self, session: Session[A]) -> None:
         """
@@ -212,7 +212,9 @@ class ConnectionLimit(Audited, Block[A]):
         """
         Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
         """
-        if maximum is None or (self._turns.isFree(key) and self._slots.haveRoom(key, maximum)):
+        queue = self._turns.queues.get(key)
+        free = queue is None or queue.isFree()
+        if maximum is None or (free and self._slots.haveRoom(key, maximum)):
             self._slots.take(session, key)
             return None
         if self.whenFull is refuse or not maximum:

@@ -95,11 +95,13 @@ class Slots(Generic[A]):
             self.revoked.remove(session)
             return
         key = self.give(session)
+        if not (self.going or self.turns.queues):  # nearly always
+            return
         if session in self.going:
             self.closing.setdefault(key, {})[session] = None
-        elif key not in self.turns:
+        elif key not in self.turns.queues:
             return
-        session.whenClosed().addCallback(lambda closed: self._gone(session, key))
+        session.whenClosed().addCallback(self._gone, session, key)
 
     def isLeaving(self, holder: Session[A]) -> bool:
         """
@@ -136,7 +138,7 @@ class Slots(Generic[A]):
                 self.revoked.add(session)
             self._forget(session, key)
 
-    def _gone(self, session: Session[A], key: Hashable) -> None:
+    def _gone(self, closed: None, session: Session[A], key: Hashable) -> None:
         self._forget(session, key)
         self.turns.look(key)
 

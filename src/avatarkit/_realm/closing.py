@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from operator import attrgetter
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
@@ -20,7 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
+from zope.interface import Interface
 
+from .._tools.awaiting import awaited
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._tools.slices import Slices
@@ -31,6 +34,25 @@ from .session import CLOSED, Session
 
 #: How many sessions are ended at once, however long that takes.
 AT_ONCE = 100
+
+
+def stopTimers(sources: Iterable[IAvatarSource]) -> None:
+    """
+    Nobody waits any more for sources to let go of their avatars: those that measure how long that
+    takes need not.
+    """
+    for source in sources:
+        if isinstance(source, Timed):
+            source._stopTimers()
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """
+    A source that measures how long its avatars take to go.
+    """
+
+    def _stopTimers(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -81,7 +103,7 @@ class Closing:
             waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
-            closing: Deferred[object] = maybeDeferred(source.close)
+            closing: Deferred[object] = maybeDeferred(lambda close: awaited(close()), source.close)
             closing.addErrback(self._notClosed, source)
             waits.append(closing.addCallback(self._closed, source))
         return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
@@ -102,6 +124,7 @@ class Closing:
             unfinished = filter(attrgetter("ended"), everySession())
             logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
             self._logSources(timeout)
+            stopTimers(self.sources)
             logging.addCallback(closed.callback)
 
         def done(ignored: object) -> None:
@@ -187,6 +210,17 @@ class RealmService(Service):
     """
 
     close: Callable[[], Deferred[None]]
+
+    def getComponent(self, interface: type[Interface], default: object = None) -> object:
+        """
+        Say to twistd, which asks this of an application, what it has been given.
+
+        @raise TypeError: always.
+        """
+        raise TypeError(
+            "a realm's service is not an application: write application = Application(name), and "
+            "then realm.service().setServiceParent(application)"
+        )
 
     def stopService(self) -> Deferred[None]:
         """

@@ -18,8 +18,9 @@ from .._tools.awaiting import awaited
 from .._tools.failures import twin
 from .._tools.typevars import A
 from ..interfaces import IAvatarSource
+from .closing import stopTimers
 from .realm import Realm
-from .session import Hook, LoginResult, Session
+from .session import LoginResult, Session
 from .sources import RealmSource
 
 
@@ -93,7 +94,7 @@ def discardInner(inner: Session) -> None:
     sources = cast("Realm", inner.realm).sources
     undos: dict[object, Callable[[Session], object]]
     undos = {each.release: getattr(each, "discard", each.release) for each in sources}
-    inner._plan = tuple(Hook(do, undos.get(undo, undo)) for do, undo in inner._plan)
+    inner._plan = tuple(hook._replace(undo=undos.get(hook.undo, hook.undo)) for hook in inner._plan)
 
 
 def endSession(session: Session, reason: Exception | None) -> None:
@@ -181,3 +182,9 @@ class InnerSessions(Generic[A]):
         @param waived: its sessions whose end nobody waits for.
         """
         return self.below._closing.drain(waived)
+
+    def _stopTimers(self) -> None:
+        """
+        Nobody waits for L{close} any more.
+        """
+        stopTimers(self.below.sources)

@@ -50,8 +50,10 @@ def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
     """
     Return a block's hook, or nothing if the block does nothing there.
     """
-    hook = Hook(getattr(block, do), getattr(block, undo))
-    return () if all(getattr(each, "idle", False) for each in hook) else (hook,)
+    hooks = getattr(block, do), getattr(block, undo)
+    if all(getattr(each, "idle", False) for each in hooks):
+        return ()
+    return (Hook(*hooks, decides=do == "admit"),)
 
 
 def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:

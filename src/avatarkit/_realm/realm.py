@@ -7,10 +7,11 @@ which does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import Generic, TypeAlias, cast, overload
+from reprlib import recursive_repr
+from typing import Generic, TypeAlias, overload
 
 import attrs
 from twisted.application.service import IService
@@ -19,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead
@@ -89,13 +91,13 @@ class Realm(Generic[A]):
         """
         @param target: a L{Realm} (the blocks go on top of its own, and the realm keeps the target's
             settings), an avatar factory (any callable of one avatar ID: a class, a function, an
-            async function), an L{IAvatarSource}, or any other provider of
-            L{IRealm<twisted.cred.portal.IRealm>}.
+            async function), an L{IAvatarSource}, or any other realm: whatever has a
+            C{requestAvatar}, whether it declares L{IRealm<twisted.cred.portal.IRealm>} or not.
         @param blocks: L{IBlock} providers, outermost first.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
         """
-        ours = cast("tuple[IBlock, ...]", tuple(blocks))
+        ours = _severalBlocks(blocks)
         if isinstance(target, Realm):
             self.blocks, self.sources = (*ours, *target.blocks), target.sources
         elif isinstance(target, Stackable):
@@ -122,9 +124,10 @@ class Realm(Generic[A]):
     def _checkHideFaults(self, attribute: object, hide: object) -> None:
         checkYesOrNo("hideFaults", hide)
 
+    @recursive_repr("<Realm: ...>")
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
-        return f"<Realm: {' over '.join(map(repr, parts))}>"
+        return f"<Realm: {' over '.join(map(safe_repr, parts))}>"
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
         """
@@ -316,6 +319,18 @@ class Realm(Generic[A]):
         if self._closing.begun:
             raise RealmClosed(avatarId=session.avatarId)
         self._roll.add(session)
+
+
+def _severalBlocks(blocks: object) -> tuple[IBlock, ...]:
+    """
+    Return the blocks that a user gives.
+
+    A block may itself be a collection, and an empty one at that: it would be dropped silently.
+    """
+    alone = isinstance(blocks, (str, bytes, Mapping, Stackable)) or IBlock.providedBy(blocks)
+    if alone or not isinstance(blocks, Iterable):
+        raise TypeError(f"blocks must be a list of blocks, not {blocks!r}: write blocks=[...]")
+    return tuple(blocks)
 
 
 def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:

@@ -38,7 +38,7 @@ from .._tools.adapting import adapted
 from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.circles import Waiting
-from .._tools.saying import nameOf, say
+from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
@@ -51,10 +51,13 @@ LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 class Hook(NamedTuple):
     """
     What is done when a session passes on its way up, and what undoes it on its way down.
+
+    @ivar decides: whether it decides on the login, so that C{False} can only be meant as a refusal.
     """
 
     do: Callable[[Session], object]
     undo: Callable[[Session], object]
+    decides: bool = False
 
 
 class State(Enum):
@@ -116,6 +119,10 @@ class _Promise(Waiting[A]):
         return self._session._hindrance()
 
 
+def _noRefusal(hook: Callable[..., object]) -> TypeError:
+    return TypeError(f"{nameOf(hook)} returned False: to refuse a login, raise LoginRefused")
+
+
 @attrs.define(eq=False, repr=False)
 class Session(Generic[A]):
     """
@@ -166,7 +173,7 @@ class Session(Generic[A]):
     _log = Logger()
 
     def __repr__(self) -> str:
-        seenAs = "" if self.interface is None else f" as {self.interface.__name__}"
+        seenAs = "" if self.interface is None else f" as {interfaceName(self.interface)}"
         return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
 
     @property
@@ -279,7 +286,7 @@ class Session(Generic[A]):
             if aspect is not None:
                 self.interface, self.aspect = interface, aspect
                 return
-        names = " or ".join(each.__name__ for each in self.interfaces)
+        names = " or ".join(map(interfaceName, self.interfaces))
         raise UnsupportedInterface(
             f"the avatar of {self.avatarId!r}, a {type(self.avatar).__qualname__}, "
             f"does not provide {names}",
@@ -303,11 +310,11 @@ class Session(Generic[A]):
         """
         Return the name of the hook that the session waits for.
         """
-        do, undo = self._plan[self._depth]
+        do, undo, _ = self._plan[self._depth]
         return nameOf(undo if self._waiting is None else do)
 
     def _ascend(self) -> None:
-        for do, _undo in self._plan[self._depth :]:
+        for do, _undo, _ in self._plan[self._depth :]:
             if self._state is not OPENING:
                 break
             try:
@@ -316,12 +323,14 @@ class Session(Generic[A]):
             except BaseException:
                 self._turn(Failure())
                 break
-            if waiting is None:
+            if waiting is not None:
+                if not self._wait(waiting):
+                    return
+            elif result is False:
+                self._done(result)
+            else:
                 self._depth += 1
-            elif not self._wait(waiting):
-                return
-        if self._watched is not None:
-            self._lookAfter(self._watched)
+        self._lookAfterMind()
         if self._state is OPENING:
             self._opened()
         else:
@@ -348,6 +357,8 @@ class Session(Generic[A]):
         self._waiting = None
         if isinstance(result, Failure):
             self._turn(result)
+        elif result is False and self._plan[self._depth].decides:
+            self._turn(Failure(_noRefusal(self._plan[self._depth].do)))
         else:
             self._depth += 1
 
@@ -408,13 +419,13 @@ class Session(Generic[A]):
                 avatarId=self.avatarId,
             )
 
-    def _lookAfter(self, mind: IMind) -> None:
+    def _lookAfterMind(self) -> None:
         """
         Go no further up if the client has died and its mind has not come to say so, or if nobody
         can tell.
         """
         try:
-            if mind.disconnected:
+            if self._watched is not None and self._watched.disconnected:
                 self._turn(self._abandonment())
         except BaseException:  # somebody's adapter
             self._turn(Failure())

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import attrs
 from twisted.cred.portal import IRealm
+from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
 from .._tools.awaiting import then
 from ..interfaces import IAvatarSource, IBlock
 from .session import LoginResult, Session
-from .targets import AskedRealm, Factory
+from .targets import AskedRealm, Factory, isRealm
 
 
 def bottomSource(target: object) -> IAvatarSource:
@@ -31,16 +33,17 @@ def bottomSource(target: object) -> IAvatarSource:
         source: IAvatarSource = target
         return source
     elif IBlock.providedBy(target):
-        raise TypeError(f"{target!r} is a block, which gives no avatars: stack it on something")
-    elif IRealm.providedBy(target):
-        realm: AskedRealm = target
-        return RealmSource(realm)
+        raise TypeError(
+            f"{safe_repr(target)} is a block, which gives no avatars: stack it on something"
+        )
+    elif isRealm(target):
+        return RealmSource(cast(AskedRealm, target))
     if callable(target):
         _checkSignature(target)
         return FactorySource(target)
     raise TypeError(
-        f"{target!r} cannot be made a realm: give an avatar factory (a callable of one avatar ID), "
-        "an IAvatarSource, or an IRealm"
+        f"{safe_repr(target)} cannot be made a realm: give an avatar factory (a callable of one "
+        "avatar ID), an IAvatarSource, or an IRealm"
     )
 
 
@@ -49,7 +52,8 @@ def _checkClass(target: type) -> None:
     Refuse a class whose instance was meant.
     """
     for interface in (IRealm, IBlock, IAvatarSource):
-        if interface.implementedBy(target):
+        undeclared = interface is IRealm and hasattr(target, "requestAvatar")
+        if undeclared or interface.implementedBy(target):
             raise TypeError(
                 f"{target.__name__} is a class of {interface.__name__}s; "
                 f"use an instance: {target.__name__}(...)"
@@ -158,8 +162,10 @@ class RealmSource:
     Asks a realm that is not ours, and calls the logout that it returned.
     """
 
-    realm: AskedRealm
-    _logouts: dict[Session, Callable[[], object]] = attrs.field(factory=dict, init=False)
+    realm: AskedRealm = attrs.field(repr=safe_repr)
+    _logouts: dict[Session, Callable[[], object]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
 
     def acquire(self, session: Session) -> object:
         """
@@ -194,7 +200,8 @@ class RealmSource:
             interface = avatar = logout = None  # type: ignore[assignment]  # refused below
         if not callable(logout):
             raise TypeError(
-                f"{self.realm!r} returned {result!r} instead of (interface, avatar, logout)"
+                f"{safe_repr(self.realm)} returned {safe_repr(result)} instead of "
+                "(interface, avatar, logout)"
             )
         session.interface = interface
         self._logouts[session] = logout

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.cred.portal import IRealm
+from twisted.python.reflect import safe_repr
 
 from .._tools.typevars import A_co, B
 from ..interfaces import IAvatarSource, IBlock
@@ -115,6 +116,21 @@ class Stackable:
             raise TypeError(f"{cls.__name__}() takes no arguments")
         return super().__new__(cls)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """
+            Say to a portal, which takes anything for a realm and asks it for an avatar later, what
+            it has been given.
+            """
+            if name == "requestAvatar":
+                raise AttributeError(
+                    f"{safe_repr(self)} is not a realm; the realm is what it returns when it is "
+                    f"called with a target.  As a decorator, write @{type(self).__name__}(...), "
+                    "with the call"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         """
         Return the sources that this is without a target.
@@ -128,7 +144,24 @@ def isTarget(thing: object) -> bool:
     """
     Return whether something looks like what a block goes around.
     """
-    return callable(thing) or IRealm.providedBy(thing) or IAvatarSource.providedBy(thing)
+    return callable(thing) or isRealm(thing) or IAvatarSource.providedBy(thing)
+
+
+def isRealm(thing: object) -> bool:
+    """
+    Return whether something is a realm, declared or not: a portal asks for no more than a
+    C{requestAvatar}.
+
+    What can be called is no realm because of an attribute that it makes up when it is asked: a
+    C{Mock} is a factory.
+    """
+    if IRealm.providedBy(thing):
+        return True
+    if isinstance(thing, (type, Stackable)):
+        return False
+    if callable(thing):
+        return inspect.getattr_static(thing, "requestAvatar", None) is not None
+    return callable(getattr(thing, "requestAvatar", None))
 
 
 def _takesOne(cls: type) -> bool:

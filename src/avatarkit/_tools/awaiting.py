@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
+from .asyncs import promised
 from .circles import Trip, breakCircle
 
 P = ParamSpec("P")
@@ -42,9 +43,10 @@ def awaited(result: object) -> Deferred[Any] | None:
         return None
     if not hasattr(type(result), "__await__"):
         return fail(result) if isinstance(result, Failure) else None
-    if isinstance(result, Deferred):
-        return result
-    trip = Trip(cast("Awaitable[Any]", result))
+    promise: Any = promised(result)
+    if isinstance(promise, Deferred):
+        return promise
+    trip = Trip(promise)
     waiting: Deferred[Any] = Deferred.fromCoroutine(trip.go())
     if not waiting.called:
         trip.waiting = waiting

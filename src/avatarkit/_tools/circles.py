@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from .asyncs import explaining, promised
+
 T = TypeVar("T")
 
 # Any in this module: it is of no importance here what is waited for.
@@ -73,7 +75,8 @@ class Trip:
         resume, result = steps.send, None
         try:
             while True:
-                self._stop = resume(result)
+                with explaining():
+                    self._stop = promised(resume(result))
                 if self.waiting is not None:
                     breakCircle(self.waiting)
                 try:
@@ -87,6 +90,7 @@ class Trip:
             return arrived.value
         finally:
             self.waiting = self._stop = None
+            del result  # an exception, perhaps, that this frame would keep alive
 
 
 def breakCircle(start: Deferred[Any]) -> None:

@@ -26,6 +26,13 @@ def say(log: Callable[..., None], sentence: str, **facts: object) -> None:
         log(sentence, **facts)
 
 
+def interfaceName(interface: object) -> str:
+    """
+    Return what an interface is called, or whatever somebody's realm has returned in its place.
+    """
+    return str(getattr(interface, "__name__", interface))
+
+
 def nameOf(hook: Callable[..., object]) -> str:
     """
     Return what a hook is called in the log.

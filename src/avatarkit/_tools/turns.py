@@ -37,23 +37,15 @@ class Turns:
     A queue for each key, for as long as there is anyone in it.
 
     @ivar reactor: measures the slices; the global reactor by default.
+    @ivar queues: those who have a turn, or wait, by key.
     """
 
     reactor: IReactorTime | None = None
-    _queues: dict[Hashable, Queue] = attrs.field(factory=dict, init=False)
+    queues: dict[Hashable, Queue] = attrs.field(factory=dict, init=False)
     _slices: Slices = attrs.field(factory=Slices, init=False)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._queues
-
     def __len__(self) -> int:
-        return len(self._queues)
-
-    def isFree(self, key: Hashable) -> bool:
-        """
-        Return whether a turn that is taken now need not be waited for.
-        """
-        return key not in self._queues or self._queues[key].isFree()
+        return len(self.queues)
 
     def turn(self, key: Hashable) -> Turn:
         """
@@ -65,21 +57,21 @@ class Turns:
         """
         Return the queue of a key, a new one if there is none.
         """
-        return self._queues.setdefault(key, Queue())
+        return self.queues.setdefault(key, Queue())
 
     def look(self, key: Hashable) -> None:
         """
         Something has changed: have those go on who wait for that.
         """
-        if key in self._queues:
-            self._queues[key].changed = True
+        if key in self.queues:
+            self.queues[key].changed = True
             self.handOn(key)
 
     def handOn(self, key: Hashable) -> None:
         """
         Have the next one go on, if there is one who can, and then the one after that.
         """
-        queue = self._queues[key]
+        queue = self.queues[key]
         if not queue.calling:
             queue.calling = True
             self._slices.add(partial(self._callNext, key, queue), clockOr(self.reactor))
@@ -91,7 +83,7 @@ class Turns:
             return True
         queue.calling = False
         if not (queue.taken or queue.pausing):
-            del self._queues[key]
+            del self.queues[key]
         return False
 
 

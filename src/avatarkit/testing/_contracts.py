@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any, cast
 from weakref import ref
 
-from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, IPerspective
@@ -22,7 +21,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from .._realm.realm import Realm, Target
-from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm
+from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
@@ -169,7 +168,7 @@ def checkRealm(
     @raise AssertionError: if a promise is broken.
     """
     made = makeRealm()
-    hold(IRealm.providedBy(made), f"{made!r} provides IRealm")
+    hold(isRealm(made), f"{made!r} has a requestAvatar, as a realm has")
     realm = cast("AskedRealm", made)
     for makeMind in (FakeMind, lambda: None):
         _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)

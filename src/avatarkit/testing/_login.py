@@ -9,14 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 import attrs
-from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
 from .._realm.realm import Realm
-from .._realm.targets import AskedRealm, ForeignRealm
+from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 
 _E = TypeVar("_E", bound=BaseException)
@@ -86,8 +85,8 @@ def login(
         not be told; the traceback shows neither avatarkit's code nor Twisted's.
     @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
     """
-    if not IRealm.providedBy(realm):
-        raise TypeError(f"{realm!r} is not a realm: it does not provide IRealm")
+    if not isRealm(realm):
+        raise TypeError(f"{realm!r} is not a realm: it has no requestAvatar")
     refusal: Exception | None = None
     try:
         result = ask(realm, avatarId, mind, interface)

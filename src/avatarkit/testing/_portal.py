@@ -6,7 +6,7 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
@@ -26,6 +26,8 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
+from .._realm.targets import ForeignRealm, isRealm
+
 # Any in this module: a client's reference to its avatar has no type, and Twisted's interface leaves
 # no room for an end without an address.
 
@@ -40,16 +42,19 @@ class MemoryPortal:
     @ivar connections: every connection so far, oldest first, including those that are lost.
     """
 
-    def __init__(self, realm: IRealm, *, checkers: Sequence[ICredentialsChecker] = ()) -> None:
+    def __init__(
+        self, realm: ForeignRealm, *, checkers: Sequence[ICredentialsChecker] = ()
+    ) -> None:
         """
         @param realm: what clients log in to.
         @param checkers: decide who may log in.  By default everybody may, with any password: the
             avatar ID is the name, as bytes, or C{()} if the login is anonymous.
         @raise TypeError: if C{realm} is not a realm.
         """
-        if not IRealm.providedBy(realm):
-            raise TypeError(f"{realm!r} is not a realm: it does not provide IRealm")
-        portal: object = Portal(realm, list(checkers) or [_Everybody(), AllowAnonymousAccess()])
+        if not isRealm(realm):
+            raise TypeError(f"{realm!r} is not a realm: it has no requestAvatar")
+        checking = list(checkers) or [_Everybody(), AllowAnonymousAccess()]
+        portal: object = Portal(cast(IRealm, realm), checking)
         self.factory = pb.PBServerFactory(portal)
         self.connections: list[MemoryConnection] = []
         self._pumping = False
