@@ -216,15 +216,12 @@ class LineTests(SynchronousTestCase):
 
     def test_anything(self) -> None:
         """
-        A mind may be anything at all.
+        A mind, or its connection, may be anything at all.
         """
-        online = MindRegistry(reactor=Clock())
-        realm = online(lambda avatarId: Thing())
-        for mind in (object(), 3, "mind", int, (), lambda: None):
-            session = filed(realm, mind)
-            assert [*online.everyone] == [mind]
-            session.logout()
-            assert [*online.everyone] == []
+        for thing in (object(), 3, "mind", int, None):
+            attach(thing, Line())
+            assert attachedTo(thing, Line) is None
+            assert lineOf(thing).directories == {}
 
     def test_anyAttribute(self) -> None:
         """
