@@ -196,7 +196,8 @@ class LineTests(SynchronousTestCase):
         online = MindRegistry(reactor=Clock(), maximumPending=1)
         realm, mind = online(lambda avatarId: Thing()), Bare()
         verifyObject(IMind, mind)
-        assert not attach(mind, Line())
+        attach(mind, Line())
+        assert attachedTo(mind, Line) is None
         sessions = [filed(realm, mind) for _ in range(2)]
         assert [to.session for to in online.everyone._addressees()] == sessions
         group = MindGroup([mind])
@@ -212,6 +213,15 @@ class LineTests(SynchronousTestCase):
             session.logout()
             assert realm.audit() == []
         assert len(online) == 0
+
+    def test_anything(self) -> None:
+        """
+        A mind, or its connection, may be anything at all.
+        """
+        for thing in (object(), 3, "mind", int, None):
+            attach(thing, Line())
+            assert attachedTo(thing, Line) is None
+            assert lineOf(thing).directories == {}
 
     def test_anyAttribute(self) -> None:
         """

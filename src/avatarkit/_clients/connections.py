@@ -9,6 +9,7 @@ leads to it without asking anyone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -32,17 +33,12 @@ def connectionOf(mind: object) -> object:
     return mind.broker if isinstance(mind, RemoteReference) else mind
 
 
-def attach(connection: object, thing: object) -> bool:
+def attach(connection: object, thing: object) -> None:
     """
-    Keep something on a connection.
-
-    @return: whether it is kept: an object that takes no attributes cannot keep anything.
+    Keep something on a connection, if it takes attributes.
     """
-    try:
+    with suppress(AttributeError, TypeError):
         setattr(connection, _ATTACHED, thing)
-    except (AttributeError, TypeError):
-        return False
-    return True
 
 
 def attachedTo(connection: object, kind: type[T]) -> T | None:
