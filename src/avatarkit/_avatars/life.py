@@ -41,9 +41,9 @@ from .._realm.inner import (
     standOn,
 )
 from .._realm.session import LoginResult, Session
-from .._tools.awaiting import LATER, settle
 from .._tools.failures import another
 from .._tools.typevars import A
+from .._waiting.awaiting import LATER, settle
 from ..errors import LoginWaitsForItself, RealmClosed
 from .keeping import Keeper, State
 from .waiters import Waiter

@@ -16,8 +16,8 @@ from .._realm.realm import Realm, Target
 from .._realm.session import Session
 from .._realm.sources import logoutOf
 from .._realm.targets import Factory, ForeignRealm, Source, Stackable
-from .._tools.awaiting import then
 from .._tools.typevars import A, B
+from .._waiting.awaiting import then
 from ..interfaces import IAvatarSource
 
 

@@ -9,8 +9,8 @@ from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
 
-from .._tools.circles import Waiting
 from .._tools.typevars import A
+from .._waiting.circles import Waiting
 
 
 class Awaited(Protocol[A]):

@@ -27,7 +27,7 @@ from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLos
 from .._clients.minds import isDead, mindOf
 from .._realm.session import Session
 from .._tools.clock import clockOr
-from .._tools.slices import Slices
+from .._waiting.slices import Slices
 
 #: What a call fails with that was not answered.
 GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)

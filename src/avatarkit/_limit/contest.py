@@ -27,10 +27,10 @@ from twisted.python.failure import Failure
 
 from .._clients.minds import shareConnection
 from .._realm.session import Session
-from .._tools.awaiting import awaited
-from .._tools.shielding import shielded
-from .._tools.turns import Turn
 from .._tools.typevars import A
+from .._waiting.awaiting import awaited
+from .._waiting.shielding import shielded
+from .._waiting.turns import Turn
 from .policies import Choice, Holders, Policy
 from .slots import DEADLINE, Slots
 

@@ -25,13 +25,13 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._realm.targets import isTarget
-from .._tools.awaiting import awaited
 from .._tools.checks import checkCount, checkReactor
 from .._tools.clock import clockOr
 from .._tools.counting import countDown
-from .._tools.shielding import shielded
-from .._tools.turns import Turns
 from .._tools.typevars import A
+from .._waiting.awaiting import awaited
+from .._waiting.shielding import shielded
+from .._waiting.turns import Turns
 from ..errors import LoginRefused, TooManyConnections, TooManyWaiting
 from .contest import Contest
 from .keys import Key, Quota, avatarIdOf, checkedKey, checkedNumber

@@ -15,8 +15,8 @@ import attrs
 from twisted.logger import Logger
 
 from .._realm.session import Session
-from .._tools.turns import Turns
 from .._tools.typevars import A
+from .._waiting.turns import Turns
 
 #: How many seconds a session that must go may take to do so.
 DEADLINE = 5

@@ -14,9 +14,9 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import undoOnFailure
 from .._tools.kinds import Kinds
 from .._tools.typevars import A
+from .._waiting.awaiting import undoOnFailure
 from ..interfaces import IConnectionAware
 from .bases import ConnectionAware, connecting, disconnecting
 from .telling import NOT_CONNECTION_AWARE, sayIfMeant

@@ -25,11 +25,11 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import undoOnFailure
 from .._tools.checks import checkReactor
 from .._tools.counting import countDown
 from .._tools.kinds import Kinds
 from .._tools.typevars import A
+from .._waiting.awaiting import undoOnFailure
 from ..interfaces import IMindAware
 from .bases import MindAware, attaching, detaching
 from .directory import MindDirectory

@@ -14,7 +14,7 @@ from weakref import WeakSet, ref
 import attrs
 from twisted.logger import Logger
 
-from .._tools.awaiting import then
+from .._waiting.awaiting import then
 
 
 @attrs.define(eq=False)

@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface
 
-from .._tools.awaiting import awaited
 from .._tools.clock import clockOr
 from .._tools.saying import say
-from .._tools.slices import Slices
+from .._waiting.awaiting import awaited
+from .._waiting.slices import Slices
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .roll import Roll

@@ -14,9 +14,9 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import Interface, implementer
 
-from .._tools.awaiting import awaited
 from .._tools.failures import twin
 from .._tools.typevars import A
+from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource
 from .closing import stopTimers
 from .realm import Realm

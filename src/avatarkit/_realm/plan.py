@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from .._tools.awaiting import awaited
+from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
 from .session import Hook, Session
 from .sources import logoutAspect

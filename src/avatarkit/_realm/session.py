@@ -35,11 +35,11 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
-from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
-from .._tools.circles import Waiting
 from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
+from .._waiting.awaiting import LATER, awaited, cancel, settle
+from .._waiting.circles import Waiting
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
 

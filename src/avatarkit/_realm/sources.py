@@ -15,7 +15,7 @@ from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-from .._tools.awaiting import then
+from .._waiting.awaiting import then
 from ..interfaces import IAvatarSource, IBlock
 from .session import LoginResult, Session
 from .targets import AskedRealm, Factory, isRealm

@@ -42,7 +42,6 @@ def explaining() -> Iterator[None]:
     """
     Explain the errors of asyncio, which say of its missing loop only that there is none.
     """
-    """
     try:
         yield
     except RuntimeError as error:

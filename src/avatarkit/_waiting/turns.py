@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from .clock import clockOr
+from .._tools.clock import clockOr
 from .slices import Slices
 
 T = TypeVar("T")
