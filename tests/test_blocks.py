@@ -440,7 +440,7 @@ class PerConnectionTests(SynchronousTestCase):
         assert set(seen) == {IThing, None}
         built = "not for clients"
         login(PerConnection(lambda session: Thing())(per(foreign)))
-        self.assertRaises(UnsupportedInterface, login, per(foreign))
+        self.assertRaises(UnsupportedInterface, login, frank(per(foreign)))
 
     def test_notCallable(self) -> None:
         """

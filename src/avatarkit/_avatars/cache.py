@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from .._realm.audit import Audited
 from .._realm.inner import InnerSessions
-from .._realm.realm import Realm, Target
+from .._realm.realm import Realm, Target, partsOf
 from .._realm.session import Session
 from .._realm.targets import Factory, ForeignRealm, LaterFactory, Source, Stackable
 from .._tools.checks import checkCount, checkReactor, checkSeconds
@@ -307,7 +307,7 @@ def _sayWhatCounts(below: Realm) -> None:
     """
     Say which parts of a realm below a cache count avatars there, though they are for sessions.
     """
-    for part in (part for each in below._realms() for part in each._parts()):
+    for part in partsOf(below):
         if getattr(part, "countsSessions", False):
             _log.warn(
                 "{part!r} is below a cache, where it counts avatars, each of which has one "

@@ -14,8 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
-from .._realm.entrance import BackDoor
-from .._realm.realm import Realm
+from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 
@@ -105,7 +104,7 @@ def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Inter
     Ask a realm for an avatar; one of ours does not hide what was raised, and does not log it.
     """
     if isinstance(realm, Realm):
-        return realm._ask(avatarId, mind, interfaces, BackDoor(realm._entrance))
+        return askPlainly(realm, avatarId, mind, interfaces)
     result: object = cast(AskedRealm, realm).requestAvatar(avatarId, mind, *interfaces)
     return result
 
