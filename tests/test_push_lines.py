@@ -16,9 +16,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from avatarkit import IMind, MindGroup, MindIsBehind, MindRegistry, Realm, Session
-from avatarkit._clients.connections import attach, attachedTo
+from avatarkit._clients.connections import attachedTo, detach
 from avatarkit._push.addressees import Addressee
-from avatarkit._push.delivery import Lanes, lanesOf
+from avatarkit._push.delivery import lanesOf
 from avatarkit._push.lines import Line, find, lineOf, reactorOf
 from avatarkit.testing import FakeMind
 from minds import Slow, connect
@@ -190,38 +190,61 @@ class LineTests(SynchronousTestCase):
 
     def test_bareMind(self) -> None:
         """
-        A mind that takes no attributes is pushed to, counted and taken off the file by its
-        registry; for others it is a stranger.
+        A mind that takes no attributes is found, bounded and disconnected in any group, as long as
+        one of its sessions is on file.
         """
         online = MindRegistry(reactor=Clock(), maximumPending=1)
         realm, mind = online(lambda avatarId: Thing()), Bare()
         verifyObject(IMind, mind)
-        attach(mind, Line())
-        assert attachedTo(mind, Line) is None
         sessions = [filed(realm, mind) for _ in range(2)]
         assert [to.session for to in online.everyone._addressees()] == sessions
         group = MindGroup([mind])
-        assert [*find([mind])] == [Addressee(mind)]
-        self.assertRaises(TypeError, group.disconnect)
+        assert [to.session for to in find([mind])] == [sessions[1]]
         assert self.successResultOf(online[b"alice"].callRemote("a")) == [(True, "done")] * 2
         group.callRemote("b", pbanswer=False)
         assert [call.name for call in mind.fake.calls] == ["a", "a", "b"]
         online.everyone.callRemote("c")
-        (_, late) = self.successResultOf(online.everyone.callRemote("d"))
-        assert late[1].check(MindIsBehind)
+        for late in (online.everyone, group):
+            *_, (_, failure) = self.successResultOf(late.callRemote("d"))
+            assert failure.check(MindIsBehind)
         for session in sessions:
+            assert attachedTo(mind, Line) is not None
             session.logout()
             assert realm.audit() == []
         assert len(online) == 0
+        assert attachedTo(mind, Line) is None
+        self.assertRaises(TypeError, group.disconnect)
+
+    def test_untouched(self) -> None:
+        """
+        Nothing is written on a mind that is somebody else's object.
+        """
+
+        class Watched(FakeMind):
+            def __setattr__(self, name: str, value: object) -> None:
+                written.append(name)
+                super().__setattr__(name, value)
+
+        written: list[str] = []
+        mind = Watched()
+        del written[:]
+        realm = MindRegistry()(lambda avatarId: Thing())
+        session = filed(realm, mind)
+        assert [to.session for to in find([mind])] == [session]
+        session.logout()
+        assert [*find([mind])] == [Addressee(mind)]
+        assert written == []
 
     def test_anything(self) -> None:
         """
         A mind, or its connection, may be anything at all.
         """
         for thing in (object(), 3, "mind", int, None):
-            attach(thing, Line())
+            line = lineOf(thing)
+            assert attachedTo(thing, Line) is line
+            assert line.directories == {}
+            detach(thing)
             assert attachedTo(thing, Line) is None
-            assert lineOf(thing).directories == {}
 
     def test_anyAttribute(self) -> None:
         """
@@ -249,7 +272,6 @@ class LanesTests(SynchronousTestCase):
         assert lanesOf(clock) is lanesOf(clock)
         assert lanesOf(clock) is not lanesOf(Clock())
         assert lanesOf(bare) is not lanesOf(bare)
-        assert attachedTo(bare, Lanes) is None
 
     def test_bareClock(self) -> None:
         """

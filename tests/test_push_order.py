@@ -383,6 +383,7 @@ class OrderTests(SynchronousTestCase):
             group = MindGroup([*blocker, *avatars[name].minds], reactor=self.clock)
             assert len(group) == 2
             sessions = [session for _, session, _ in avatars[name].minds._addressees()]
+            assert None not in sessions
             assert [each.avatarId for each in sessions if each is not None] == [name]
         logouts["b"]()
         avatars["a"].minds.callRemote("hello", pbanswer=False)

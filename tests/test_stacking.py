@@ -4,6 +4,7 @@ Tests for what blocks can be stacked on: L{avatarkit.Realm} and L{avatarkit.Bloc
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any, ClassVar
 
 import attrs
@@ -239,6 +240,27 @@ class TargetTests(SynchronousTestCase):
         taught: Any = Teachable()
         taught.admit = raises
         self.assertRaises(Boom, frank(taught(Player)).requestAvatar, b"alice", None, IThing)
+
+    def test_wrappedHooks(self) -> None:
+        """
+        A hook that is made of a base class's by C{functools.wraps} is called.
+        """
+        called: list[str] = []
+
+        def traced(hook: Any) -> Any:
+            @wraps(hook)
+            def call(*args: object) -> object:
+                called.append(hook.__name__)
+                return hook(*args)
+
+            return call
+
+        class Traced(Block):
+            admit, release = traced(Block.admit), traced(Block.release)
+            attached, detached = traced(Block.attached), traced(Block.detached)
+
+        opened(Traced()(lambda avatarId: Thing()).requestAvatar(b"alice", None, IThing))[2]()
+        assert called == ["admit", "attached", "detached", "release"]
 
     def test_interfaces(self) -> None:
         """

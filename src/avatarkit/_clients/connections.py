@@ -2,24 +2,27 @@
 The connection behind a mind.
 
 Several minds may share a connection, so what belongs to a connection is kept for that, and not for
-a mind.  It is kept I{on} it, as an attribute, so that it goes when the connection goes, and a mind
-leads to it without asking anyone.
+a mind.  A broker of Perspective Broker keeps it itself, as an attribute, so that it disappears with
+the connection, and can be found directly from a mind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
 from twisted.logger import Logger
-from twisted.spread.pb import RemoteReference
+from twisted.spread.pb import Broker, RemoteReference
 
 T = TypeVar("T")
 
-#: The attribute of a connection that holds what L{attach} was given.
+#: The attribute of a broker that holds what L{attach} was given.
 _ATTACHED = "_avatarkit"
+
+#: What is kept for minds of other kinds, by C{id}, until it is detached: nothing is written on
+#: objects that belong to somebody else.
+_kept: dict[int, object] = {}
 
 #: The attribute of a broker that holds its L{Partings}.
 _PARTINGS = "_avatarkitPartings"
@@ -35,18 +38,30 @@ def connectionOf(mind: object) -> object:
 
 def attach(connection: object, thing: object) -> None:
     """
-    Keep something on a connection, if it takes attributes.
+    Keep something for a connection.
     """
-    with suppress(AttributeError, TypeError):
+    if isinstance(connection, Broker):
         setattr(connection, _ATTACHED, thing)
+    else:
+        _kept[id(connection)] = thing
 
 
 def attachedTo(connection: object, kind: type[T]) -> T | None:
     """
-    Return what is kept on a connection, if there is anything.
+    Return what is kept for a connection, if there is anything.
     """
-    thing = getattr(connection, _ATTACHED, None)
+    if isinstance(connection, Broker):
+        thing = getattr(connection, _ATTACHED, None)
+    else:
+        thing = _kept.get(id(connection))
     return thing if isinstance(thing, kind) else None
+
+
+def detach(connection: object) -> None:
+    """
+    Keep nothing for a connection any longer; a broker takes it along when it goes.
+    """
+    _kept.pop(id(connection), None)
 
 
 @attrs.define(eq=False)

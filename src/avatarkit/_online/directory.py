@@ -14,6 +14,7 @@ from itertools import count
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from .._clients.connections import connectionOf, detach
 from .._clients.minds import identityOf
 from .._push.addressees import Addressee
 from .._push.bounds import Bounds
@@ -117,6 +118,9 @@ class MindDirectory:
             known.remove(session)
         if known is session or not known:
             del self._sessions[key]
-        lineOf(session.mind).unfiled(self)
+        line = lineOf(session.mind)
+        line.unfiled(self)
+        if not line.directories:
+            detach(connectionOf(session.mind))
         if self.bounds is not None:
             self.bounds.forget(session.mind)

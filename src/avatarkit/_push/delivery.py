@@ -17,6 +17,7 @@ others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias, cast
@@ -30,7 +31,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteReference
 
 from .._clients.answers import readable
-from .._clients.connections import attach, attachedTo, connectionOf
+from .._clients.connections import connectionOf
 from ..errors import MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
@@ -39,6 +40,9 @@ from .wire import Message, NotCallable
 
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
+
+#: The attribute of a reactor that holds its L{Lanes}.
+_LANES = "_avatarkitLanes"
 
 #: What a client answered, as in a L{DeferredList<twisted.internet.defer.DeferredList>}: whether
 #: it did, and its answer or the L{Failure}.  Any: the answer is whatever the client sends.
@@ -288,8 +292,9 @@ def lanesOf(clock: IReactorTime) -> Lanes:
     They are kept on the reactor, and go with it.  One that takes no attributes has new lanes for
     each push: it sends what does not fit into a turn later than what is pushed meanwhile.
     """
-    lanes = attachedTo(clock, Lanes)
-    if lanes is None:
+    lanes = getattr(clock, _LANES, None)
+    if not isinstance(lanes, Lanes):
         lanes = Lanes()
-        attach(clock, lanes)
+        with suppress(Exception):
+            setattr(clock, _LANES, lanes)
     return lanes

@@ -87,8 +87,7 @@ class Line:
         """
         A directory has taken a session of this connection off its file.
         """
-        if directory in self.directories:  # a mind that takes no attributes has a new line by now
-            countDown(self.directories, directory)
+        countDown(self.directories, directory)
 
     def addresseeOf(self, mind: object, avatar: object) -> Addressee:
         """
@@ -136,9 +135,6 @@ class Line:
 def lineOf(mind: object) -> Line:
     """
     Return the line of a mind's connection, a new one if there is none.
-
-    A mind that takes no attributes, and is its own connection, gets a new one each time: its
-    session is known to its registry only.
     """
     connection = connectionOf(mind)
     line = attachedTo(connection, Line)

@@ -20,6 +20,9 @@ from .sources import logoutAspect
 
 H = TypeVar("H", bound=Callable[..., object])
 
+#: The methods that L{idle} has marked.
+_idle: set[Callable[..., object]] = set()
+
 
 def layPlan(
     noting: Hook, blocks: tuple[IBlock, ...], sources: tuple[IAvatarSource, ...]
@@ -41,8 +44,11 @@ def layPlan(
 def idle(hook: H) -> H:
     """
     Mark a method of a base class that does nothing: a pair of these is left out of the plan.
+
+    The function itself is marked, by being in a set, and not by an attribute, which
+    C{functools.wraps} would copy to a hook that does something.
     """
-    vars(hook)["idle"] = True
+    _idle.add(hook)
     return hook
 
 
@@ -51,7 +57,7 @@ def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
     Return a block's hook, or nothing if the block does nothing there.
     """
     hooks = getattr(block, do), getattr(block, undo)
-    if all(getattr(each, "idle", False) for each in hooks):
+    if all(getattr(each, "__func__", None) in _idle for each in hooks):
         return ()
     return (Hook(*hooks, decides=do == "admit"),)
 

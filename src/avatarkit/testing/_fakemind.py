@@ -45,7 +45,7 @@ class Call:
 
 
 @implementer(IDisconnectableMind)
-@attrs.define(eq=False, repr=False, slots=False)
+@attrs.define(eq=False, repr=False)
 class FakeMind:
     """
     A stand-in for a L{twisted.spread.pb.RemoteReference}.
