@@ -237,9 +237,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         Say which avatars have users that they should not have, or lack some that they should, or
         are wrongly idle, or were given up and are not gone yet.
         """
-        if self._shelf is None:
-            return
-        lives = self._shelf.lives()
+        lives = self._kept.lives()
         for kept, there, what in (
             ({each for life in lives for each in life.users}, self._sessionsPast, "uses"),
             (
@@ -251,11 +249,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
-        for life in self._shelf.ready.values():
-            if (life in self._shelf.idle) is bool(life.users):
+        for life in self._kept.ready.values():
+            if (life in self._kept.idle) is bool(life.users):
                 yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
-        for life in self._shelf.overdue:
+        for life in self._kept.overdue:
             yield (
                 f"the avatar of {life.key!r} in {self!r} was given up: "
                 f"{life.inTheWay()} has not finished"

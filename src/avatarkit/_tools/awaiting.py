@@ -45,11 +45,15 @@ def awaited(result: object) -> Deferred[Any] | None:
     if isinstance(result, Deferred):
         return result
     trip = Trip(cast("Awaitable[Any]", result))
-    waiting: Deferred[Any] = Deferred.fromCoroutine(trip.go())
+    waiting: Deferred[Any] = Deferred.fromCoroutine(_wait(trip))
     if not waiting.called:
         trip.waiting = waiting
         vars(waiting)["awaits"] = trip.awaits
     return waiting
+
+
+async def _wait(trip: Trip) -> object:
+    return await trip
 
 
 def settle(
