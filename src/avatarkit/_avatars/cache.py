@@ -52,9 +52,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     still not gone after C{retireTimeout} seconds is given up, which is logged: logins wait for it
     no longer, and L{Realm.audit<avatarkit.Realm.audit>} mentions it until it is gone.
 
-    A login that would wait for itself fails with L{LoginWaitsForItself<avatarkit.errors>}, as far
-    as that can be seen: one that the factory waits for, or a C{logout}, or a block below, in a
-    coroutine or by returning its Deferred.
+    A login that would wait for itself, because the factory, a C{logout} or a block below waits for
+    it, fails with L{avatarkit.LoginWaitsForItself}, as far as that can be seen: in a coroutine, and
+    if its Deferred is returned.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
