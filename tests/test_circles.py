@@ -4,6 +4,7 @@ Tests for logins that wait for themselves.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, Block, LoginWaitsForItself, PerConnection, Session
+from avatarkit._waiting.awaiting import awaited
 from scripted import IThing, Thing, frank, opened, waiting
 
 
@@ -244,14 +246,10 @@ class CirclesTests(SynchronousTestCase):
 
     def test_awaitables(self) -> None:
         """
-        A coroutine goes on as usual with what it awaits: results, failures and being closed.
+        A coroutine goes on as usual with what it awaits: results and failures.
         """
         gates: list[Deferred[Any]] = [Deferred() for _ in range(3)]
         seen: list[Any] = []
-
-        class Iterator:
-            def __await__(self) -> Any:
-                return iter([gates[2]])
 
         async def factory(avatarId: object) -> object:
             seen.append(await gates[0])
@@ -259,13 +257,64 @@ class CirclesTests(SynchronousTestCase):
                 await gates[1]
             except ZeroDivisionError as error:
                 seen.append(type(error))
-            await Iterator()
-            return Thing()
+            return await gates[2]
 
         self.stack(factory)
         login = waiting(self.login())
         gates[0].callback(3)
         gates[1].errback(ZeroDivisionError())
-        gates[2].callback(None)
+        gates[2].callback(Thing())
         self.successResultOf(login)
         assert seen == [3, ZeroDivisionError]
+
+    def test_iterator(self) -> None:
+        """
+        So does what is awaited by way of a plain iterator.
+        """
+        gate: Deferred[Any] = Deferred()
+
+        class Awaitable:
+            def __await__(self) -> Any:
+                return iter([gate])
+
+        waits = awaited(Awaitable())
+        assert waits is not None
+        self.assertNoResult(waits)
+        gate.callback(None)
+        assert self.successResultOf(waits) is None
+
+    def test_forgotten(self) -> None:
+        """
+        A coroutine that nobody can ever go on with is closed.
+        """
+        closed: list[bool] = []
+
+        async def coroutine() -> None:
+            try:
+                await Deferred()
+            finally:
+                closed.append(True)
+
+        waiting = awaited(coroutine())
+        assert waiting is not None
+        del waiting
+        gc.collect()
+        assert closed == [True]
+
+    def test_nobodyToRefuse(self) -> None:
+        """
+        A circle in which there is no login is left alone.
+        """
+        circle: list[Deferred[Any]] = []
+
+        async def coroutine(other: int) -> None:
+            await deferLater(self.clock, 1, int)
+            await circle[other]
+
+        for other in (1, 0):
+            waiting = awaited(coroutine(other))
+            assert waiting is not None
+            circle.append(waiting)
+        self.clock.advance(1)
+        for each in circle:
+            self.assertNoResult(each)

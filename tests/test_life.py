@@ -238,6 +238,7 @@ class LifeTests(SynchronousTestCase):
         logout()
         self.successResultOf(closing)
         assert [each.saved for each in Player.made] == [1, 1]
+        self.successResultOf(AvatarCache().close())
 
     def test_badPolicy(self) -> None:
         """

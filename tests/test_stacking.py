@@ -259,7 +259,7 @@ class TargetTests(SynchronousTestCase):
             admit, release = traced(Block.admit), traced(Block.release)
             attached, detached = traced(Block.attached), traced(Block.detached)
 
-        opened(Traced()(lambda avatarId: Thing()).requestAvatar(b"alice", None, IThing))[2]()
+        opened(Traced()(Player).requestAvatar(b"alice", None, IThing))[2]()
         assert called == ["admit", "attached", "detached", "release"]
 
     def test_interfaces(self) -> None:

@@ -55,9 +55,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     still not gone after C{retireTimeout} seconds is given up, which is logged: logins wait for it
     no longer, and L{Realm.audit<avatarkit.Realm.audit>} mentions it until it is gone.
 
-    A login that would wait for itself fails with L{LoginWaitsForItself<avatarkit.errors>}, as far
-    as that can be seen: one that the factory waits for, or a C{logout}, or a block below, in a
-    coroutine or by returning its Deferred.
+    A login that would wait for itself, because the factory, a C{logout} or a block below waits for
+    it, fails with L{avatarkit.LoginWaitsForItself}, as far as that can be seen: in a coroutine, and
+    if its Deferred is returned.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
@@ -241,9 +241,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         Say which avatars have users that they should not have, or lack some that they should, or
         are wrongly idle, or were given up and are not gone yet.
         """
-        if self._shelf is None:
-            return
-        lives = self._shelf.lives()
+        lives = self._kept.lives()
         for kept, there, what in (
             ({each for life in lives for each in life.users}, self._sessionsPast, "uses"),
             (
@@ -255,11 +253,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
-        for life in self._shelf.ready.values():
-            if (life in self._shelf.idle) is bool(life.users):
+        for life in self._kept.ready.values():
+            if (life in self._kept.idle) is bool(life.users):
                 yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
-        for life in self._shelf.overdue:
+        for life in self._kept.overdue:
             yield (
                 f"the avatar of {life.key!r} in {self!r} was given up: "
                 f"{life.inTheWay()} has not finished"

@@ -47,11 +47,15 @@ def awaited(result: object) -> Deferred[Any] | None:
     if isinstance(promise, Deferred):
         return promise
     trip = Trip(promise)
-    waiting: Deferred[Any] = Deferred.fromCoroutine(trip.go())
+    waiting: Deferred[Any] = Deferred.fromCoroutine(_wait(trip))
     if not waiting.called:
         trip.waiting = waiting
         vars(waiting)["awaits"] = trip.awaits
     return waiting
+
+
+async def _wait(trip: Trip) -> object:
+    return await trip
 
 
 def settle(

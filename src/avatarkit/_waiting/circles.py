@@ -14,6 +14,7 @@ a coroutine that a L{Trip} drives.  A Deferred that C{inlineCallbacks} made does
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
 from typing import Any, TypeVar
 
@@ -26,16 +27,16 @@ T = TypeVar("T")
 # Any in this module: it is of no importance here what is waited for.
 
 
-class Waiting(Deferred[T]):
+class Waiting(Deferred[T], ABC):
     """
     A Deferred that can say what it waits for.
     """
 
+    @abstractmethod
     def awaits(self) -> Deferred[Any] | None:
         """
         Return what it waits for now, if that is known.
         """
-        raise NotImplementedError
 
     def refuse(self) -> bool:
         """
@@ -65,12 +66,12 @@ class Trip:
         """
         return self._stop if isinstance(self._stop, Deferred) else None
 
-    def go(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         """
-        Return what drives the awaitable, and looks for a circle at each stop.
+        Drive the awaitable, and look for a circle at each stop.
         """
         steps: Any = self._awaitable.__await__()
-        if not hasattr(steps, "send"):  # a plain iterator, whose stops are its own affair
+        if not hasattr(steps, "close"):  # a plain iterator, whose stops are its own affair
             return (yield from steps)
         resume, result = steps.send, None
         try:
