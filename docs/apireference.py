@@ -65,6 +65,16 @@ def constructorOf(cls: type) -> inspect.Signature:
     return signature.replace(parameters=parameters)
 
 
+def isSetter(node: ast.stmt) -> bool:
+    """
+    Return whether a statement makes a property settable, which pydoctor takes for one more property
+    of that name.
+    """
+    return isinstance(node, ast.FunctionDef) and any(
+        isinstance(each, ast.Attribute) and each.attr == "setter" for each in node.decorator_list
+    )
+
+
 class Sources(ModuleVisitorExt):
     """
     Prepares each module for pydoctor.
@@ -74,11 +84,13 @@ class Sources(ModuleVisitorExt):
 
     def visit_Module(self, node: ast.Module) -> None:
         """
-        Write the constructors of public classes out.  A C{__new__} here only checks the arguments.
+        Write the constructors of public classes out.  A C{__new__} here only checks the arguments, and
+        a property is described where it is read.
         """
         module = import_module(self.visitor.module.fullName())
         for each in node.body:
             if isinstance(each, ast.ClassDef):
+                each.body = [part for part in each.body if not isSetter(part)]
                 methods = {part.name: part for part in each.body if hasattr(part, "name")}
                 if "__new__" in methods:
                     each.body.remove(methods["__new__"])

@@ -139,7 +139,7 @@ class AuditTests(SynchronousTestCase):
         assert "is not on the file" in self.found()
         self.online._file(self.session)
         self.online._reachable[ghost] = None
-        assert self.found() == "everyone in MindRegistry() is not everyone"
+        assert self.found() == "the minds of MindRegistry() are not those of its sessions"
         del self.online._reachable[ghost]
         self.online._mindless[b"ghost"] = 1
         assert self.found() == "MindRegistry() miscounts the sessions without a mind"

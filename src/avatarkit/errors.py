@@ -1,5 +1,5 @@
 """
-The refusals, which a client receives, and the misuse errors, which a programmer does.
+The refusals that clients receive, and the errors that report misuse to the programmer.
 
 A refusal is a L{LoginRefused<avatarkit.LoginRefused>}: a L{twisted.spread.pb.Error}, so that
 Perspective Broker sends it by name and logs nothing, and both a
@@ -12,7 +12,7 @@ L{TooManyConnections<avatarkit.TooManyConnections>}, L{TooManyLogins<avatarkit.T
 L{RealmClosed<avatarkit.RealmClosed>} and L{LoginAbandoned<avatarkit.LoginAbandoned>} are refusals;
 L{UnsupportedInterface<avatarkit.UnsupportedInterface>} and
 L{MindIsBehind<avatarkit.MindIsBehind>} are not.
-What is not a refusal, and was not written for the client, reaches it as
+A client whose login fails with anything that was not written for clients receives
 L{RealmFailed<avatarkit.RealmFailed>}.
 """
 
@@ -45,7 +45,7 @@ class LoginRefused(Told, pb.Error, LoginDenied, UnauthorizedLogin):
     """
     The realm refused a login.
 
-    Raise it, or a subclass, from a block's C{admit} to refuse a login of your own accord.
+    Raise it, or a subclass, from a block's C{admit} to refuse a login.
 
     @ivar avatarId: whose login it was; not part of the text.
     """
@@ -82,10 +82,10 @@ class TooManyConnections(LoginRefused, ValueError):
 
 class TooManyWaiting(TooManyConnections):
     """
-    As many logins as may are waiting for a session to go, so that they get in: this one is refused
-    without having anyone asked, or displaced.
+    Too many logins wait for a slot already: this one is refused, and nobody is asked or displaced
+    for it.
 
-    It is a L{TooManyConnections}, which it would have been told if it had waited in vain.
+    It is a L{TooManyConnections}, the error that a login gets which has waited in vain.
 
     @ivar maximumWaiting: how many logins may wait; not part of the text.
     """
@@ -106,9 +106,9 @@ class TooManyWaiting(TooManyConnections):
 
 class TooManyLogins(LoginRefused):
     """
-    As many logins are in progress as there may be; one that comes later may succeed.
+    Too many logins are in progress; a later one may succeed.
 
-    @ivar maximum: how many there may be; not part of the text.
+    @ivar maximum: how many logins may be in progress; not part of the text.
     """
 
     text = "too many logins are in progress"
@@ -143,10 +143,10 @@ class LoginAbandoned(LoginRefused):
 class RealmFailed(Told, pb.Error):
     """
     A login failed for a reason that is none of the client's business: a factory or a hook raised
-    something that is no refusal, which the realm has logged.
+    something that is not a refusal, and the realm has logged it.
 
-    It is not a refusal: to most protocols it is a fault of the server.
-    C{__cause__} is what was raised, if it was raised in this process.
+    It is not a refusal: most protocols treat it as a fault of the server.
+    C{__cause__} is the original exception, if it was raised in this process.
 
     @ivar avatarId: whose login it was; not part of the text.
     """
@@ -186,10 +186,10 @@ class UnsupportedInterface(Told, pb.Error, NotImplementedError):
 
 class LoginWaitsForItself(RuntimeError):
     """
-    The login would have waited for itself: what makes the avatar, or sees it off, waits for a login
-    that needs this avatar.
+    The login would have waited for itself: what makes or retires the avatar waits for a login that
+    needs this avatar.
 
-    It is not a refusal but a fault in the server's program.
+    It is not a refusal but a mistake in the server's code.
 
     @ivar avatarId: whose login it was.
     """

@@ -123,7 +123,7 @@ class IConnectionAware(Interface):
 
 
 # Any in the rest of this module: a mind is whatever the client, or the protocol, chose to send, and
-# what is said to a client is between it and whoever says it.
+# the arguments and the answer are up to the caller and the client.
 
 
 class IMindAware(Interface):
@@ -132,7 +132,7 @@ class IMindAware(Interface):
 
     L{avatarkit.MindRegistry} calls every avatar that provides this interface or can be adapted to
     it.  The adapter is looked up for each call.
-    A session whose mind is C{None} is not mentioned: there is nothing to attach.
+    The avatar is not told of a session whose mind is C{None}.
     """
 
     def attached(mind: Any) -> object:

@@ -56,22 +56,22 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     no longer, and L{Realm.audit<avatarkit.Realm.audit>} mentions it until it is gone.
 
     A login that would wait for itself, because the factory, a C{logout} or a block below waits for
-    it, fails with L{avatarkit.LoginWaitsForItself}, as far as that can be seen: in a coroutine, and
-    if its Deferred is returned.
+    it, fails with L{avatarkit.LoginWaitsForItself} if the cache can see that: if a coroutine awaits
+    it, or its Deferred is returned.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
 
-    @ivar key: a callable of the session that returns what sessions with one avatar have in common,
-        something hashable, if that is not their avatar ID: for IDs that are new objects at each
-        login, for example.  Wherever an avatar ID is mentioned here, such a key is meant then,
+    @ivar key: a callable of the session that returns something hashable, which the sessions that
+        share an avatar have in common, if that is not their avatar ID: for IDs that are new objects
+        at each login, for example.  Such keys then take the place of the avatar IDs mentioned here,
         except that the realm below is asked with the ID of the login that came first.
     @ivar idleTimeout: how many seconds an avatar is kept after its last session; C{None}: for ever,
         0: not at all.
     @ivar maximumIdle: how many avatars are kept that are not in use; those unused longest are
         retired first; C{None}: all are kept.
     @ivar retireTimeout: how many seconds an avatar may take to retire, until it is given up;
-        C{None}: as many as it likes.
+        C{None}: any number.
     """
 
     key: Callable[[Session], Hashable] | None = attrs.field(default=None, kw_only=True)
@@ -176,18 +176,18 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         self, avatarId: Hashable, reason: Exception | None = None, *, discard: bool = False
     ) -> Deferred[bool]:
         """
-        Have an avatar go now, wherever it is in its life: end the sessions that use it and the
-        logins that wait for it, and then retire it.  A login that comes meanwhile waits for that,
-        and gets a new avatar.
+        Make an avatar go now, whatever its state: end the sessions that use it and the logins that
+        wait for it, and then retire it.  A login that comes meanwhile waits for that, and gets a
+        new avatar.
 
         It may be called from inside any hook, which must not wait for it.
 
-        @param reason: what the logins fail with that are ended;
+        @param reason: the exception that the logins fail with;
             L{LoginAbandoned<avatarkit.LoginAbandoned>} by default.
-        @param discard: whether the avatar's C{logout} is not to be called, nor the one that a realm
-            which is not ours returned, for a user that no longer exists: blocks see the end of the
-            avatar's session all the same.  If C{logout} has been called already, it goes on.  A
-            source of your own is called C{discard(session)} instead of C{release}, if it has that.
+        @param discard: whether to skip the avatar's C{logout}, and the logout that a realm which is
+            not ours returned, for a user that no longer exists.  Blocks see the end of the avatar's
+            session all the same.  A C{logout} that has been called already goes on.  On a source of
+            your own, C{discard(session)} is called instead of C{release}, if it has such a method.
         @return: a Deferred that fires when the avatar is gone, or given up, with whether there was
             one.
         @raise TypeError: if the reason is not an exception.
@@ -229,7 +229,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
     def close(self) -> Deferred[None]:
         """
-        Retire all avatars, those in use as soon as they are not, and load no more.
+        Retire all avatars, each as soon as nobody uses it, and load no more.
 
         @return: a Deferred that fires with C{None} when all of them are gone, or given up.
         """
@@ -238,8 +238,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
     def audit(self) -> Iterator[str]:
         """
-        Say which avatars have users that they should not have, or lack some that they should, or
-        are wrongly idle, or were given up and are not gone yet.
+        Report avatars that have the wrong users, are wrongly idle, or were given up and are not
+        gone yet.
         """
         if self._shelf is None:
             return
@@ -254,9 +254,18 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         ):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
+<<<<<<< HEAD
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
         for life in self._shelf.ready.values():
             if (life in self._shelf.idle) is bool(life.users):
+=======
+                yield (
+                    f"{session!r} {what} an avatar of {self!r}, "
+                    "but the cache and the session disagree about it"
+                )
+        for life in self._kept.ready.values():
+            if (life in self._kept.idle) is bool(life.users):
+>>>>>>> polish
                 yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
         for life in self._shelf.overdue:
@@ -305,7 +314,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
 def _sayWhatCounts(below: Realm) -> None:
     """
-    Say which parts of a realm below a cache count avatars there, though they are for sessions.
+    Log which parts of a realm below a cache count avatars there, though they are for sessions.
     """
     for part in partsOf(below):
         if getattr(part, "countsSessions", False):
@@ -318,7 +327,7 @@ def _sayWhatCounts(below: Realm) -> None:
 
 def _allOf(ends: list[Deferred[bool]]) -> Deferred[bool]:
     """
-    Return a Deferred that fires with whether any of several avatars was there, when all are gone.
+    Return a Deferred that fires when several avatars are gone, with whether any of them was there.
     """
     if len(ends) == 1:
         return ends[0]

@@ -1,5 +1,5 @@
 """
-Where an avatar is in its life, and what its life needs to know of the one who keeps it.
+The states of an avatar's life, and what the life needs to know of its keeper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .._realm.realm import Realm
 from .._realm.session import Session
 from .waiters import Waiter
 
-# Any: it is all the same to who keeps a life what sort of avatar it is of.
+# Any: a keeper does not care what sort of avatar a life has.
 
 #: The life of an avatar.
 L = TypeVar("L")
@@ -22,7 +22,7 @@ L = TypeVar("L")
 
 class State(Enum):
     """
-    Where the avatar of an ID is in its life.
+    The state of an ID's avatar.
     """
 
     GONE = "gone"
@@ -94,7 +94,7 @@ class Keeper(Protocol[L]):
 
     def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
         """
-        An avatar is being retired: say so if that takes too long.
+        An avatar is retiring: arrange for C{late} to be called if that takes too long.
         """
 
     def giveUp(self, life: L) -> L:

@@ -10,8 +10,8 @@ avatar is needed and closed when the avatar must go.  Each ID has one machine:
   - I{retiring}: the inner session is closing, or is about to, because something below has ended it
     and the sessions that use it go first; a login that comes now waits until that is done, and the
     avatar is then loaded anew;
-  - I{overdue}: that took too long, and nobody waits for it any more.  This machine sees the old
-    avatar off, and the ID has a new one.
+  - I{overdue}: that took too long, and nobody waits for it any more.  This machine stays with the
+    old avatar until it is gone, and the ID has a new machine.
 
 Since an ID has one machine, and a machine one inner session at a time, there are never two avatars
 of an ID, unless one of them is overdue.
@@ -54,12 +54,12 @@ class Life(Generic[A]):
     """
     What becomes of the avatar of one ID.
 
-    @ivar keeper: who keeps it.
+    @ivar keeper: what keeps it.
     @ivar key: whose avatar it is: an avatar ID, or what the cache's key made of it.
     @ivar inner: the session that the avatar belongs to; C{None} while there is none.
     @ivar users: the sessions that use the avatar.
-    @ivar handing: whether it is just being handed to those who waited for it.
-    @ivar waiting: the logins that wait for it, first come first.
+    @ivar handing: whether it is being handed to those who waited for it.
+    @ivar waiting: the logins that wait for it, in order of arrival.
     @ivar proven: whether a login has succeeded with it.
     @ivar _ends: the Deferreds of L{whenGone}.
     @ivar _deadline: the call that gives the avatar up.
@@ -95,7 +95,7 @@ class Life(Generic[A]):
 
     def use(self, session: Session) -> A:
         """
-        Have one more session use the avatar, which is ready, and return it.
+        Add a session to the avatar's users, and return the avatar, which is ready.
         """
         assert self.inner is not None
         if self.unused:
@@ -108,7 +108,7 @@ class Life(Generic[A]):
 
     def leave(self, session: Session) -> None:
         """
-        Have one session less use the avatar.
+        Remove a session from the avatar's users.
         """
         self.proven = self.proven or session.loggedIn
         del self.users[session]
@@ -116,8 +116,8 @@ class Life(Generic[A]):
 
     def suits(self, session: Session) -> bool:
         """
-        Return whether it is, or may become, an avatar for what a session asks for: a realm of
-        somebody else's below may have made it for one interface.
+        Return whether it is, or may become, an avatar for the interfaces that a session asks for: a
+        realm of somebody else's below may have made it for only one.
         """
         inner = self.inner
         if inner is None or self.state is State.LOADING or inner.interface is Interface:
@@ -126,7 +126,7 @@ class Life(Generic[A]):
 
     def join(self, session: Session) -> Deferred[A]:
         """
-        Return a Deferred of the avatar, which is not ready; see to it that it is loaded.
+        Return a Deferred of the avatar, which is not ready, and make sure that it is loaded.
         """
         waiter = Waiter(self)
         self.adopt(waiter, session)
@@ -134,7 +134,7 @@ class Life(Generic[A]):
 
     def adopt(self, waiter: Waiter[A], session: Session) -> None:
         """
-        Have a login wait for this avatar, which is not ready.
+        Let a login wait for this avatar, which is not ready.
         """
         waiter.life = self
         self.waiting[waiter] = session
@@ -156,12 +156,12 @@ class Life(Generic[A]):
 
     def evict(self, reason: Exception | None, *, discard: bool) -> Deferred[bool]:
         """
-        Let go of the avatar, wherever it is in its life: end the sessions that use it, and the
-        logins that wait for it.
+        Let go of the avatar, whatever its state: end the sessions that use it, and the logins that
+        wait for it.
 
-        @param reason: what logins fail with.
-        @param discard: whether the avatar is not to be told.
-        @return: a Deferred that fires when it is gone, or given up, with whether it was there.
+        @param reason: the exception that logins fail with.
+        @param discard: whether to do so without telling the avatar.
+        @return: a Deferred that fires when it is gone, or given up, with whether there was one.
         """
         state, free = self.state, self.state is State.LOADING or self.unused
         gone = succeed(None) if state is State.GONE else self.whenGone()
@@ -193,7 +193,7 @@ class Life(Generic[A]):
 
     def stopTimer(self) -> None:
         """
-        Let it take as long as it likes to be gone.
+        Stop timing how long it takes to be gone.
         """
         if self._deadline is not None:
             self._deadline.cancel()
@@ -201,7 +201,7 @@ class Life(Generic[A]):
 
     def hindrance(self) -> Deferred[object] | None:
         """
-        Return what those wait for who wait for the avatar, if that is known.
+        Return what the logins that wait for the avatar are waiting for in turn, if that is known.
         """
         return None if self.inner is None else awaitedBy(self.inner)
 
@@ -223,7 +223,7 @@ class Life(Generic[A]):
 
     def inTheWay(self) -> str:
         """
-        Return what keeps the avatar from being gone, as the log and the audit put it.
+        Return a description, for the log and the audit, of what keeps the avatar from being gone.
         """
         assert self.inner is not None
         session = next(iter(self.users), self.inner)
@@ -265,7 +265,7 @@ class Life(Generic[A]):
 
     def _explain(self, failure: Failure) -> None:
         """
-        Say so if a realm of somebody else's may have failed because there are no minds here.
+        Log the likely reason if a realm of somebody else's has failed because it got no mind.
         """
         missed = any(session.mind is not None for session in self.waiting.values())
         if self.keeper.apart and missed and failure.check(AttributeError, TypeError):
@@ -280,14 +280,14 @@ class Life(Generic[A]):
 
     def _next(self) -> tuple[Waiter[A], Session]:
         """
-        Return the login that has waited longest, and no longer have it wait.
+        Remove and return the login that has waited longest.
         """
         waiter = next(iter(self.waiting))
         return waiter, self.waiting.pop(waiter)
 
     def _settle(self) -> None:
         """
-        See what becomes of the avatar if nobody uses it.
+        Let the avatar rest, or end it, if nobody uses it.
         """
         if not self.unused:
             return
@@ -332,7 +332,7 @@ class Life(Generic[A]):
 
     def _allowTime(self) -> None:
         """
-        If the avatar is to go, and is told so or waited for, give it up if that takes too long.
+        Give the avatar up if it is retiring and takes too long.
         """
         if self.state is State.RETIRING and self._deadline is None:
             self._deadline = self.keeper.allow(self._giveUp)
@@ -363,7 +363,7 @@ class Life(Generic[A]):
 
     def _over(self) -> None:
         """
-        There is no avatar: say so, and load it anew if anybody wants it.
+        The avatar is gone: tell those who asked, and load it anew if anybody wants it.
         """
         self.state, self.inner = State.GONE, None
         self._tellEnds()
@@ -376,7 +376,7 @@ class Life(Generic[A]):
 
     def _forget(self, failure: Failure | None) -> None:
         """
-        Have no avatar any more, and tell those who still wait why.
+        Let go of this life, and fail the logins that still wait.
 
         @param failure: why; C{None}: because no more avatars are loaded.
         """

@@ -1,8 +1,10 @@
 """
 How long avatars are kept.
 
-An avatar that nobody uses rests on the shelf until its time is up or others need the place; only a
-resting avatar is ever retired, so nothing in use is evicted.
+An avatar that nobody uses rests on the shelf until its time is up or others need the place.  An
+avatar in use ends only if it is evicted, or if something below ends its session, and the sessions
+that use it end first.  An avatar that is loading ends if it is evicted, or if no login waits for it
+any more.
 """
 
 from __future__ import annotations
@@ -26,8 +28,7 @@ from .waiters import Waiter
 
 class Patience(Protocol):
     """
-    How long, and how many, avatars are kept that nobody uses; see
-    L{AvatarCache<avatarkit.AvatarCache>}.
+    How many unused avatars are kept, and for how long; see L{AvatarCache<avatarkit.AvatarCache>}.
     """
 
     @property
@@ -47,12 +48,12 @@ class Shelf(Generic[A]):
 
     @ivar below: the realm that they come from.
     @ivar closing: whether each avatar goes as soon as nobody uses it.
-    @ivar ready: those that can be had, by key: the avatar ID, or what the cache's key made of it.
+    @ivar ready: those that are ready, by key: the avatar ID, or what the cache's C{key} returned.
     @ivar unready: those that are loading, or retiring, by key.
-    @ivar groups: if the realm below may have an avatar for each interface, all of each key; the
-        other two are by life then.
+    @ivar groups: if the realm below may have an avatar for each interface, all lives of each key;
+        C{ready} and C{unready} are then by life instead of by key.
     @ivar idle: those that nobody uses, longest unused first, and the calls that will retire them.
-    @ivar overdue: those that were given up, as they took too long to retire, and are not gone yet.
+    @ivar overdue: those that took too long to retire and were given up, and are not gone yet.
     @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
     """
 
@@ -82,20 +83,20 @@ class Shelf(Generic[A]):
     @property
     def apart(self) -> bool:
         """
-        Whether the realm below may have an avatar for each interface, since a realm of somebody
-        else's chooses one.
+        Whether an ID may have an avatar for each interface, because a realm of somebody else's
+        below chooses the interface.
         """
         return self.groups is not None
 
     def lives(self) -> list[Life[A]]:
         """
-        Return what there is.
+        Return all lives, those of overdue avatars included.
         """
         return [*self.ready.values(), *self.unready.values(), *self.overdue]
 
     def keys(self) -> Collection[Hashable]:
         """
-        Return the keys of the avatars that can be had.
+        Return the keys of the avatars that are ready.
         """
         if self.groups is None:
             return self.ready.keys()
@@ -103,8 +104,8 @@ class Shelf(Generic[A]):
 
     def every(self, key: Hashable) -> list[Life[A]]:
         """
-        Return the lives of a key's avatars, which are there or about to be, oldest first: no more
-        than one, unless there may be one for each interface.
+        Return the lives of a key that are not overdue, oldest first: at most one, unless there may
+        be one for each interface.
         """
         if self.groups is not None:
             return list(self.groups.get(key, ()))
@@ -132,7 +133,7 @@ class Shelf(Generic[A]):
 
     async def close(self) -> None:
         """
-        Retire all avatars, those in use as soon as they are not.
+        Retire all avatars, each as soon as nobody uses it.
         """
         self.closing = True
         lives = (*self.ready.values(), *self.unready.values())
@@ -197,7 +198,7 @@ class Shelf(Generic[A]):
 
     def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
         """
-        Say so if an avatar takes too long to retire.
+        Arrange for a call if an avatar takes too long to retire.
         """
         seconds = self.retireTimeout if self._timed else None
         return None if seconds is None else clockOr(self._reactor).callLater(seconds, late)

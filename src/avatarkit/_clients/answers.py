@@ -1,9 +1,9 @@
 """
 What a client answers, read with care.
 
-A failure that comes over the network is what the client made of it: Perspective Broker gives it
-whatever attributes the client sent.  What every failure has may be missing or be something else,
-and C{check} may be a number.
+A failure that comes over the network has whatever attributes the client sent: Perspective Broker
+sets them unchecked.  Attributes that every failure has may be missing or be something else, and
+C{check} may be a number.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from twisted.spread.pb import ProtocolError
 
 def readable(failure: Failure) -> Failure:
     """
-    Return the failure that a client answered, or one that says so if it cannot be read like any
-    other.
+    Return the failure that a client answered with, or a C{ProtocolError} if it cannot be read like
+    any other.
     """
     state: Mapping[Any, object] = vars(failure)  # Any: a client may send names that are not names
     if isinstance(state.get("value"), BaseException) or _isRemote(failure, state):

@@ -1,13 +1,13 @@
 """
 Whether the clients that hold the slots of a limit are still there.
 
-Each client is asked by one question at a time, which everybody shares who wants to know, and the
-answer holds for some seconds: whoever knocks at a full limit again and again must not have all its
-clients asked each time.
+Each client is asked one question at a time, which is shared by everybody who wants to know, and the
+answer holds for some seconds: repeated logins at a full limit must not cause all its clients to be
+asked each time.
 
-A question is settled once, by whatever comes first: an answer, the end of the session, or the end
-of its time; what a mind raises when it is asked, or when that is cancelled, cannot keep it from
-that.  Those who wait are woken in slices, so that many of them do not keep the reactor.
+A question is settled once, by whatever comes first: an answer, the end of the session, or the
+timeout, even if the mind raises when it is asked, or when that is cancelled.  Those who wait are
+woken in slices, so that many of them do not block the reactor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .._realm.session import Session
 from .._tools.clock import clockOr
 from .._waiting.slices import Slices
 
-#: What a call fails with that was not answered.
+#: The failures of a call that got no answer.
 GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
 
 
@@ -40,8 +40,8 @@ class Question:
 
     @ivar alive: whether it is; C{None} until that is known.
     @ivar settledAt: when that became known.
-    @ivar call: what asks the client.
-    @ivar deadline: ends the client's time.
+    @ivar call: the Deferred of the client's answer.
+    @ivar deadline: the call that settles the question when the client's time is up.
     @ivar waiting: those who want to know.
     """
 
@@ -61,7 +61,9 @@ class Question:
 
     def wakeOne(self) -> bool:
         """
-        Wake one of those who want to know, if there is anyone left.
+        Wake one of those who want to know.
+
+        @return: whether there was one left.
         """
         if not self.waiting:
             return False
@@ -79,8 +81,7 @@ class Unresponsive:
     @ivar timeout: how many seconds they have to answer.
     @ivar answerFresh: for how many seconds an answer holds.
     @ivar reactor: measures the time.
-    @ivar _questions: what each was asked last, or is being asked; nothing of sessions that have
-        closed.
+    @ivar _questions: the last question to each session that has not closed.
     """
 
     message: str
@@ -105,7 +106,7 @@ class Unresponsive:
 
     def _questionTo(self, holder: Session, now: float) -> Question:
         """
-        Return what a client is being asked, or has answered lately; otherwise ask it.
+        Return the question that a client is being asked or has answered recently; otherwise ask it.
         """
         last = self._questions.get(holder)
         if last is not None and self._holds(last, holder, now):

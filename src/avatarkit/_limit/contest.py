@@ -3,13 +3,13 @@ A login that wants a slot when there is none.
 
 A policy says who must go.  It may take its time, and so may those who go.  Contenders for the slots
 of a key are handled one at a time: only the one whose turn it is displaces anybody, and those who
-come meanwhile wait for their turn and then look again, so that a slot that was made for one is not
+come meanwhile wait for their turn and then look again, so that a slot that was freed for one is not
 taken by another.
 While a policy waits it is nobody's turn, so that those who come meanwhile can share what it waits
-for.  A slot that becomes free then is taken all the same, and what the policy says is not needed.
+for.  If a slot becomes free in the meantime it is taken, and the policy is cancelled.
 
-Somebody else's code runs in between, and may end the session that contends.  So it is looked at
-before anything is waited for, before anybody must go, and before the slot is taken.
+Somebody else's code runs in between, and may end the session that contends.  So the session is
+checked before anything is waited for, before anybody must go, and before the slot is taken.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ T = TypeVar("T")
 @attrs.define(eq=False)
 class Contest(Generic[A]):
     """
-    Has others go, so that a session gets in.
+    Displaces sessions to make room for another.
 
     @ivar session: the session that wants a slot.
     @ivar key: the key that it wants a slot of.
@@ -76,7 +76,7 @@ class Contest(Generic[A]):
 
     async def _contend(self) -> None:
         """
-        Take a slot, when somebody has gone for it.
+        Take a slot once somebody has left.
         """
         chosen: list[Session[A]] | None = None
         while True:
@@ -92,11 +92,11 @@ class Contest(Generic[A]):
 
     async def _makeRoom(self, chosen: list[Session[A]] | None) -> Deferred[list[Session[A]]] | None:
         """
-        Have those go who must, until there is room.
+        Displace those that must leave, and wait for them, until there is room.
 
-        @param chosen: who must go first, if the policy has said so already.
-        @return: C{None} when there is room; a Deferred of who must go if the policy must be waited
-            for.
+        @param chosen: who must leave first, if the policy has decided already.
+        @return: C{None} when there is room; a Deferred of who must leave if the policy must be
+            waited for.
         """
         decision: Deferred[list[Session[A]]] | list[Session[A]] | None = chosen
         while not self._haveRoom():
@@ -127,7 +127,7 @@ class Contest(Generic[A]):
 
     async def _untilRoom(self, leaving: Iterable[Session[A]]) -> None:
         """
-        Wait until enough of those who are leaving have gone, or one of them has had its time.
+        Wait until enough of those who are leaving have left, or the deadline of one has passed.
         """
         now = self.clock.seconds()
         due = self.slots.due(leaving, self.key, now)
@@ -147,7 +147,7 @@ class Contest(Generic[A]):
 
     def _checkWanted(self) -> None:
         """
-        Go no further if the session has ended while this ran, when there was nothing to cancel.
+        Stop if the session has ended while this ran, when there was nothing to cancel.
         """
         if self.session.ended:
             raise CancelledError
@@ -187,7 +187,7 @@ class Contest(Generic[A]):
 
     def _displace(self, chosen: list[Session[A]]) -> None:
         """
-        Have those go who must and have not gone by themselves.
+        Displace those that must leave and have not left by themselves.
         """
         self._checkWanted()  # nobody must go for one that has gone itself
         if not chosen:
@@ -234,7 +234,7 @@ def _cancellable(
     whenOver: Callable[[], None],
 ) -> Deferred[None]:
     """
-    Return a Deferred of a contest that can be cancelled at any time, also from inside of it.
+    Return a Deferred of a contest that can be cancelled at any time, even from inside it.
 
     The contest's own Deferred cannot: a policy may end the session that contends, and so cancel the
     contest while its coroutine runs.  Twisted would then cancel whatever the coroutine waited for

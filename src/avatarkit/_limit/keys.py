@@ -1,5 +1,5 @@
 """
-What is limited, and how many sessions there may be of it.
+What a limit applies to, and how many sessions it allows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._tools.typevars import A
 #: What is limited: a callable of the session that returns something hashable.
 Key: TypeAlias = Callable[[Session[A]], Hashable]
 
-#: How many sessions there may be for one session: a number, or C{None} for any number.
+#: How many sessions the key of a session may have: a number, or C{None} for any number.
 Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
 
 

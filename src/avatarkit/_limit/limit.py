@@ -2,9 +2,9 @@
 How many sessions there may be.
 
 Looking for a free slot and taking it are one step of C{admit}, so that no number of simultaneous
-slow logins can pass the limit; the slot is given back in C{release}, whatever way the session ends.
+slow logins can pass the limit; the slot is given back in C{release}, however the session ends.
 
-When there is no slot, a L{Contest<avatarkit._limit.contest.Contest>} sees to it that somebody goes.
+When there is no slot, a L{Contest<avatarkit._limit.contest.Contest>} makes room.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ConnectionLimit(Audited, Block[A]):
         the session and the sessions that are there, oldest first, that returns those of them that
         must go, or a Deferred or coroutine of that.
     @ivar maximumWaiting: how many logins may wait for the slots of a key at the same time, at least
-        1; those that come when as many do are refused.
+        1; any more are refused.
     """
 
     maximum: int | None = attrs.field(default=_UNSAID)
@@ -157,7 +157,7 @@ class ConnectionLimit(Audited, Block[A]):
 
     def admit(self, session: Session[A]) -> object:
         """
-        Take a slot, if need be that of a session which must go.
+        Take a slot, if necessary one held by a session that must go.
 
         @raise TooManyConnections: if there is none.
         @raise LoginRefused: if the limit's own key or quota fails, which is logged, or raises it.
@@ -210,7 +210,7 @@ class ConnectionLimit(Audited, Block[A]):
         self, session: Session[A], key: Hashable, maximum: int | None
     ) -> Deferred[None] | None:
         """
-        Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
+        Take a slot if there is one and nobody waits for it; otherwise contend for one.
         """
         queue = self._turns.queues.get(key)
         free = queue is None or queue.isFree()
@@ -252,9 +252,9 @@ class ConnectionLimit(Audited, Block[A]):
         self, session: Session[A], key: Hashable, maximum: int, *, waiting: bool = False
     ) -> TooManyConnections:
         """
-        Return what a login is refused with.
+        Return the exception for a login that is refused.
 
-        @param waiting: whether it is because so many wait already.
+        @param waiting: whether it is refused because too many wait already.
         """
         self._refusals += 1
         self._log.info(
@@ -278,8 +278,8 @@ class ConnectionLimit(Audited, Block[A]):
 
     def _broken(self, session: Session[A], failure: Failure) -> Exception:
         """
-        Return what a login fails with whose key or quota failed.  The failure is logged, unless it
-        was meant as a refusal.
+        Return the exception for a login whose key or quota failed.  The failure is logged, unless
+        it was meant as a refusal.
         """
         self._refusals += 1
         if isinstance(failure.value, LoginRefused):

@@ -78,8 +78,8 @@ def displaceUnresponsive(
     reactor: IReactorTime | None = None,
 ) -> Policy:
     """
-    Clients that are no longer there must go: the cure for being locked out by one's own dead
-    connection.
+    Clients that are no longer there must go: the cure for users who are locked out by their own
+    dead connection.
 
     All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, even an
     error from the client, such as that it has no such method.  A mind that cannot be asked, like
@@ -102,7 +102,7 @@ def displaceUnresponsive(
 
 def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
     """
-    Return the policy that was given; one of those above that was not called is called.
+    Return the policy that was given; if it is one of the factories above, call it.
 
     @raise TypeError: if it cannot be called.
     """
@@ -116,8 +116,8 @@ def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
 @attrs.define(eq=False)
 class _Oldest:
     """
-    @ivar _log: when a login of which key displaced others, oldest first, as far as it still
-        matters.
+    @ivar _log: the logins that displaced others in the last C{per} seconds, oldest first: the
+        time and the key of each.
     @ivar _counts: how many of them each key has.
     """
 
@@ -129,7 +129,7 @@ class _Oldest:
 
     def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
         """
-        Return the oldest, unless there was too much of that lately.
+        Return the oldest, unless too many were displaced recently.
         """
         now = clockOr(self.reactor).seconds()
         while self._log and self._log[0][0] <= now - self.per:

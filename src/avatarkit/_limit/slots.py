@@ -1,9 +1,9 @@
 """
-Who holds the slots of a limit, and who of them is about to go.
+Who holds the slots of a limit, and which of them are about to go.
 
 A slot is given back when its session is undone.  If somebody waits for that session to go, the slot
-is free only when it has closed; but a session whose closing hangs loses its slot when it has had
-its time.
+is free only when it has closed; but a session whose closing hangs loses its slot earlier, once its
+deadline has passed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Slots(Generic[A]):
     """
     The slots of all keys of a limit.
 
-    @ivar turns: who must be told that a slot is free.
+    @ivar turns: the logins to be told when a slot is free.
     @ivar holders: the sessions that hold the slots of each key, oldest first.
     @ivar otherKeys: the keys of the sessions whose key is not their avatar ID.
     @ivar going: the sessions that must go, and since when, in seconds.
-    @ivar closing: those of them that hold no slot of a key any more, and have not closed.
+    @ivar closing: by key, those of them that have given their slot back but have not closed.
     @ivar revoked: the sessions that have lost their slot and have not ended yet.
     """
 
@@ -78,7 +78,7 @@ class Slots(Generic[A]):
         """
         Take a session's slot away.
 
-        @return: the key that it was of.
+        @return: the key that the slot belongs to.
         """
         key = self.otherKeys.pop(session, session.avatarId)
         holders = self.holders[key]
@@ -89,7 +89,7 @@ class Slots(Generic[A]):
 
     def release(self, session: Session[A]) -> None:
         """
-        A session has ended: take its slot away, unless that has been done.
+        A session has ended: take its slot away, unless it has lost it already.
         """
         if session in self.revoked:
             self.revoked.remove(session)
@@ -111,8 +111,8 @@ class Slots(Generic[A]):
 
     def due(self, leaving: Iterable[Session[A]], key: Hashable, now: float) -> float:
         """
-        Return when the first of those who are leaving has had its time, which begins now if nobody
-        has waited for it before.
+        Return when the first deadline of those who are leaving passes; the time of a session
+        begins now if nobody has waited for it before.
         """
         since = [self.going.setdefault(each, now) for each in leaving]
         since += [self.going[each] for each in self.closing.get(key, ())]
@@ -120,7 +120,7 @@ class Slots(Generic[A]):
 
     def revoke(self, key: Hashable, now: float) -> None:
         """
-        Take the slots away from those who have had their time.
+        Take the slots away from those whose deadline has passed.
         """
         late = [*self.holders.get(key, ()), *self.closing.get(key, ())]
         for session in late:

@@ -2,7 +2,8 @@
 Which sessions each mind has.
 
 Minds are kept by identity and never compared: the minds of two Perspective Broker connections
-cannot be (C{==} raises C{TypeError}), and the hash of a mind is no better than 1.
+cannot be (C{==} raises C{TypeError}), and the first mind of every connection hashes to 1, so that a
+set of them degrades to a scan.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class MindDirectory:
     @ivar reactor: what measures the time of pushes, the global reactor if C{None}.
     @ivar bounds: how far the clients may be behind, if that is bounded.
     @ivar oncePerMind: whether a mind is pushed to once, however many sessions it has.
-    @ivar age: the smaller, the older.
+    @ivar age: a number that is smaller the older the directory is.
     @ivar _sessions: the session of each mind; nearly always there is one.
     """
 
@@ -110,7 +111,7 @@ class MindDirectory:
 
     def unfile(self, session: Session) -> None:
         """
-        Take a session off the file.
+        Remove the session from the directory.
         """
         key = identityOf(session.mind)
         known = self._sessions[key]

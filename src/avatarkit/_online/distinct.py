@@ -16,7 +16,7 @@ from .._tools.counting import countDown
 @attrs.define(eq=False)
 class DistinctMinds:
     """
-    How many minds there are among sessions: all of them, and those of each avatar ID.
+    Counts the minds of sessions: in all, and for each avatar ID.
 
     @ivar _sessions: how many sessions each mind has, and how many with each avatar ID.
     @ivar _minds: how many minds there are with each avatar ID.
@@ -41,7 +41,7 @@ class DistinctMinds:
 
     def remove(self, session: Session) -> None:
         """
-        There is one less.
+        There is one session less.
         """
         alone, withId = _keysOf(session)
         countDown(self._sessions, alone)

@@ -61,8 +61,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     @param whenBehind: called with the L{Session} of a client when it falls behind:
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or your own.
     @param oncePerMind: whether a client that logs in several times with one mind is in each group
-        once, and gets each push once, also through C{minds} of its avatar; by default it does once
-        for each of its sessions.  The avatar is told of each session in any case.
+        only once, and gets each push only once, also through C{minds} of its avatar; by default, it
+        is there once for each of its sessions.  The avatar is told of each session in any case.
     @param reactor: measures the time; the global reactor by default.
     @ivar _online: the sessions of each avatar ID.
     @ivar _reachable: the sessions that have a mind that can be called.
@@ -183,7 +183,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
 
     def detached(self, session: Session[A]) -> object:
         """
-        Take the session off the file, and tell the avatar.
+        Remove the session from the registry, and tell the avatar.
         """
         aware = adapted(IMindAware, session.avatar) if self._unfile(session) else None
         if aware is None:
@@ -194,7 +194,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
 
     def audit(self) -> Iterator[str]:
         """
-        Say which sessions are filed that should not be, and which are not that should.
+        Report sessions that are missing from the registry, and those that should not be in it.
         """
         there = {*self._sessionsPast(self.detached), *self._sessionsAt(self.detached)}
         filed = {each for sessions in self._online.values() for each in sessions}
@@ -204,7 +204,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             yield f"{session!r} is on the file of {self!r} and should not be"
         withMind = {each for each in filed if callRemoteOf(each.mind) is not None}
         if withMind != set(self._reachable):
-            yield f"everyone in {self!r} is not everyone"
+            yield f"the minds of {self!r} are not those of its sessions"
         if Counter(each.avatarId for each in filed - withMind) != self._mindless:
             yield f"{self!r} miscounts the sessions without a mind"
 
@@ -241,7 +241,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
 
     def _canBeCalled(self, session: Session[A]) -> bool:
         """
-        Return whether a mind can be called, and say if it cannot.
+        Return whether a session's mind can be called, and log it if it cannot.
         """
         if callRemoteOf(session.mind) is not None:
             return True

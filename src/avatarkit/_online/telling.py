@@ -1,9 +1,9 @@
 """
-Telling an avatar of its clients, and saying so when that goes amiss.
+Telling an avatar of its clients, and reporting mistakes.
 
-Three mistakes would otherwise say nothing: a method of L{ConnectionAware} or L{MindAware} that is
-overridden without a call of the one below it; an avatar that has the methods, and does not say that
-it does; and an avatar that nobody tells, because the block is missing or comes too late.
+Three mistakes would otherwise go unnoticed: a method of L{ConnectionAware} or L{MindAware} that is
+overridden and does not call C{super()}; an avatar that has the methods without declaring the
+interface; and an avatar that nobody tells, because the block is missing or comes too late.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .._waiting.awaiting import then
 @attrs.define(eq=False)
 class Once:
     """
-    Says something once for each class.
+    Logs a sentence once for each class.
 
-    @ivar _text: what is said: a format with C{kind}, the name of the class.
+    @ivar _text: the sentence: a format with C{kind}, the name of the class.
     """
 
     _text: str
@@ -33,14 +33,14 @@ class Once:
 
     def say(self, avatar: object) -> None:
         """
-        Say it of an avatar, unless it was said of its class.
+        Log it for an avatar, unless it was logged for its class.
         """
         if self.hush(avatar):
             self._log.warn(self._text, kind=type(avatar).__qualname__)
 
     def hush(self, avatar: object) -> bool:
         """
-        Do not say it any more of the class of an avatar; return whether it might have been said.
+        Do not log it any more for the class of an avatar; return whether it would have been.
         """
         kind = type(avatar)
         if kind is self._last() or kind in self._said:
@@ -50,13 +50,13 @@ class Once:
         return True
 
 
-#: Said of C{connections} that no counter has set.
+#: For C{connections} that no counter has set.
 UNCOUNTED = Once(
     "the connections of a {kind} are 0, since no ConnectionCounter has told it of one: stack a "
     "ConnectionCounter around its factory, and around the AvatarCache, if there is one"
 )
 
-#: Said of a push through C{minds} that no registry has filled.
+#: For a push through C{minds} that no registry has filled.
 UNTOLD = Once(
     "a push through the minds of a {kind} went to nobody, since no MindRegistry has told it of a "
     "client: stack a MindRegistry around its factory, and around the AvatarCache, if there is "
@@ -64,13 +64,13 @@ UNTOLD = Once(
     "early"
 )
 
-#: Said of an avatar that has the methods of L{IConnectionAware} only.
+#: For an avatar that has the methods of L{IConnectionAware}, and does not declare it.
 NOT_CONNECTION_AWARE = Once(
     "a {kind} has connect() and disconnect(), which are not called: it must be an "
     "avatarkit.ConnectionAware, or @implementer(IConnectionAware)"
 )
 
-#: Said of an avatar that has the methods of L{IMindAware} only.
+#: For an avatar that has the methods of L{IMindAware}, and does not declare it.
 NOT_MIND_AWARE = Once(
     "a {kind} has attached(), which is not called: it must be an avatarkit.MindAware, or "
     "@implementer(IMindAware)"
@@ -79,7 +79,7 @@ NOT_MIND_AWARE = Once(
 
 def sayIfMeant(once: Once, avatar: object, *names: str) -> None:
     """
-    Say something of an avatar that has all of some methods.
+    Log a sentence for an avatar whose class has all of these methods.
     """
     if all(callable(getattr(type(avatar), name, None)) for name in names):
         once.say(avatar)
@@ -87,7 +87,7 @@ def sayIfMeant(once: Once, avatar: object, *names: str) -> None:
 
 def mustCallSuper(thing: object, call: str) -> str:
     """
-    Return what to do about a method that does not call the one below it.
+    Return the message for a method that does not call C{super()}.
 
     @param call: the call that is missing, without C{super()}.
     """
@@ -97,7 +97,7 @@ def mustCallSuper(thing: object, call: str) -> str:
 
 def checked(tell: Callable[[], object], wrong: Callable[[], str | None]) -> Callable[[], object]:
     """
-    Return what does the same, and fails if something is wrong when that is done.
+    Return a callable that calls C{tell}, and then fails if something is wrong.
 
     @param wrong: returns what is wrong, or C{None}.
     """

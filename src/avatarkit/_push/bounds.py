@@ -21,17 +21,17 @@ from ..errors import MindIsBehind
 
 def skip(session: Session) -> None:
     """
-    Do nothing about a client that is behind, other than leave the push out for it: for
+    Do nothing about a client that is behind, except leave it out of the push; for use as
     C{whenBehind} of a L{MindRegistry<avatarkit.MindRegistry>}.
 
-    In a module of tests for trial write C{avatarkit.skip}: a module that has a C{skip} is skipped.
+    In a trial test module, write C{avatarkit.skip}: trial skips a module that has a C{skip}.
     """
 
 
 def disconnect(session: Session) -> None:
     """
     End the session of a client that is behind, and close its connection, see
-    L{Session.disconnect<avatarkit.Session.disconnect>}: for C{whenBehind} of a
+    L{Session.disconnect<avatarkit.Session.disconnect>}; for use as C{whenBehind} of a
     L{MindRegistry<avatarkit.MindRegistry>}.
     """
     session.disconnect()

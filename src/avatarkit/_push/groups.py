@@ -23,8 +23,8 @@ from .lines import find, reactorOf
 from .wire import Message
 
 
-# Any: a mind is whatever the client, or the protocol, chose to send; and what is said to a client,
-# and what it answers, is between it and whoever says it.
+# Any: a mind is whatever the client, or the protocol, chose to send; the arguments and the answer
+# are up to the caller and the client.
 @attrs.define(eq=False, repr=False)
 class MindGroup(Collection[Any]):
     """
@@ -108,8 +108,8 @@ class MindGroup(Collection[Any]):
             L{MindIsBehind<avatarkit.MindIsBehind>}.  Cancelling the Deferred leaves out those that
             the push has not been sent to, and waits for nobody.
         @raise TypeError: if Perspective Broker cannot send one of the arguments to one of the
-            clients; nothing is sent to anybody then.  What an object that can be sent has in it is
-            found out when it is encoded: then it is the result of each client.
+            clients; nothing is sent to anybody then.  What is inside an object that can be sent is
+            only known when it is encoded: that failure is then the result of each client.
         """
         if not isinstance(name, (str, bytes)):
             raise TypeError(f"the name of a method must be a str, not {name!r}")

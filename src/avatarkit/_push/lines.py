@@ -1,13 +1,13 @@
 """
-From a mind to its sessions, and what its connection owes.
+From a mind to its sessions, and to the answers that its connection owes.
 
-A group of minds alone finds their sessions, and how far they may be behind, because each connection
-knows the directories that its sessions are filed in, so that there is no need to ask every
-directory.
+Each connection knows the directories that its sessions are filed in, so a group that has nothing
+but minds finds their sessions, and how far they may be behind, without asking every directory.
 
 A connection owes the answers to what was pushed over it.  Perspective Broker forgets a request as
 soon as it begins to read the answer: if the answer cannot be read, the Deferred of the request
-never fires, not even when the connection is lost.  So whatever is still owed then is settled here.
+never fires, not even when the connection is lost.  So what is still owed when it is lost is settled
+here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Directory(Protocol):
     @property
     def age(self) -> int:
         """
-        The smaller, the older.
+        A number that is smaller the older the directory is.
         """
 
     @property
@@ -53,7 +53,7 @@ class Directory(Protocol):
         """
         Return whom a push to a mind goes to, if the mind is filed here.
 
-        @param avatar: whose client the mind should be, if it is several avatars'.
+        @param avatar: the avatar that is meant, if the mind is a client of several.
         """
 
 
@@ -62,8 +62,8 @@ class Line:
     """
     What is kept on a connection.
 
-    @ivar directories: those that have sessions of its minds on file, oldest first, and how many.
-    @ivar _owed: what takes each answer that the connection owes.
+    @ivar directories: those that have filed sessions of its minds, oldest first, and how many.
+    @ivar _owed: the callables that take the answers that the connection owes.
     @ivar _watching: whether it is told when the connection is lost.
     """
 
@@ -85,14 +85,14 @@ class Line:
 
     def unfiled(self, directory: Directory) -> None:
         """
-        A directory has taken a session of this connection off its file.
+        A directory has removed a session of this connection.
         """
         countDown(self.directories, directory)
 
     def addresseeOf(self, mind: object, avatar: object) -> Addressee:
         """
-        Return whom a push to a mind goes to; of several directories the oldest one counts that has
-        bounds.
+        Return whom a push to a mind goes to; if several directories know it, the oldest one with
+        bounds counts.
         """
         asked = (each.addresseeOf(mind, avatar) for each in self.directories)
         found = [to for to in asked if to is not None]
@@ -107,7 +107,7 @@ class Line:
 
     def owe(self, broker: Broker, take: Callable[[object], object]) -> None:
         """
-        A connection of Perspective Broker's owes an answer.
+        A Perspective Broker connection owes an answer.
 
         @param take: called once, with the answer, or with the L{Failure} that there will be none.
         """
@@ -146,7 +146,7 @@ def lineOf(mind: object) -> Line:
 
 def find(minds: Iterable[object], avatar: object = None) -> Iterator[Addressee]:
     """
-    Return whom a push to minds goes to that may or may not be on file anywhere.
+    Return the addressee of each mind, whether or not a registry knows it.
     """
     seen: set[Hashable] = set()
     for mind in minds:
@@ -164,7 +164,7 @@ def find(minds: Iterable[object], avatar: object = None) -> Iterator[Addressee]:
 
 def reactorOf(addressees: Iterable[Addressee]) -> IReactorTime | None:
     """
-    Return the reactor of the directory that knows the first of these that is known at all.
+    Return the reactor of the registry that knows the first known mind.
     """
     known = next((to.mind for to in addressees if to.session is not None), None)
     line = attachedTo(connectionOf(known), Line)

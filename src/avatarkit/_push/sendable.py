@@ -2,12 +2,12 @@
 What Perspective Broker can send.
 
 It does not refuse what it cannot: it sends a note in place of the object, and the client is called
-with an L{Unpersistable<twisted.spread.jelly.Unpersistable>}, as if nothing were wrong.  So what is
-pushed is looked at before it is sent, which for plain data costs nothing.
+with an L{Unpersistable<twisted.spread.jelly.Unpersistable>}, as if nothing were wrong.  So the
+arguments of a push are checked before it is sent, which for plain data costs nothing.
 
-An object of a class that may not be sent is refused before anything is sent.  What is inside
-objects is not known before they are encoded: there the encoding is made to fail.  Code, such as a
-function, is sent by name, and it is the client that refuses it.
+An object of a class that may not be sent is refused before anything is sent.  What is inside an
+object is not known before it is encoded; if it may not be sent, the encoding is made to fail.
+Code, such as a function, is sent by name, and it is the client that refuses it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def checkSendable(strangers: Iterable[object], minds: Iterable[object]) -> None:
 @contextmanager
 def strictly(broker: Any) -> Iterator[None]:
     """
-    Have the encoding of what a broker sends fail, where it would send a note in place of an object.
+    Make a broker fail to encode what it would otherwise send a note in place of.
     """
     broker.security, lenient = Strict(broker.security), broker.security
     try:
@@ -56,7 +56,7 @@ def strictly(broker: Any) -> Iterator[None]:
 @attrs.define(eq=False)
 class Strict:
     """
-    A broker's rules for what may be sent, except that what it would replace by a note is refused.
+    A broker's rules for what may be sent, except that what it would replace with a note is refused.
 
     @ivar _rules: L{SecurityOptions<twisted.spread.jelly.SecurityOptions>}, or something like it.
     """
@@ -82,8 +82,8 @@ class Strict:
 
 def _securityOf(mind: Any) -> Any:
     """
-    Return what says what may be sent to a mind, or C{None} if that is not Perspective Broker's to
-    say.
+    Return the rules for what may be sent to a mind, or C{None} if Perspective Broker does not apply
+    them.
     """
     if isinstance(mind, RemoteReference):
         return mind.broker.security

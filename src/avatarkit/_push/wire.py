@@ -3,7 +3,7 @@ One message to many Perspective Broker minds, encoded once.
 
 C{mind.callRemote} jellies and encodes its arguments anew for every receiver.  For plain data that
 makes the same bytes each time, except for the number of the request and that of the mind, which
-stand at the beginning.  So the rest is made once, and each mind is written its own beginning
+stand at the beginning.  So the rest is encoded once, and each mind is sent its own beginning
 followed by that.  Whatever is not known to come out the same goes through the mind's own
 C{callRemote}.
 
@@ -59,7 +59,7 @@ _RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
 
 class NotCallable(TypeError):
     """
-    What a push should go to is no client.
+    A push goes to something that is not a client.
     """
 
 
@@ -217,7 +217,7 @@ def _ordinaryBroker(mind: object) -> Any:
 
 def _encoder(prefixLimit: int) -> tuple[Any, BytesIO]:
     """
-    Return a broker that nobody is connected to, and where what it sends is written.
+    Return an unconnected broker, and the buffer that it writes to.
     """
     encoder: Any = Broker()
     encoded = BytesIO()

@@ -1,8 +1,9 @@
 """
-Whether what the parts of a realm keep for their sessions agrees with the sessions that exist.
+Whether the records that the parts of a realm keep agree with the sessions that exist.
 
-A part that keeps something says what it keeps too much or too little of.  It finds the sessions in
-the realms that it is stacked into, which tell it so.
+A part that keeps something reports what is missing from its records and what should not be there.
+It compares them with the sessions of the realms that it is stacked into; each realm tells its parts
+that they are.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Stack(Protocol):
 
     def _placeOf(self, undo: Callable[[Session], object]) -> int:
         """
-        Return where in the plan something is undone.
+        Return the place in the plan of the hook that C{undo} undoes.
         """
 
 
@@ -55,7 +56,7 @@ class Audited(ABC):
         """
         self._stacks.add(stack)
 
-    # An audit asks these of every session of a realm, several times: they look for themselves.
+    # An audit goes through every session several times, so these read attributes directly.
 
     def _sessionsPast(self, undo: Callable[[Session], object]) -> list[Session]:
         """
@@ -69,7 +70,7 @@ class Audited(ABC):
 
     def _sessionsAt(self, undo: Callable[[Session], object]) -> list[Session]:
         """
-        Return the sessions that are in the hook that C{undo} would undo, on their way up.
+        Return the sessions whose login is in the hook that C{undo} undoes.
         """
         here: list[Session] = []
         for stack in self._stacks:
@@ -87,14 +88,13 @@ class Audited(ABC):
     @abstractmethod
     def audit(self) -> Iterable[str]:
         """
-        Return a sentence for each thing that does not agree; asked by
-        L{Realm.audit<avatarkit.Realm.audit>}.
+        Return a sentence for each disagreement; called by L{Realm.audit<avatarkit.Realm.audit>}.
         """
 
 
 def lookAfterMinds(sessions: Iterable[Session]) -> Iterator[str]:
     """
-    Say which sessions have a client that is dead, or of which nobody can tell.
+    Report sessions whose client is dead, or whose mind fails to say whether it is.
     """
     for session in sessions:
         if session.mind is None or session._above is not None or session.ended:

@@ -1,9 +1,9 @@
 """
-Where logins come in from outside: how many may be in progress, and what a client is told of one
-that failed.
+Where logins come in from outside: how many may be in progress, and what a client is told when one
+fails.
 
 A refusal was written for the client.  Anything else, such as what a database says of its password,
-goes to the log, and the client learns no more than that there was a fault.
+goes to the log, and the client learns only that there was a fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._tools.checks import checkCount, checkYesOrNo
 from .._tools.saying import say
 from ..errors import RealmFailed, TooManyLogins, UnsupportedInterface
 
-#: What a client may read, or whoever has cancelled a login.
+#: What may be read by a client, or by whoever has cancelled the login.
 _TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
@@ -30,7 +30,7 @@ class Entrance:
     """
     The entrance of a realm; see L{Realm<avatarkit.Realm>} for the first two.
 
-    The session of a login that waits tells it when it begins to, and when it has come to its end.
+    The session of a login that waits tells it when the wait begins, and when the login is over.
 
     @ivar waiting: how many logins are in progress.
     """
@@ -52,9 +52,9 @@ class Entrance:
 
     def check(self, avatarId: Hashable) -> None:
         """
-        Let one more login in.
+        Check that one more login may come in.
 
-        @raise TooManyLogins: if as many are in progress as may be.
+        @raise TooManyLogins: if too many are in progress.
         """
         maximum = self.maximumWaiting
         if maximum is None or self.waiting < maximum:
@@ -81,7 +81,7 @@ class Entrance:
 
     def told(self, failure: Failure, avatarId: Hashable) -> Failure:
         """
-        Return what a login fails with to its client.
+        Return the failure that the client of a login receives.
         """
         if not self.hides(failure):
             return failure
@@ -111,7 +111,7 @@ class Entrance:
 @attrs.frozen(eq=False)
 class BackDoor:
     """
-    Where tests come in, which are told everything.
+    An entrance for tests, which are told everything.
     """
 
     entrance: Entrance

@@ -27,14 +27,14 @@ from .sources import RealmSource
 @attrs.define(eq=False, repr=False)
 class InnerSession(Session[A]):
     """
-    A session that another one, or several, stand on.
+    A session that one or more other sessions stand on.
     """
 
 
 def unchosen(session: Session) -> type[Interface] | None:
     """
-    Return the interface of a session for which none has been chosen: that of an inner session is
-    one that everything provides, since nobody looks at its avatar.
+    Return the interface of a session for which none has been chosen: for an inner session one that
+    everything provides, since nobody looks at its avatar.
     """
     return Interface if isinstance(session, InnerSession) else None
 
@@ -48,7 +48,7 @@ def choosesInterfaces(below: Realm) -> bool:
 
 def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
     """
-    Return a session of a realm below, which is to be opened.
+    Return a new session of a realm below, not yet opened.
 
     Nobody looks at its avatar through an interface, so that the avatar may be anything; a realm of
     somebody else's at the bottom is asked for the interfaces of the session above, and chooses one
@@ -68,7 +68,7 @@ def openInner(inner: Session) -> Deferred[LoginResult]:
 
 def standOn(inner: Session, above: Callable[[Callable[[Session], object]], object]) -> None:
     """
-    Have others end before an inner session, whatever ends it.
+    Make the sessions above an inner session end before it.
 
     @param above: calls its argument, which ends a session, with each session that must end first;
         when they are gone it sees to it that L{closeInner} is called.
@@ -78,7 +78,7 @@ def standOn(inner: Session, above: Callable[[Callable[[Session], object]], objec
 
 def closeInner(inner: Session) -> Deferred[None]:
     """
-    Log an inner session out, on which nobody stands any more.
+    Log out an inner session that no other session stands on any more.
 
     @return: a Deferred that fires with C{None} when it is closed.
     """
@@ -89,7 +89,7 @@ def closeInner(inner: Session) -> Deferred[None]:
 
 def discardInner(inner: Session) -> None:
     """
-    Have an inner session be closed without a word to its avatar.
+    Make an inner session close without telling its avatar.
     """
     sources = cast("Realm", inner.realm).sources
     undos: dict[object, Callable[[Session], object]]
@@ -99,16 +99,16 @@ def discardInner(inner: Session) -> None:
 
 def endSession(session: Session, reason: Exception | None) -> None:
     """
-    Log a session out that stands on an inner one.
+    Log out a session that stands on an inner one.
 
-    @param reason: what its login fails with if it is still in progress.
+    @param reason: the exception that its login fails with if it is still in progress.
     """
     session._end(None if reason is None else twin(reason))
 
 
 def awaitedBy(inner: Session) -> Deferred[object] | None:
     """
-    Return what an inner session waits for, on its way up or down.
+    Return what an inner session waits for while it opens or closes.
     """
     return inner._hindrance()
 
@@ -170,7 +170,7 @@ class InnerSessions(Generic[A]):
 
     def discard(self, session: Session) -> Deferred[None]:
         """
-        Close the inner session without a word to its avatar.
+        Close the inner session without telling its avatar.
         """
         discardInner(self._inner[session])
         return self.release(session)
@@ -179,7 +179,7 @@ class InnerSessions(Generic[A]):
         """
         Let the realm below come to its end.
 
-        @param waived: its sessions whose end nobody waits for.
+        @param waived: sessions of the realm below that are not waited for.
         """
         return self.below._closing.drain(waived)
 

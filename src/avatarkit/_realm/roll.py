@@ -1,6 +1,6 @@
 """
-Which sessions a realm has, by avatar ID too: what is said of a user concerns all of theirs, logins
-in progress included.
+Which sessions a realm has, also by avatar ID, so that whatever concerns a user reaches all of their
+sessions, logins in progress included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Roll(Generic[A]):
     @ivar sessions: the sessions that have not ended, oldest first, each with the ID that it is
         filed under: a session's own may change.
     @ivar _ends: the Deferreds of L{whenEmpty}.
-    @ivar _byId: the session of each ID, or several.
+    @ivar _byId: the session of each ID, or a dict of them if there are several.
     """
 
     sessions: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
@@ -47,7 +47,7 @@ class Roll(Generic[A]):
 
     def remove(self, session: Session[A]) -> None:
         """
-        Take a session off.
+        Remove a session.
         """
         avatarId = self.sessions.pop(session)
         sessions = self._byId.pop(avatarId)
@@ -75,7 +75,7 @@ class Roll(Generic[A]):
 
     def refile(self, session: Session[A]) -> None:
         """
-        File a session anew, whose avatar ID has changed.
+        File a session again after its avatar ID has changed.
         """
         self.remove(session)
         self.add(session)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 #: What makes an avatar from an avatar ID, now or later: a class, a function.
 Factory: TypeAlias = Callable[[Any], B | Awaitable[B]]
 
-#: What makes an avatar later: an async function, or a function that returns a Deferred.  It is one
-#: of the above; mypy needs it said apart.
+#: What makes an avatar later: an async function, or a function that returns a Deferred.  It is a
+#: L{Factory} too; mypy needs it as an overload of its own.
 LaterFactory: TypeAlias = Callable[[Any], Awaitable[B]]
 
 

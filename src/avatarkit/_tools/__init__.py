@@ -1,3 +1,3 @@
 """
-Small things that every room uses, and that know nothing of any of them.
+Small things that every package uses, and that know nothing of any of them.
 """

@@ -1,6 +1,6 @@
 """
-One failure for several who wait: each gets its own, so that none of them adds to the traceback of
-the others.
+One failure for several waiting logins: each gets its own copy, so that none of them adds to the
+traceback of the others.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def twin(error: E) -> E:
 
 def another(failure: Failure) -> Failure:
     """
-    Return a copy of a failure for one more of those who wait, with an exception of its own.
+    Return a copy of a failure for one more waiting login, with an exception of its own.
 
-    A failure that came over the network has no exception, only its text, and no constructor that
-    would take that: such a one is made anew from its attributes.  C{copy.copy} would go through
+    A failure that came over the network has no exception, only its text, which no constructor
+    takes: such a failure is copied attribute by attribute.  C{copy.copy} would go through
     C{Failure.__reduce__}, which drops what is not text.
     """
     value = failure.value

@@ -2,7 +2,7 @@
 Avatar IDs that are C{bytes} in one place and C{str} in another.
 
 Most credentials checkers make C{bytes} of a name, and some, such as those of FTP, C{str}.  The two
-are never equal, so that C{alice} may be there twice, and who looks her up finds nobody.
+are never equal, so C{alice} may be there twice, or be looked up in vain.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def otherKind(avatarId: object) -> str | bytes | None:
 @attrs.define(eq=False)
 class Kinds:
     """
-    Says once that a name logs in as both kinds, and once that one is looked up as the wrong kind.
+    Logs once that a name has logged in as both kinds, and once that one is looked up as the wrong
+    kind.
 
-    @ivar _known: who is there.
-    @ivar only: the type of all avatar IDs so far, as long as there is one: those who log in with
-        an ID of that type need not be said.
+    @ivar _known: the avatar IDs that are logged in.
+    @ivar only: the type of all avatar IDs so far, if they have the same: logins with an ID of that
+        type need not be reported.
     """
 
     _known: Container[Hashable]
@@ -47,7 +48,7 @@ class Kinds:
 
     def loggedIn(self, avatarId: Hashable) -> None:
         """
-        Somebody logs in who was not there, with an ID of another type than C{only}.
+        An avatar ID that was not there logs in, and its type is not C{only}.
         """
         if self._loginSaid:
             return
@@ -67,7 +68,7 @@ class Kinds:
 
     def missed(self, avatarId: object) -> None:
         """
-        Somebody is looked up who is not there.
+        An avatar ID that is not there is looked up.
         """
         if self._lookUpSaid:
             return

@@ -1,8 +1,8 @@
 """
-What is said in the log about things that belong to somebody else.
+Logging about objects that belong to somebody else.
 
-They may be half built, or broken: their names are asked for only when there is something to say,
-and neither they nor an observer of the log can keep from its course who says it.
+They may be half built, or broken: their names are asked for only when there is something to log,
+and nothing that they or an observer of the log raise reaches the code that logs.
 """
 
 from __future__ import annotations

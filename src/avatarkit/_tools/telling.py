@@ -1,9 +1,9 @@
 """
-What Perspective Broker sends to a client when an exception reaches it.
+What Perspective Broker sends to a client when an exception reaches that client.
 
-Left to itself it sends a copy of the whole failure, and in it, whatever C{unsafeTracebacks} says,
+By default it sends a copy of the whole failure, which has in it, whatever C{unsafeTracebacks} says,
 the path of each file and the name of each function that the exception passed through.
-An object that can jelly itself it sends as that object says.
+An object that can jelly itself decides what is sent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ class Told(Exception, Jellyable):
 
     def jellyFor(self, jellier: Any) -> Any:  # Any: Twisted does not say what goes to the wire
         """
-        Return what is sent: a failure that has been nowhere.
+        Return what is sent: a failure without a traceback.
         """
         return jellier.jelly(CopyableFailure(self))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    # Any as a default: most realms have avatars of one type, which nobody has to say twice.
+    # The default is Any, so that code that names no avatar type passes strict checks too.
     A = TypeVar("A", default=Any)
     B = TypeVar("B", default=Any)
     A_co = TypeVar("A_co", covariant=True, default=Any)

@@ -1,8 +1,8 @@
 """
-What asyncio promises, among what Twisted does.
+Waiting for asyncio.
 
-Under Twisted's asyncio reactor an asyncio future is as good as a Deferred, and is made one.  Under
-any other reactor nobody runs its loop, so that nothing would ever come of it.
+Under Twisted's asyncio reactor an asyncio future is as good as a Deferred, and is converted to one.
+Under any other reactor nobody runs its loop, so the future would never fire.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
-# Any in this module: what is waited for is its author's affair.
+# Any in this module: the type of what is waited for is up to its author.
 
-#: What asyncio says when its loop does not run, and when what it waits for is not understood.
+#: What asyncio says when its loop does not run, and when a future is resumed before it is done.
 _ASYNCIOS = ("no running event loop", "await wasn't used with future")
 _WRONG = (
     "this waits for asyncio, whose loop does not run: await Deferreds, or install Twisted's "
@@ -40,7 +40,7 @@ def promised(promise: object) -> object:
 @contextmanager
 def explaining() -> Iterator[None]:
     """
-    Explain the errors of asyncio, which say of its missing loop only that there is none.
+    Explain the errors of asyncio, which do not say why there is no running loop.
     """
     try:
         yield

@@ -25,7 +25,7 @@ U = TypeVar("U")
 
 class Later(Enum):
     """
-    What L{settle} returns instead of a result that is not there yet.
+    What L{settle} returns if the result is not there yet.
     """
 
     LATER = "later"

@@ -1,15 +1,15 @@
 """
 What waits for itself.
 
-Somebody's code may wait, by way of ours, for what waits for that very code: a C{logout} that logs
-in as the avatar that is being logged out, for example.  Nothing would ever come of that.
+Somebody's code may wait, by way of ours, for something that waits for that very code: a C{logout}
+that logs in as the avatar that is being logged out, for example.  Neither would ever finish.
 
-Each Deferred waits for one other at the most, so that what it waits for in the end is found by
-going from one to the next; who comes back has found a circle.  A circle is closed by whatever
-begins to wait last, so it is there that somebody must look, with L{breakCircle}.
+Each Deferred waits for at most one other, so what it waits for in the end is found by going from
+one to the next; a walk that comes back to where it was has found a circle.  A circle is closed by
+whatever begins to wait last, so that is the place to look, with L{breakCircle}.
 
-A Deferred shows what it waits for if it is chained to another, is one of L{Waiting}, or stands for
-a coroutine that a L{Trip} drives.  A Deferred that C{inlineCallbacks} made does not show it.
+A Deferred shows what it waits for if it is chained to another, is a L{Waiting}, or stands for a
+coroutine that a L{Trip} drives.  A Deferred that C{inlineCallbacks} made does not show it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .asyncs import explaining, promised
 
 T = TypeVar("T")
 
-# Any in this module: it is of no importance here what is waited for.
+# Any in this module: the type of what is waited for does not matter here.
 
 
 class Waiting(Deferred[T], ABC):
@@ -42,7 +42,7 @@ class Waiting(Deferred[T], ABC):
         """
         Fail, because it waits for itself.
 
-        @return: whether it did; it need not be able to.
+        @return: whether it did; not every Deferred can.
         """
         return False
 
@@ -97,8 +97,8 @@ class Trip:
 
 def breakCircle(start: Deferred[Any]) -> None:
     """
-    See whether what a Deferred waits for waits for itself, and if so have one of those fail that
-    can.
+    If a Deferred waits for something that waits for itself, fail one Deferred of that circle, if
+    one of them can.
     """
     path = {start: None}
     each = _next(start)

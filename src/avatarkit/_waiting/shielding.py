@@ -1,8 +1,8 @@
 """
-Waiting for what belongs to somebody else, and giving that up.
+Waiting for somebody else's Deferred, and giving up.
 
-A Deferred may not mind being cancelled, and its canceller may raise.  Whoever waits for it goes on
-all the same, and what it comes to later must not reach them.
+A Deferred may ignore being cancelled, and its canceller may raise.  Whoever waits for it goes on
+all the same, and its later result must not reach them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def shielded(waiting: Deferred[T], notCancelled: Callable[[Failure], object]) ->
     def cancel(shield: Deferred[T]) -> None:
         try:
             waiting.cancel()
-        except BaseException:  # as a Deferred has it
+        except BaseException:  # somebody's canceller
             notCancelled(Failure())
 
     def arrived(result: T | Failure) -> None:

@@ -1,5 +1,5 @@
 """
-Much work at once, done in slices of some milliseconds, so that the reactor has its turn in between.
+Doing much work in slices of some milliseconds, so that the reactor has its turn in between.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-#: How many seconds of work there are before the reactor has its turn.
+#: How many seconds of work are done before the reactor has its turn.
 SLICE = 0.005
 
 
@@ -19,11 +19,11 @@ class Slices:
     """
     Work that consists of many small steps.
 
-    It is begun at once, and a step that causes more work is finished before that is begun: a long
-    chain of causes does not end in a C{RecursionError}.
+    It begins at once, and a step that causes more work is finished before that work begins, so that
+    a long chain of causes does not end in a C{RecursionError}.
 
     @ivar _jobs: what is left to do: each does one step, and returns whether there are more.
-    @ivar _running: whether it is being done, or is put off until the reactor has had its turn.
+    @ivar _running: whether it is being done, or is waiting for the reactor to have its turn.
     """
 
     _jobs: deque[Callable[[], bool]] = attrs.field(factory=deque, init=False)

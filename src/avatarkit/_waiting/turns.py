@@ -5,8 +5,8 @@ L{DeferredLock<twisted.internet.defer.DeferredLock>} runs the next one inside th
 before, so that a long queue ends in a C{RecursionError}; here they are called one after the other,
 and the reactor has its turn after some milliseconds of that.
 
-Whoever waits for something else, whether it is their turn or nobody's, can say what would let them
-go on before that is there: it is looked at whenever something has changed.
+Whoever waits for something else, in or out of turn, can give a condition under which they go on
+without it: it is checked whenever something has changed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from .slices import Slices
 
 T = TypeVar("T")
 
-#: Those who wait for something, and what would let each go on before that is there.  Any: it is
-#: something else for each of them.
+#: Those who wait for something, and the condition under which each goes on without it.  Any: each
+#: waits for something else.
 Pauses: TypeAlias = "OrderedDict[Deferred[Any], Callable[[], bool]]"
 
 
 @attrs.define(eq=False)
 class Turns:
     """
-    A queue for each key, for as long as there is anyone in it.
+    A queue for each key that somebody waits for.
 
     @ivar reactor: measures the slices; the global reactor by default.
-    @ivar queues: those who have a turn, or wait, by key.
+    @ivar queues: who has a turn, or waits, by key.
     """
 
     reactor: IReactorTime | None = None
@@ -61,7 +61,7 @@ class Turns:
 
     def look(self, key: Hashable) -> None:
         """
-        Something has changed: have those go on who wait for that.
+        Something has changed: let those who can go on do so.
         """
         if key in self.queues:
             self.queues[key].changed = True
@@ -69,7 +69,7 @@ class Turns:
 
     def handOn(self, key: Hashable) -> None:
         """
-        Have the next one go on, if there is one who can, and then the one after that.
+        Let the next one that can go on do so, and then the one after that.
         """
         queue = self.queues[key]
         if not queue.calling:
@@ -161,8 +161,8 @@ class Queue:
     @ivar calling: whether those who can go on are being called.
     @ivar changed: whether those who wait for something else must be asked again.
     @ivar waiting: those who wait for their turn.
-    @ivar holding: the one whose turn it is, if that one waits for something else; and what would
-        let it go on.
+    @ivar holding: the one whose turn it is, if that one waits for something else; and the
+        condition under which it goes on.
     @ivar pausing: the same of the others who wait for something else.
     """
 
