@@ -84,8 +84,8 @@ class Sources(ModuleVisitorExt):
 
     def visit_Module(self, node: ast.Module) -> None:
         """
-        Write the constructors of public classes out.  A C{__new__} here only checks the arguments, and
-        a property is described where it is read.
+        Write the constructors of public classes out.  A C{__new__} here only checks the arguments,
+        and a property is described where it is read.
         """
         module = import_module(self.visitor.module.fullName())
         for each in node.body:

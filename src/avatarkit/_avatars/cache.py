@@ -254,18 +254,12 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         ):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
-<<<<<<< HEAD
-                yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
-        for life in self._shelf.ready.values():
-            if (life in self._shelf.idle) is bool(life.users):
-=======
                 yield (
                     f"{session!r} {what} an avatar of {self!r}, "
                     "but the cache and the session disagree about it"
                 )
-        for life in self._kept.ready.values():
-            if (life in self._kept.idle) is bool(life.users):
->>>>>>> polish
+        for life in self._shelf.ready.values():
+            if (life in self._shelf.idle) is bool(life.users):
                 yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
         for life in self._shelf.overdue:
