@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, overload
 from weakref import ref
 
 from twisted.internet.defer import Deferred
@@ -25,7 +25,7 @@ from .._realm.targets import isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
-from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingLogged
+from ._scenes import REFUSALS, REPEATS, SLOW_WAYS, WAYS, Scene, atOnce, broken, hold, nothingLogged
 
 
 class IUnheardOf(Interface):
@@ -84,37 +84,59 @@ def _listen(adapted: Any, mind: object, told: list[str]) -> None:
     adapted.dontNotifyOnDisconnect(never)
 
 
-def checkBlock(makeBlock: Callable[[], Any]) -> None:
+@overload
+def checkBlock(makeBlock: Callable[[], Any], *, waits: Literal[False] = False) -> None: ...
+
+
+@overload
+def checkBlock(makeBlock: Callable[[], Any], *, waits: Literal[True]) -> Deferred[None]: ...
+
+
+def checkBlock(makeBlock: Callable[[], Any], *, waits: bool = False) -> Deferred[None] | None:
     """
     Check a block: that it undoes what it did, whatever way a session ends, and keeps nothing.
 
-    @param makeBlock: called without arguments, any number of times: answers a new
-        L{IBlock<avatarkit.IBlock>} that lets in, and without waiting, at least one login of the
-        avatar ID C{b"alice"} at a time.
+    @param makeBlock: called without arguments, any number of times: returns a new
+        L{IBlock<avatarkit.IBlock>} that lets in at least one login of the avatar ID C{b"alice"} at
+        a time; without waiting, unless C{waits} is true.
+    @param waits: whether the block's hooks may wait, for the reactor for example: up to ten seconds
+        for each login and each logout.
+    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None}, or fails, when the
+        block is checked.
     @raise AssertionError: if it breaks a promise.
     """
-    for way in WAYS:
+    checking = _checkBlock(makeBlock, waits)
+    if waits:
+        return Deferred.fromCoroutine(checking)
+    atOnce(checking)
+    return None
+
+
+async def _checkBlock(makeBlock: Callable[[], Any], waits: bool) -> None:
+    for way in SLOW_WAYS if waits else WAYS:
         block = makeBlock()
         hold(IBlock.providedBy(block), f"{block!r} provides IBlock")
         _verify(IBlock, block)
-        Scene(None, IPerspective, block).play(way)
-    _checkShared(makeBlock())
+        await Scene(None, IPerspective, block, waits=waits).play(way)
+    await _checkShared(makeBlock(), waits)
 
 
-def _checkShared(block: Any) -> None:
+async def _checkShared(block: Any, waits: bool) -> None:
     """
     Check that a block that is in two realms knows what it took from which.
     """
-    scenes = [Scene(None, IPerspective, block) for _ in range(2)]
+    scenes = [Scene(None, IPerspective, block, waits=waits) for _ in range(2)]
     what = "two realms that share it are used at a time"
     with nothingLogged(what):
         for scene in scenes:
             with suppress(*REFUSALS):
-                scene.open()
+                await scene.open()
         for scene in scenes:
             scene.logoutAll()
     for scene in scenes:
-        scene.verify(what)
+        await scene.closed()
+    for scene in scenes:
+        await scene.verify(what)
 
 
 def checkSource(
@@ -135,7 +157,7 @@ def checkSource(
         if IAvatarSource.providedBy(source):
             _verify(IAvatarSource, source)
         scene = Scene(source, interface)
-        scene.play(way)
+        atOnce(scene.play(way))
         with nothingLogged("closing it"):
             closing = scene.realm.close(timeout=None)
         hold(closing.called, f"after {way.__doc__} it lets go of its avatars when it is closed")
