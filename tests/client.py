@@ -1,10 +1,10 @@
 """
-A client in a process of its own, for what only a process can do: to be stopped.
+A client in a process of its own, because only a process can be stopped.
 
     python tests/client.py PORT
 
-It logs in as alice and says what happens, a word a line: C{in} or the name of the error, and
-C{lost} when its connection is closed.  It ends then, and after a minute in any case.
+It logs in as alice and prints one word a line: C{in} or the name of the error, and C{lost} when its
+connection is closed.  Then it ends, and in any case after a minute.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from twisted.spread import pb
 
 class Mind(pb.Referenceable):
     """
-    A mind that says that it is there.
+    A mind that can tell that it is alive.
     """
 
     def remote_ping(self) -> str:
         """
-        Be there.
+        Return a sign of life.
         """
         return "pong"
 
 
 async def main(reactor: Any, port: str) -> None:
     """
-    Log in, and wait until the connection is lost.
+    Log in and wait until the connection is lost.
     """
     reactor.callLater(60, reactor.stop)
     factory: Any = pb.PBClientFactory()
@@ -52,7 +52,7 @@ async def main(reactor: Any, port: str) -> None:
 
 def say(word: str) -> None:
     """
-    Say it now.
+    Print a word at once.
     """
     print(word, flush=True)  # noqa: T201  # this is what it is for
 

@@ -1,5 +1,5 @@
 """
-What the tests of limits share: a limit around a stack that can be told to wait.
+What the tests of limits share: a limit around a stack whose hooks a test can script.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from scripted import IThing, Script, sessionOf, waiting
 
 class LimitTestCase(SynchronousTestCase):
     """
-    A limit around a stack that can be told to wait.
+    A test of a limit around a scripted stack.
     """
 
     def setUp(self) -> None:
         """
-        Start with nothing.
+        Collect the log events.
         """
         self.clock = Clock()
         self.events: list[dict[str, Any]] = []
@@ -32,7 +32,7 @@ class LimitTestCase(SynchronousTestCase):
 
     def limited(self, *args: Any, **kw: Any) -> ConnectionLimit:
         """
-        Make the limit, and a realm of it.
+        Make the limit and a realm with it.
         """
         self.limit = ConnectionLimit(*args, reactor=self.clock, **kw)
         self.script = Script()
@@ -41,25 +41,25 @@ class LimitTestCase(SynchronousTestCase):
 
     def login(self, name: object = b"alice", mind: object = None) -> Any:
         """
-        Log in at once, and answer the session.
+        Log in without waiting, and return the session.
         """
         return sessionOf(self.realm, self.realm.requestAvatar(name, mind, IThing))
 
     def challenge(self, name: object = b"alice", mind: object = None) -> Deferred[Any]:
         """
-        Log in, which has to wait.
+        Start a login that must wait.
         """
         return waiting(self.realm.requestAvatar(name, mind, IThing))
 
     def winner(self, challenge: Deferred[Any]) -> Session:
         """
-        Return the session of a login that had to wait, and is in now.
+        Return the session of a login that had to wait and has succeeded.
         """
         return sessionOf(self.realm, self.successResultOf(challenge))
 
     def tearDown(self) -> None:
         """
-        Whatever happened, the books agree, and no lock is left.
+        The audit finds nothing, and no turn is left over.
         """
         assert self.realm.audit() == []
         assert len(self.limit._turns) == 0

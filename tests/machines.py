@@ -31,7 +31,7 @@ settings.register_profile(
     "search", settings.get_profile("default"), max_examples=20000, derandomize=False
 )
 
-#: How long the machines search.
+#: How thoroughly the machines search.
 SEARCH = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -45,7 +45,7 @@ class Scripted(Block):
 
     def act(self, session: Session, hook: str) -> object:
         """
-        Do what the login says that this hook does.
+        Do what the login has planned for this hook.
         """
         login = self.loginOf(session)
         act = login.acts[hook]
@@ -58,24 +58,24 @@ class Scripted(Block):
 
     def admit(self, session: Session) -> object:
         """
-        Act.
+        Do what is planned.
         """
         return self.act(session, "admit")
 
     def release(self, session: Session) -> object:
         """
-        Act.
+        Do what is planned.
         """
         return self.act(session, "release")
 
     def attached(self, session: Session) -> object:
         """
-        Act.
+        Do what is planned.
         """
         return self.act(session, "attached")
 
     def detached(self, session: Session) -> object:
         """
-        Act.
+        Do what is planned.
         """
         return self.act(session, "detached")

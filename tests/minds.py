@@ -1,5 +1,5 @@
 """
-Minds of every kind: fake, slow, stalled, or of a broker; and what each of them was sent.
+Minds of every kind, fake, slow, stalled or of a real broker, and what each of them was sent.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from scripted import IThing, opened
 
 class Ours(pb.Copyable):
     """
-    Something that is sent as a copy.
+    A class whose instances are sent as copies.
     """
 
 
 def connect(broker: Any = None, *, luid: Any = 1) -> Any:
     """
-    Answer the mind of a broker whose bytes can be looked at.
+    Return the mind of a broker that writes into a string transport.
     """
     broker = pb.Broker(isClient=False) if broker is None else broker
     broker.makeConnection(StringTransport())
@@ -38,7 +38,7 @@ def connect(broker: Any = None, *, luid: Any = 1) -> Any:
 
 def sentTo(mind: Any) -> bytes:
     """
-    Answer what a mind was sent since one last asked.
+    Return what a mind was sent since the last call.
     """
     sent: bytes = mind.broker.transport.value()
     mind.broker.transport.clear()
@@ -47,7 +47,7 @@ def sentTo(mind: Any) -> bytes:
 
 def methods(mind: Any) -> list[bytes]:
     """
-    Answer the names of the methods that a mind was told to call since one last asked.
+    Return the names of the methods that were called on a mind since the last call.
     """
     decoder, found = banana.Banana(isClient=False), list[Any]()
     decoder.makeConnection(StringTransport())
@@ -60,7 +60,7 @@ def methods(mind: Any) -> list[bytes]:
 @implementer(IMind)
 class Slow(FakeMind):
     """
-    A mind for which it takes some time to be called.
+    A mind that takes some time to call.
     """
 
     def __init__(self, clock: Clock, args: Any = list) -> None:
@@ -69,7 +69,7 @@ class Slow(FakeMind):
 
     def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
         """
-        Take as long as a slice.
+        Take as long as a whole slice.
         """
         self.clock.rightNow += SLICE
         return super().callRemote(name, *(args if self.args is list else ()), **kw)
@@ -77,14 +77,14 @@ class Slow(FakeMind):
 
 def login(realm: Any, mind: Any, avatarId: Any = b"alice") -> Any:
     """
-    Log in, and answer the logout.
+    Log in, and return the logout.
     """
     return opened(realm.requestAvatar(avatarId, mind, IThing))[2]
 
 
 def stalled() -> FakeMind:
     """
-    Answer a mind whose client does not go when its connection is closed politely.
+    Return a mind whose client does not leave when its connection is closed politely.
     """
     mind = FakeMind()
     mind.stalled = True
@@ -93,7 +93,7 @@ def stalled() -> FakeMind:
 
 def realMind() -> tuple[Any, Callable[[], object]]:
     """
-    Answer a mind of Perspective Broker, connected in memory, and what drops its connection.
+    Return a real mind, connected in memory, and a callable that drops its connection.
     """
     online = MindRegistry()
     portal = MemoryPortal(online(Player))
@@ -106,7 +106,7 @@ def realMind() -> tuple[Any, Callable[[], object]]:
 
 def fakeMind() -> tuple[Any, Callable[[], object]]:
     """
-    Answer a fake, and what has its client leave.
+    Return a fake mind and a callable that makes its client leave.
     """
     mind = FakeMind()
     return mind, mind.disconnect

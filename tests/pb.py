@@ -21,9 +21,9 @@ reactor: Any = globalReactor
 
 class Client(pb.Referenceable):
     """
-    A client of its own connection, which is also the mind that it logs in with.
+    A client with its own connection, which is also the mind that it logs in with.
 
-    @ivar told: what the server calls on it, as C{(name, args)}, one after the other.
+    @ivar told: the server's calls, as C{(name, args)}, in order.
     """
 
     def __init__(self, connect: Callable[[Any], object]) -> None:
@@ -43,20 +43,20 @@ class Client(pb.Referenceable):
 
     def login(self, name: str = "alice", *, mind: bool = True) -> Deferred[Any]:
         """
-        Log in with a password, and answer what Perspective Broker answers.
+        Log in with a password, and return what Perspective Broker returns.
         """
         credentials = UsernamePassword(name.encode(), b"secret")
         return self._keep(self.factory.login(credentials, self if mind else None))
 
     def loginAnonymously(self) -> Deferred[Any]:
         """
-        Log in as nobody in particular.
+        Log in anonymously.
         """
         return self._keep(self.factory.login(Anonymous(), self))
 
     def _keep(self, login: Deferred[Any]) -> Deferred[Any]:
         """
-        Hold on to the avatar: Perspective Broker logs out who lets go of it.
+        Keep the reference to the avatar: Perspective Broker logs out a client that drops it.
         """
 
         def keep(avatar: Any) -> Any:
@@ -67,14 +67,14 @@ class Client(pb.Referenceable):
 
     def disconnect(self) -> Deferred[None]:
         """
-        Close the connection, and answer when that is done on this side.
+        Close the connection, and return a Deferred that fires when it is closed on this side.
         """
         self.factory.disconnect()
         return self.closed
 
     def remoteMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
         """
-        Take down what the server calls, and answer its name.
+        Record what the server calls, and return its name with C{done}.
         """
         name = message if isinstance(message, str) else message.decode()
         self.told.put((name, broker.unserialize(args)))
@@ -83,14 +83,14 @@ class Client(pb.Referenceable):
 
 def transportOf(client: Client) -> Any:
     """
-    Answer what a client reads from.
+    Return a client's transport.
     """
     return client.factory._broker.transport
 
 
 async def refusal(login: Deferred[Any]) -> Failure:
     """
-    Wait for a login that fails, and answer the failure that the client gets.
+    Wait for a login to fail, and return the failure that the client gets.
     """
     results: list[Any] = []
     await login.addBoth(results.append)
@@ -101,21 +101,21 @@ async def refusal(login: Deferred[Any]) -> Failure:
 
 class PBTestCase(TestCase):
     """
-    A test with a server, which ends with all of its connections closed on both sides.
+    A test with a server; at its end, all connections are closed on both sides.
     """
 
     timeout = 10
 
     def setUp(self) -> None:
         """
-        Start with nothing.
+        Start without clients.
         """
         self.clients: list[Client] = []
         self.connections: list[Deferred[None]] = []
 
     def serve(self, realm: Any) -> None:
         """
-        Listen, with a user for every name that the tests use.
+        Listen, with an account for every name that the tests use.
         """
         assert IRealm.providedBy(realm)
         users: Any = dict.fromkeys(("alice", "bob", "carol"), b"secret")
@@ -140,19 +140,19 @@ class PBTestCase(TestCase):
 
     def listen(self, factory: Any) -> Any:
         """
-        Listen on any port, over TCP unless a subclass has it otherwise.
+        Listen on a free TCP port; subclasses may use another transport.
         """
         return reactor.listenTCP(0, factory, interface="127.0.0.1")
 
     def connect(self, factory: Any) -> None:
         """
-        Connect a client's factory to it.
+        Connect a client factory to the server.
         """
         reactor.connectTCP("127.0.0.1", self.port, factory)
 
     def client(self) -> Client:
         """
-        Connect one more client.
+        Connect another client.
         """
         client = Client(self.connect)
         self.clients.append(client)
@@ -160,7 +160,7 @@ class PBTestCase(TestCase):
 
     def tearDown(self) -> Any:
         """
-        Close everything, and wait until the server has seen it.
+        Close everything, and wait until the server has noticed.
         """
         return Deferred.fromCoroutine(self._close())
 

@@ -1,5 +1,5 @@
 """
-An avatar and a client of Perspective Broker.
+A Perspective Broker avatar and client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scripted import Boom
 
 class Client(pb.Referenceable):
     """
-    A client.
+    A client that records its pushes.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Client(pb.Referenceable):
 
     def remote_notify(self, *args: Any) -> str:
         """
-        Be told.
+        Record a push.
         """
         self.told.append(args)
         return "done"
@@ -36,7 +36,7 @@ class Client(pb.Referenceable):
 
 class Player(Avatar):
     """
-    An avatar.
+    An avatar with a name.
     """
 
     def __init__(self, name: Any) -> None:
@@ -44,12 +44,12 @@ class Player(Avatar):
 
     def perspective_name(self) -> Any:
         """
-        Answer who it is.
+        Return the name.
         """
         return self.name
 
     def perspective_raise(self) -> None:
         """
-        Refuse.
+        Raise an error that the client may see.
         """
         raise pb.Error("no")

@@ -1,5 +1,5 @@
 """
-Realms that somebody has written by hand.
+Hand-written realms.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from players import Player
 @implementer(IRealm)
 class Foreign:
     """
-    A realm by hand.
+    A realm that is not avatarkit's.
     """
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         """
-        Answer an avatar.
+        Return an avatar.
         """
         if pb.IPerspective not in interfaces:
             raise NotImplementedError
@@ -32,11 +32,11 @@ class Foreign:
 @implementer(IRealm)
 class Later(Foreign):
     """
-    One that answers Deferreds.
+    A realm that returns Deferreds.
     """
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         """
-        Answer a Deferred of an avatar.
+        Return a Deferred of an avatar.
         """
         return maybeDeferred(super().requestAvatar, avatarId, mind, *interfaces)

@@ -1,5 +1,5 @@
 """
-An avatar whose logout is written down.
+An avatar whose logout is recorded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from scripted import Thing
 
 class Player(Thing):
     """
-    An avatar whose logout is written down, and waits if the test says so.
+    An avatar whose logout is recorded, and waits if the test says so.
     """
 
     made: list[Player]
@@ -24,7 +24,7 @@ class Player(Thing):
 
     def logout(self) -> object:
         """
-        Be saved.
+        Count a logout, and do what the test says.
         """
         self.saved += 1
         return type(self).saving(self)

@@ -1,5 +1,5 @@
 """
-A stack whose every hook does what a test says, and writes down that it ran.
+A stack whose hooks do what a test says, and record that they ran.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from zope.interface import Interface, implementer
 from avatarkit import Block, ConnectionLimit, IAvatarSource, Realm, Session
 from avatarkit._tools.typevars import A
 
-#: What a hook does, beside writing down that it ran.
+#: What a hook does, apart from recording that it ran.
 Act = Callable[[Session], object]
 
-#: The hooks of a session, in the order in which it opens, and what undoes each.
+#: The hooks of a session, in the order in which they open it, and the hooks that undo them.
 OPENING = ("admit 0", "admit 1", "admit 2", "acquire", "attached 2", "attached 1", "attached 0")
 CLOSING = (
     "release 0",
@@ -33,32 +33,32 @@ CLOSING = (
 
 class Boom(Exception):
     """
-    What a hook fails with.
+    The exception that failing hooks raise.
     """
 
 
 class IThing(Interface):
     """
-    What the logins of these tests ask for.
+    The interface that most logins in the tests ask for.
     """
 
 
 class IOther(Interface):
     """
-    Another thing to log in for.
+    An interface that avatars lack, or need an adapter for.
     """
 
 
 @implementer(IThing)
 class Thing:
     """
-    What they get.
+    The avatar of most logins.
     """
 
 
 class Player(Thing):
     """
-    An avatar that knows whose it is.
+    An avatar that knows its name.
     """
 
     def __init__(self, name: object) -> None:
@@ -68,7 +68,7 @@ class Player(Thing):
 class Script:
     """
     @ivar log: the names of the hooks that ran.
-    @ivar acts: what a hook does, by its name; nothing unless said.
+    @ivar acts: what each hook does, by name; nothing by default.
     @ivar realm: three blocks and a source that follow the script.
     """
 
@@ -81,7 +81,7 @@ class Script:
 
     def run(self, hook: str, session: Session) -> object:
         """
-        Do what the script says that a hook does.
+        Record a hook, and do what the script says.
         """
         self.log.append(hook)
         return self.acts.get(hook, nothing)(session)
@@ -137,10 +137,10 @@ class ScriptedSource:
 
     def acquire(self, session: Session) -> object:
         """
-        Follow the script; the avatar is a L{Thing} unless it says otherwise.
+        Follow the script; if it returns C{None}, return a L{Thing}.
         """
-        answer = self.script.run("acquire", session)
-        return Thing() if answer is None else answer
+        avatar = self.script.run("acquire", session)
+        return Thing() if avatar is None else avatar
 
     def release(self, session: Session) -> object:
         """
@@ -150,7 +150,7 @@ class ScriptedSource:
 
     def close(self) -> None:
         """
-        Write it down.
+        Record the call.
         """
         self.script.log.append("close")
 
@@ -164,7 +164,7 @@ def nothing(session: Session) -> object:
 
 def undoing(passed: int) -> list[str]:
     """
-    Answer the hooks that undo the first C{passed} hooks of a login, in order.
+    Return the hooks that undo the first C{passed} hooks of a login, in order.
     """
     return list(reversed(CLOSING[:passed]))
 
@@ -183,9 +183,9 @@ def fails() -> object:
     raise Boom
 
 
-def answersFailure(session: Session) -> object:
+def returnsFailure(session: Session) -> object:
     """
-    Answer a Deferred that has failed.
+    Return a Deferred that has failed.
     """
     return fail(Boom())
 
@@ -197,30 +197,30 @@ async def raisesInCoroutine(session: Session) -> object:
     raise Boom
 
 
-def answersFired(session: Session) -> object:
+def returnsFired(session: Session) -> object:
     """
-    Answer a Deferred that has fired.
+    Return a Deferred that has fired.
     """
     return succeed(Thing())
 
 
-async def answersCoroutine(session: Session) -> object:
+async def returnsAtOnce(session: Session) -> object:
     """
-    Answer a coroutine that does not wait.
+    Return from a coroutine without waiting.
     """
     return Thing()
 
 
-#: Ways to fail at once, and ways to be done at once.
-FAILING: tuple[Act, ...] = (raises, answersFailure, raisesInCoroutine)
-PROMPT: tuple[Act, ...] = (nothing, answersFired, answersCoroutine)
+#: Ways to fail at once, and ways to succeed at once.
+FAILING: tuple[Act, ...] = (raises, returnsFailure, raisesInCoroutine)
+PROMPT: tuple[Act, ...] = (nothing, returnsFired, returnsAtOnce)
 
 
 class Gate:
     """
-    A hook that waits until the test says how it goes on.
+    A hook that waits until a test makes it go on.
 
-    @ivar wait: what it waits for.
+    @ivar wait: the Deferred that it waits for.
     """
 
     def __init__(self) -> None:
@@ -228,19 +228,19 @@ class Gate:
 
     def deferred(self, session: Session) -> object:
         """
-        Be a hook that answers a Deferred.
+        Return a Deferred that waits.
         """
         return self.wait
 
     async def coroutine(self, session: Session) -> object:
         """
-        Be a hook that is a coroutine.
+        Wait in a coroutine.
         """
         return await self.wait
 
     async def stubborn(self, session: Session) -> object:
         """
-        Be a hook that does not mind being cancelled.
+        Wait in a coroutine that ignores its cancellation.
         """
         try:
             return await self.wait
@@ -256,29 +256,29 @@ def frank(realm: Realm[A]) -> Realm[A]:
     return realm
 
 
-def opened(answer: Any) -> Any:
+def opened(returned: Any) -> Any:
     """
-    Answer what a realm answered at once.
+    Return what a realm returned, which must not be a Deferred.
     """
-    assert isinstance(answer, tuple)
-    return answer
+    assert isinstance(returned, tuple)
+    return returned
 
 
-def waiting(answer: Any) -> Deferred[Any]:
+def waiting(returned: Any) -> Deferred[Any]:
     """
-    Answer what a realm will answer.
+    Return what a realm returned, which must be a Deferred.
     """
-    assert isinstance(answer, Deferred)
-    return answer
+    assert isinstance(returned, Deferred)
+    return returned
 
 
-def sessionOf(realm: Any, answer: Any) -> Session:
+def sessionOf(realm: Any, returned: Any) -> Session:
     """
     Return the session of a login that succeeded: the one that its logout ends.
 
     It must not have closed yet.
     """
-    _, _, logout = opened(answer)
+    _, _, logout = opened(returned)
     (session,) = (each for each in realm.sessions if each.logout == logout)
     assert isinstance(session, Session)
     return session
@@ -294,14 +294,14 @@ def foreignSession() -> Session:
 
 def slots(limit: ConnectionLimit) -> dict[object, int]:
     """
-    Answer how many slots of a limit are taken, by key.
+    Return how many slots of a limit are taken, by key.
     """
     return {key: len(sessions) for key, sessions in limit._slots.holders.items()}
 
 
 def garbageOf(login: Callable[[], object]) -> int:
     """
-    Answer how many sessions and failures ten logins that fail leave for the garbage collector.
+    Return how many sessions and failures ten failing logins leave for the garbage collector.
     """
 
     def count() -> int:

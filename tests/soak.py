@@ -3,9 +3,10 @@ A server and many client processes over real TCP, for as long as you like.
 
     python tests/soak.py --logins 2000 --kills 200
 
-The clients log in, several times over one connection, are pushed to, drop their references,
-disconnect, vanish, or are killed in the middle of a login.  When all of them are gone the audit has
-to be clean, every count 0, and the memory must not have grown by a block for each login.
+The clients log in several times over each connection, receive pushes, drop their references,
+disconnect, vanish, or are killed in the middle of a login.  When all of them are gone, the audit
+must find nothing, every count must be 0, and memory must have grown by less than a block for each
+login.
 It prints what happened as one line of JSON, ends by itself, and fails if anything is left.
 """
 
@@ -32,12 +33,12 @@ from zope.interface import implementer
 
 import avatarkit
 
-USERS, LOGINS_PER_CLIENT, CLIENTS_AT_A_TIME = 12, 25, 6
+USERS, LOGINS_PER_CLIENT, CLIENTS_AT_ONCE = 12, 25, 6
 
 
 class Player(avatarkit.Avatar):
     """
-    An avatar that takes its time to be saved.
+    An avatar that takes a moment to be saved.
     """
 
     def __init__(self, server: Server, name: bytes) -> None:
@@ -46,7 +47,7 @@ class Player(avatarkit.Avatar):
 
     async def connect(self) -> None:
         """
-        Count; kill the client whose name says that it is to be killed here.
+        Count the session; kill the client if its name asks for it.
         """
         super().connect()
         if self.name.startswith(b"late-"):
@@ -54,13 +55,13 @@ class Player(avatarkit.Avatar):
 
     def perspective_greet(self) -> int:
         """
-        Answer something.
+        Return the count.
         """
         return self.connections
 
     async def logout(self) -> None:
         """
-        Be saved.
+        Save the avatar.
         """
         await self.server.moment()
         self.server.alive -= 1
@@ -69,14 +70,14 @@ class Player(avatarkit.Avatar):
 @implementer(ICredentialsChecker)
 class AnyName:
     """
-    Lets everybody in.
+    A checker that lets everybody in.
     """
 
     credentialInterfaces = (IUsernameHashedPassword,)
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """
-        Believe what the client says.
+        Return the name that the client gives.
         """
         return credentials.username
 
@@ -96,7 +97,7 @@ class Server:
 
     def moment(self) -> Deferred[None]:
         """
-        Answer a Deferred that fires a moment from now.
+        Return a Deferred that fires in a moment.
         """
         moment: Deferred[None] = Deferred(lambda moment: call.cancel())
         call = self.reactor.callLater(self.random.random() / 500, moment.callback, None)
@@ -104,7 +105,7 @@ class Server:
 
     async def factory(self, name: bytes) -> Player:
         """
-        Make an avatar; kill the client whose name says that it is a victim.
+        Make an avatar; kill the client first if its name asks for it.
         """
         if name.startswith(b"victim-"):
             await self.kill(name)
@@ -114,8 +115,7 @@ class Server:
 
     async def kill(self, name: bytes) -> None:
         """
-        Kill the client whose process ID is in a name, in the middle of its login, which waits here
-        until it is cancelled.
+        Kill the client whose process ID is in a name, and wait until its login is cancelled.
         """
         self.killed += 1
         os.kill(int(name.rpartition(b"-")[2]), signal.SIGKILL)
@@ -126,7 +126,7 @@ class Server:
 
     async def run(self, logins: int, kills: int) -> dict[str, Any]:
         """
-        Serve so many logins and kills, and answer what was left when all the clients had gone.
+        Serve a number of logins and kills, and report what is left when all clients have gone.
         """
         factory: Any = pb.PBServerFactory(Portal(self.realm, [AnyName()]))
         listening = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -162,12 +162,12 @@ class Server:
 
     async def phase(self, nursery: Nursery, logins: int, kills: int) -> None:
         """
-        Have so many logins and kills, and wait until everybody is gone.
+        Serve a number of logins and kills, and wait until everybody is gone.
         """
         roles = ["client"] * -(-logins // LOGINS_PER_CLIENT)
         roles += ["victim", "late"] * (kills // 2) + ["victim"] * (kills % 2)
         self.random.shuffle(roles)
-        limit = DeferredSemaphore(CLIENTS_AT_A_TIME)
+        limit = DeferredSemaphore(CLIENTS_AT_ONCE)
         await gatherResults([limit.run(nursery.spawn, role) for role in roles])
         while self.realm.sessions:
             await next(iter(self.realm.sessions)).whenClosed()
@@ -176,7 +176,7 @@ class Server:
 
     def push(self) -> None:
         """
-        Push to everyone, and look at the books.
+        Push to everyone, and audit the realm.
         """
         self.online.everyone.callRemote("told", "something")
         wrong = self.realm.audit()
@@ -186,7 +186,7 @@ class Server:
 
 def memory() -> int:
     """
-    Answer how many blocks of memory are in use.
+    Return how many blocks of memory are in use.
     """
     gc.collect()
     return sys.getallocatedblocks()
@@ -213,7 +213,7 @@ class Nursery(ProcessProtocol):
 
     def spawn(self, role: str) -> Deferred[None]:
         """
-        Start a client, and answer a Deferred that fires when it is gone.
+        Start a client, and return a Deferred that fires when it is gone.
         """
         gone: Deferred[None] = Deferred()
         self.starting.append(gone)
@@ -222,7 +222,7 @@ class Nursery(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         """
-        A client has started, or has gone.
+        Note that a client has started, reported or gone.
         """
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
@@ -245,7 +245,7 @@ class Nursery(ProcessProtocol):
 
 def nursery(port: int) -> None:
     """
-    Fork a client for each line of input, and say when it has gone.
+    Fork a client for each line of input, and print when it has gone.
     """
 
     def reap(signum: int, frame: object) -> None:
@@ -275,7 +275,7 @@ def nursery(port: int) -> None:
 
 def child(role: str, seed: int, port: int) -> None:
     """
-    Be a client, in a process of its own, and never come back.
+    Run a client in this process, and exit.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -300,13 +300,13 @@ class Client(pb.Referenceable):
 
     def remote_told(self, text: str) -> int:
         """
-        Be told.
+        Receive a push.
         """
         return len(text)
 
     async def run(self, role: str, port: int) -> None:
         """
-        Log in, again and again, over a few connections.
+        Log in again and again, over a few connections.
         """
         if role != "client":
             factory: Any = self.connect(port)
@@ -340,7 +340,7 @@ class Client(pb.Referenceable):
 
     def somebody(self) -> UsernamePassword:
         """
-        Answer the name of one of a few users.
+        Return the credentials of one of a few users.
         """
         return UsernamePassword(b"user-%d" % self.random.randrange(USERS), b"")
 

@@ -267,7 +267,7 @@ class NoLoopTests(SynchronousTestCase):
         async def load(avatarId: object) -> Thing:
             try:
                 await loop.create_future()
-            except RuntimeError:
+            except TypeError:
                 steps.append("told")
                 return Thing()
             raise AssertionError

@@ -1,5 +1,5 @@
 """
-Tests for the audit: it finds each kind of thing that can be wrong.
+Tests for L{avatarkit.Realm.audit}: it finds every kind of inconsistency.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scripted import IThing, Thing, foreignSession, opened, waiting
 
 class Slow(ConnectionAware, MindAware, Thing):
     """
-    An avatar one of whose hooks waits.
+    An avatar with one hook that waits.
     """
 
     def __init__(self, slow: str, gate: Deferred[None], session: Session) -> None:
@@ -33,43 +33,43 @@ class Slow(ConnectionAware, MindAware, Thing):
 
     def wait(self, hook: str) -> object:
         """
-        Wait, if this is the hook.
+        Wait, if this hook is the one.
         """
         return self.gate if hook == self.slow else None
 
     def connect(self) -> object:
         """
-        Wait, if this is it.
+        Wait, if this hook is the one.
         """
         return self.wait("connecting")
 
     def disconnect(self) -> object:
         """
-        Wait, if this is it.
+        Wait, if this hook is the one.
         """
         return self.wait("disconnecting")
 
     def attached(self, mind: object) -> object:
         """
-        Wait, if this is it.
+        Wait, if this hook is the one.
         """
         return self.wait("attaching")
 
     def detached(self, mind: object) -> object:
         """
-        Wait, if this is it.
+        Wait, if this hook is the one.
         """
         return self.wait("detaching")
 
 
 class AuditTests(SynchronousTestCase):
     """
-    L{Realm.audit} finds each kind of thing that can be wrong.
+    What L{Realm.audit} finds, and what it does not.
     """
 
     def setUp(self) -> None:
         """
-        Start with a full stack in good order.
+        Start with a full stack in which the audit finds nothing.
         """
         self.online, self.limit = MindRegistry(), ConnectionLimit(9)
         self.counter, self.cache = ConnectionCounter(), AvatarCache()
@@ -82,21 +82,22 @@ class AuditTests(SynchronousTestCase):
 
     def found(self) -> str:
         """
-        Answer the one thing that is wrong.
+        Return the only sentence of the audit.
         """
         (sentence,) = self.realm.audit()
         return sentence
 
     def test_deadMind(self) -> None:
         """
-        A session whose mind is dead.
+        The audit finds a session whose mind is dead.
         """
         self.mind.disconnect()
         assert self.found() == "the mind of <Session of b'alice' as IThing, open> is dead"
 
     def test_slot(self) -> None:
         """
-        A slot without a session, a session without a slot, and a slot of nobody in particular.
+        The audit finds a slot without a session, a session without a slot, and a slot under a wrong
+        key.
         """
         ghost = foreignSession()
         self.limit._slots.take(ghost, b"alice")
@@ -115,7 +116,7 @@ class AuditTests(SynchronousTestCase):
 
     def test_count(self) -> None:
         """
-        A count without a session, and a wrong total.
+        The audit finds a count without a session, and a wrong total.
         """
         self.counter._counts[b"ghost"] = 1
         assert self.found() == (
@@ -127,7 +128,8 @@ class AuditTests(SynchronousTestCase):
 
     def test_group(self) -> None:
         """
-        A group entry without a session, a session without one, and somebody among everyone.
+        The audit finds a session on file that it does not know, one that is not on file, one too
+        many among everyone, and a wrong count of sessions without a mind.
         """
         ghost = foreignSession()
         self.online._file(ghost)
@@ -144,7 +146,8 @@ class AuditTests(SynchronousTestCase):
 
     def test_users(self) -> None:
         """
-        A cached avatar with a wrong number of users, or wrongly idle.
+        The audit finds an avatar with a user that is not one, an avatar that is wrongly idle, and
+        one that is wrongly not.
         """
         ghost = foreignSession()
         self.cache._kept.ready[b"alice"].users[ghost] = None
@@ -157,7 +160,7 @@ class AuditTests(SynchronousTestCase):
 
     def test_waiting(self) -> None:
         """
-        A login that waits for an avatar that does not know of it.
+        The audit finds a login that waits for an avatar which does not know of it.
         """
         cache = AvatarCache()
         realm = cache(lambda avatarId: Deferred())
@@ -169,7 +172,7 @@ class AuditTests(SynchronousTestCase):
 
     def test_below(self) -> None:
         """
-        What is wrong below a cache, or below a PerConnection.
+        The audit finds what is wrong below a cache, and below a PerConnection.
         """
         for around in (AvatarCache(), PerConnection(lambda session: Thing())):
             limit = ConnectionLimit()
@@ -183,7 +186,7 @@ class AuditTests(SynchronousTestCase):
 
     def test_spanning(self) -> None:
         """
-        A block that spans realms is audited with the sessions of all of them.
+        The audit counts the sessions of every realm that a block spans.
         """
         other = self.counter(lambda avatarId: Thing())
         opened(other.requestAvatar(b"alice", None, IThing))
@@ -192,15 +195,15 @@ class AuditTests(SynchronousTestCase):
 
     def test_inTheMiddle(self) -> None:
         """
-        A login that waits at any step, and a session that closes at any step, is consistent.
+        The audit finds nothing while a login waits, or a session closes, at any step.
         """
         for hook in ("attaching", "connecting", "detaching", "disconnecting"):
             gate: Deferred[None] = Deferred()
             source = PerConnection(partial(Slow, hook, gate))
             realm = MindRegistry()(ConnectionCounter()(source))
-            answer = realm.requestAvatar(b"alice", FakeMind(), IThing)
-            if isinstance(answer, tuple):
-                answer[2]()
+            result = realm.requestAvatar(b"alice", FakeMind(), IThing)
+            if isinstance(result, tuple):
+                result[2]()
             assert realm.audit() == []
             gate.callback(None)
             assert realm.audit() == []

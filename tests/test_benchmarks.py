@@ -1,5 +1,5 @@
 """
-The benchmarks run; what they measure is for people to look at.
+The benchmarks run; their results are for people to judge.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
-#: What the documentation includes, from when all of it was run last.
+#: The results in the documentation, from the last full run.
 RESULTS = (BENCHMARKS / "results.txt").read_text().splitlines()
 
 
 class BenchmarksTests(SynchronousTestCase):
     """
-    Each prints its table, and ends by itself.
+    Each benchmark prints its table and ends by itself.
     """
 
     def test_logins(self) -> None:
         """
-        The benchmark of logins compares ways of logging in, and measures the memory.
+        The benchmark of logins compares ways of logging in, and measures memory.
         """
         lines = run("logins.py", "--few", "--rounds", "1")
         assert rowsOf(lines) == [
@@ -38,7 +38,8 @@ class BenchmarksTests(SynchronousTestCase):
 
     def test_push(self) -> None:
         """
-        That of pushing is several times as fast as the loop, and much faster for a long list.
+        In the benchmark of pushes, avatarkit is several times as fast as a loop, and many times as
+        fast with a long list.
         """
         lines = run("push.py", "--rounds", "1")
         ratios = [float(line.split("|")[4]) for line in lines if re.search(r"\d us \|", line)]
@@ -51,14 +52,14 @@ class BenchmarksTests(SynchronousTestCase):
 
 def rowsOf(lines: list[str]) -> list[str]:
     """
-    Answer what the rows of tables are about.
+    Return the first column of tables.
     """
     return [line.split(" | ")[0] for line in lines if re.search(r"\d us \|", line)]
 
 
 def run(name: str, *options: str) -> list[str]:
     """
-    Run a benchmark, and answer what it prints.
+    Run a benchmark, and return the lines that it prints.
     """
     command = [sys.executable, str(BENCHMARKS / name), *options]
     result = subprocess.run(  # noqa: S603  # our own program

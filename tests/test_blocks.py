@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, fail
 from twisted.python.components import registerAdapter
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,13 +26,26 @@ from avatarkit import (
     TooManyConnections,
     UnsupportedInterface,
 )
-from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, slots, waiting
+from scripted import (
+    Boom,
+    Gate,
+    IOther,
+    IThing,
+    Script,
+    Thing,
+    foreignSession,
+    frank,
+    opened,
+    raises,
+    slots,
+    waiting,
+)
 
 
 @implementer(IConnectionAware)
 class Told(Thing):
     """
-    An avatar that writes down what it is told, and does as the test says.
+    An avatar that records what it is told, and does what the test says.
     """
 
     def __init__(self, name: object) -> None:
@@ -41,14 +55,14 @@ class Told(Thing):
 
     def connect(self) -> object:
         """
-        Write down how many the counter counts.
+        Record how many sessions the counter counts.
         """
         self.told.append(("connect", counter.connections(b"alice")))
         return self.connecting()
 
     def disconnect(self) -> object:
         """
-        Write down how many the counter counts.
+        Record how many sessions the counter counts.
         """
         self.told.append(("disconnect", counter.connections(b"alice")))
         return self.disconnecting()
@@ -59,7 +73,7 @@ counter = ConnectionCounter()
 
 class ConnectionCounterTests(SynchronousTestCase):
     """
-    Counting sessions.
+    Counting sessions with a L{ConnectionCounter}.
     """
 
     def setUp(self) -> None:
@@ -71,7 +85,7 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         """
-        The counter counts sessions by avatar ID and in total, and forgets who has none.
+        The counter counts sessions by avatar ID and in total, and forgets an ID without sessions.
         """
         realm = counter(Thing_)
         first, second, bob = login(realm), login(realm), login(realm, b"bob")
@@ -91,8 +105,8 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_tells(self) -> None:
         """
-        An avatar is told of each session, which counts while it is told of its beginning and counts
-        no longer while it is told of its end.
+        An avatar is told of each session; the count includes the session when C{connect} is called,
+        and no longer when C{disconnect} is.
         """
         realm = counter(AvatarCache()(Told))
         first, second = login(realm), login(realm)
@@ -103,7 +117,7 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_adapter(self) -> None:
         """
-        An avatar that can be adapted is told through the adapter.
+        An avatar that can be adapted to L{IConnectionAware} is told through the adapter.
         """
 
         class Plain(Thing):
@@ -117,7 +131,7 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_refusal(self) -> None:
         """
-        An avatar whose connect fails, at once or later, refuses the login, and is not counted.
+        If an avatar's C{connect} fails, at once or later, the login is refused and not counted.
         """
         avatar = Told(b"alice")
         realm = frank(counter(lambda avatarId: avatar))
@@ -140,7 +154,7 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_waits(self) -> None:
         """
-        A login waits for the avatar's connect, and its end for the avatar's disconnect.
+        A login waits for the avatar's C{connect}, and the end of the session for its C{disconnect}.
         """
         avatar, coming, going = Told(b"alice"), Gate(), Gate()
         avatar.connecting, avatar.disconnecting = lambda: coming.wait, lambda: going.wait
@@ -157,7 +171,7 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_spans(self) -> None:
         """
-        A counter that is stacked into two realms counts the sessions of both.
+        A counter in two realms counts the sessions of both.
         """
         login(counter(Thing_))
         login(counter(Thing_))
@@ -165,8 +179,8 @@ class ConnectionCounterTests(SynchronousTestCase):
 
     def test_mixin(self) -> None:
         """
-        ConnectionAware keeps the count on an avatar that is not Perspective Broker's, and that does
-        not call its __init__.
+        L{ConnectionAware} keeps the count on an avatar that is not a Perspective Broker avatar and
+        does not call C{super().__init__}.
         """
 
         class Mine(ConnectionAware, Thing):
@@ -184,12 +198,12 @@ class ConnectionCounterTests(SynchronousTestCase):
 
 class ConnectionLimitTests(SynchronousTestCase):
     """
-    Limiting sessions.
+    Limiting sessions with a L{ConnectionLimit}.
     """
 
     def test_limit(self) -> None:
         """
-        A login that would be one too many is refused; when one has gone there is room for one.
+        A login beyond the maximum is refused, until a session ends.
         """
         for limit, maximum in ((ConnectionLimit(), 1), (ConnectionLimit(3), 3)):
             realm = limit(Thing_)
@@ -204,8 +218,7 @@ class ConnectionLimitTests(SynchronousTestCase):
 
     def test_simultaneous(self) -> None:
         """
-        Logins in progress count, however many come at a time, and give their slots back when they
-        fail.
+        Simultaneous logins that are still in progress hold slots, and give them back if they fail.
         """
         gates: list[Gate] = []
 
@@ -228,7 +241,7 @@ class ConnectionLimitTests(SynchronousTestCase):
 
     def test_forgets(self) -> None:
         """
-        A limit keeps nothing of those who are gone.
+        A limit keeps nothing of sessions that have ended.
         """
         limit = ConnectionLimit(2)
         realm = limit(Thing_)
@@ -238,7 +251,7 @@ class ConnectionLimitTests(SynchronousTestCase):
 
     def test_badMaximum(self) -> None:
         """
-        A maximum that is not a whole number of at least 1 is refused at construction.
+        A maximum that is not an int of at least 1 is refused at construction.
         """
         bad: Any
         for bad in (0, -1):
@@ -249,7 +262,7 @@ class ConnectionLimitTests(SynchronousTestCase):
 
     def test_spans(self) -> None:
         """
-        A limit that is stacked into two realms is one limit.
+        A limit in two realms is one limit.
         """
         limit = ConnectionLimit()
         login(limit(Thing_))
@@ -258,12 +271,12 @@ class ConnectionLimitTests(SynchronousTestCase):
 
 class PerConnectionTests(SynchronousTestCase):
     """
-    An avatar of its own for each session.
+    One avatar for each session, with a L{PerConnection}.
     """
 
     def test_alone(self) -> None:
         """
-        As a source it makes an avatar from the session alone, also below blocks.
+        Without a target, PerConnection builds an avatar from the session alone, also below blocks.
         """
         mind = object()
         realm = ConnectionLimit(1)(PerConnection(lambda session: Clock(session.mind, session)))
@@ -275,7 +288,7 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_shared(self) -> None:
         """
-        Over a cache each session has an avatar of its own, built from the one that they share.
+        Over a cache, each session has its own avatar, built from the one that they share.
         """
         script = Script()
         realm = PerConnection(lambda session: Clock(session.mind, session))(
@@ -293,7 +306,7 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_belowNeedsNoInterface(self) -> None:
         """
-        What is below need not provide what the client asks for; what is built has to.
+        The avatar that is built must provide what the client asks for, but the one below need not.
         """
         realm = frank(PerConnection(lambda session: Thing())(lambda avatarId: "greeter"))
         login(realm)
@@ -304,8 +317,8 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_inner(self) -> None:
         """
-        Below it, blocks see a session of their own with the same mind, which ends with the outer
-        one, and whose end is waited for.
+        Blocks below see an inner session with the same mind, which ends with the outer one, and the
+        outer session waits for its end.
         """
         script, gate, mind = Script(), Gate(), object()
         script.acts["release 0"] = gate.deferred
@@ -323,7 +336,7 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         """
-        If the build fails, at once or later, the session below is closed; if what is below fails,
+        If the build fails, at once or later, the inner session is closed; if anything below fails,
         nothing is built.
         """
         script, gate = Script(), Gate()
@@ -344,7 +357,7 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_waits(self) -> None:
         """
-        The build may wait, and so may what is below.
+        The build may wait, and so may the factory below.
         """
         below, build = Gate(), Gate()
         realm = PerConnection(build.coroutine)(lambda avatarId: below.wait)
@@ -357,20 +370,108 @@ class PerConnectionTests(SynchronousTestCase):
 
     def test_twoTargets(self) -> None:
         """
-        One PerConnection serves several realms, which stay apart.
+        One PerConnection serves several realms, and keeps them apart.
         """
         per = PerConnection(lambda session: Clock(None, session))
         one, two = per(lambda avatarId: "one"), per(lambda avatarId: "two")
         assert (login(one)[1].below, login(two)[1].below) == ("one", "two")
         assert login(Realm(per))[1].below is None
 
+    def test_sameAvatar(self) -> None:
+        """
+        If what is built is the avatar below, its logout is called once, by what is below: at the
+        end of the session, or when it is retired.
+        """
+        same = PerConnection[Any, Any](lambda session: session.avatar)
+
+        async def later(session: Session) -> object:
+            return session.avatar
+
+        for per in (same, PerConnection[Any, Any](later)):
+            avatar, logout = login(per(lambda avatarId: Clock(None, foreignSession())))[1:]
+            logout()
+            assert avatar.logouts == 1
+            foreign = Foreign(Clock(None, foreignSession()))
+            login(per(foreign))[2]()
+            assert foreign.avatar.logouts == 1
+            cache = AvatarCache()
+            avatar, logout = login(per(cache(lambda avatarId: Clock(None, foreignSession()))))[1:]
+            logout()
+            assert avatar.logouts == 0
+            self.successResultOf(cache.retire(b"alice"))
+            assert avatar.logouts == 1
+            assert per._borrowed == set()
+
+    def test_sameAvatarThatFails(self) -> None:
+        """
+        Nothing is kept of a session that is refused after its avatar was built.
+        """
+        per = PerConnection[Any, Any](lambda session: session.avatar)
+        script = Script({"attached 0": raises})
+        realm = frank(script.blocks[0](per(lambda avatarId: Clock(None, foreignSession()))))
+        self.assertRaises(Boom, login, realm)
+        assert per._borrowed == set()
+
+    def test_chosenInterface(self) -> None:
+        """
+        The interface that a realm of somebody else's chose stays chosen for its own avatar,
+        whatever that provides, and for one that is built and provides it; it is known during the
+        build.  Any other avatar is seen as its own interfaces say.
+        """
+        seen: list[object] = []
+
+        def build(session: Session) -> object:
+            seen.append(session.interface)
+            return built if built is not None else session.avatar
+
+        @implementer(IThing, IOther)
+        class Both:
+            pass
+
+        built: Any = None
+        per = PerConnection[Any, Any](build)
+        foreign = Foreign(object())
+        for realm in (per(foreign), per(AvatarCache()(foreign)), per(per(foreign))):
+            for built, expected in ((None, IThing), (Both(), IThing), (Other(), IOther)):
+                result = opened(realm.requestAvatar(b"alice", None, IOther, IThing))
+                assert result[0] is expected
+                assert result[1] is (foreign.avatar if built is None else built)
+                result[2]()
+        assert set(seen) == {IThing, None}
+        built = "not for clients"
+        login(PerConnection(lambda session: Thing())(per(foreign)))
+        self.assertRaises(UnsupportedInterface, login, frank(per(foreign)))
+
     def test_notCallable(self) -> None:
         """
-        What cannot be called is refused at construction.
+        Something that cannot be called is refused at construction.
         """
         build: Any = 3
         error = self.assertRaises(TypeError, PerConnection, build)
         assert "callable of a session" in str(error)
+
+
+@implementer(IOther)
+class Other:
+    """
+    An avatar for somebody else.
+    """
+
+
+@implementer(IRealm)
+class Foreign:
+    """
+    A realm of somebody else's, whose avatar need not declare what it provides.
+    """
+
+    def __init__(self, avatar: Any) -> None:
+        self.avatar = avatar
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """
+        Choose the last interface.
+        """
+        return interfaces[-1], self.avatar, getattr(self.avatar, "logout", lambda: None)
 
 
 class Clock(Thing):
@@ -383,20 +484,20 @@ class Clock(Thing):
 
     def logout(self) -> None:
         """
-        Count.
+        Count the logouts.
         """
         self.logouts += 1
 
 
 def Thing_(avatarId: object) -> Thing:
     """
-    Make an avatar that nobody has to tell anything.
+    Return an avatar that no block needs to tell anything.
     """
     return Thing()
 
 
 def login(realm: Realm, avatarId: bytes = b"alice") -> Any:
     """
-    Log in to a realm that answers at once.
+    Log in to a realm that does not wait.
     """
     return opened(realm.requestAvatar(avatarId, None, IThing))

@@ -27,7 +27,7 @@ from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, w
 
 class Player(Thing):
     """
-    An avatar that knows how often it was logged out.
+    An avatar that counts its logouts.
     """
 
     def __init__(self, name: object) -> None:
@@ -36,7 +36,7 @@ class Player(Thing):
 
     def logout(self) -> object:
         """
-        Count.
+        Count a logout.
         """
         self.logouts += 1
         return None
@@ -44,9 +44,9 @@ class Player(Thing):
 
 class Loader:
     """
-    A slow avatar factory.
+    An avatar factory that waits.
 
-    @ivar loads: what each call of it waits for, with the avatar ID.
+    @ivar loads: the avatar ID of each call, and the Deferred that it returned.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class Loader:
 
 class AvatarCacheTests(SynchronousTestCase):
     """
-    One avatar per avatar ID.
+    One avatar per avatar ID, with an L{AvatarCache}.
     """
 
     def test_shared(self) -> None:
         """
-        Every login of an ID gets the same avatar, at the same time and later, another ID another.
+        All logins of an avatar ID, simultaneous or later, share one avatar; another ID has another.
         """
         cache = AvatarCache()
         realm = cache(Player)
@@ -82,7 +82,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_mapping(self) -> None:
         """
-        The cache is a read-only mapping of the avatars that are ready, and equal to itself alone.
+        The cache is a read-only mapping of the avatars that are ready, and equals only itself.
         """
         cache, loader = AvatarCache(), Loader()
         realm = cache(loader)
@@ -100,7 +100,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_sharedLoad(self) -> None:
         """
-        Logins that come while the factory is at work share its one call.
+        Logins that come while the factory waits share its one call.
         """
         loader = Loader()
         realm = AvatarCache()(loader)
@@ -115,8 +115,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_failedLoad(self) -> None:
         """
-        If the factory fails, all that share its call fail, each with a Failure of its own, and the
-        next login calls it again.
+        If the factory fails, all logins that share the call fail, each with its own Failure, and
+        the next login calls the factory again.
         """
         cache, loader = AvatarCache(), Loader()
         realm = frank(cache(loader))
@@ -133,7 +133,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_failureAtOnce(self) -> None:
         """
-        A factory that raises makes the realm raise the same, and the next login calls it again.
+        If the factory raises, the realm raises the same, and the next login calls the factory
+        again.
         """
         cache, script = AvatarCache(), Script({"acquire": raises})
         realm = frank(cache(script.realm))
@@ -144,7 +145,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_failureThatCannotBeCopied(self) -> None:
         """
-        A failure whose exception cannot be copied goes to all that wait.
+        A failure whose exception cannot be copied reaches every login that waits.
         """
 
         class Stubborn(Exception):
@@ -160,7 +161,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_failureFromAfar(self) -> None:
         """
-        A failure that came over the network, which has no exception, goes to all that wait.
+        A failure that came over the network, without an exception, reaches every login that waits.
         """
         loader = Loader()
         realm = frank(AvatarCache()(loader))
@@ -175,8 +176,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_notKept(self) -> None:
         """
-        An avatar that no login succeeded with is retired when the last of them has failed; one that
-        a login succeeded with is not.
+        An avatar that no login has succeeded with is retired when the last of its logins fails; any
+        other is kept.
         """
         cache, script = AvatarCache(), Script()
         players: list[Player] = []
@@ -197,7 +198,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_notKeptButShared(self) -> None:
         """
-        A login that fails while others use the avatar leaves it alone.
+        A login that fails does not affect an avatar that others use.
         """
         cache, script, loader = AvatarCache(), Script(), Loader()
         realm = frank(script.blocks[0](cache(loader)))
@@ -217,7 +218,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_anonymous(self) -> None:
         """
-        Anonymous logins never share an avatar; each is logged out with its session.
+        Anonymous logins never share an avatar, and each avatar is logged out with its session.
         """
         cache = AvatarCache()
         realm = cache(Player)
@@ -231,8 +232,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_cancelledWaiter(self) -> None:
         """
-        A login that gives up leaves those alone that share its load; the last one that gives up
-        cancels the load.
+        A login that gives up does not affect others that share the load; when the last one gives
+        up, the load is cancelled.
         """
         cache, loader = AvatarCache(), Loader()
         realm = cache(loader)
@@ -250,8 +251,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_cancelledByAnother(self) -> None:
         """
-        A login that is told that the avatar is there, or that it failed, may give up another that
-        waits for the same.
+        When a shared load succeeds or fails, a login may give up another that waits for it.
         """
         for fails in (False, True):
             cache, loader = AvatarCache(), Loader()
@@ -277,7 +277,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_factoryThatLogsIn(self) -> None:
         """
-        A factory that logs in as the avatar that it makes, and does not wait, gets that one.
+        If a factory logs in as the avatar that it is making, without waiting, that login gets the
+        same avatar.
         """
         logins: list[Any] = []
 
@@ -292,8 +293,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_factoryThatGivesUp(self) -> None:
         """
-        When all that wait for an avatar give up inside of the factory's own call, what it makes is
-        logged out, and a login that comes after that gets an avatar of its own.
+        If all logins give up while the factory is being called, the avatar that it returns is
+        logged out, and a later login gets a new one.
         """
         made: list[Player] = []
         later: list[Any] = []
@@ -323,8 +324,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         """
-        Closing the realm retires the avatars, waits until their logouts are done, and refuses
-        logins through other realms that share the cache.
+        Closing the realm retires the avatars, waits for their logouts, and refuses logins through
+        other realms that share the cache.
         """
         gate: Deferred[None] = Deferred()
 
@@ -351,7 +352,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_loginDuringRetiring(self) -> None:
         """
-        A login that meets an avatar on its way out waits until that is gone, and gets a new one.
+        A login that meets a retiring avatar waits until the avatar is gone, and gets a new one.
         """
         gates: list[Deferred[None]] = []
 
@@ -376,8 +377,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_givenUpAndClosing(self) -> None:
         """
-        A login that comes and goes while a load that was given up is still being undone changes
-        nothing; the next one has a load of its own.
+        A login that comes and goes while an abandoned load is being undone changes nothing, and the
+        next login has its own load.
         """
         gate, loader = Gate(), Loader()
         below = Script({"release 0": gate.deferred})
@@ -395,7 +396,7 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_limitBelow(self) -> None:
         """
-        Blocks below a cache see avatars: a limit there is reached by avatars, not by logins.
+        Blocks below a cache see avatars, not logins: a limit there limits avatars.
         """
         limit, counter = ConnectionLimit(1), ConnectionCounter()
         realm = AvatarCache()(limit(counter(Player)))
@@ -408,16 +409,27 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """
-        A cache has one target: calling it again is a TypeError.
+        A cache takes one target: calling it again raises a TypeError.
         """
         cache = AvatarCache()
         cache(Player)
         error = self.assertRaises(TypeError, cache, Player)
         assert "make another cache" in str(error)
 
+    def test_noTarget(self) -> None:
+        """
+        A cache without a target is empty and consistent, and can be closed.
+        """
+        cache = AvatarCache()
+        assert (len(cache), list(cache), b"alice" in cache) == (0, [], False)
+        assert list(cache.audit()) == []
+        assert self.successResultOf(cache.retire(b"alice")) is False
+        assert self.successResultOf(cache.close()) is None
+        self.assertRaises(RealmClosed, login, cache(Player))
+
     def test_failedStacking(self) -> None:
         """
-        A cache that was called with nonsense can still be called with a target.
+        A cache that has refused a target can still be called with another.
         """
         cache = AvatarCache()
         self.assertRaises(TypeError, cache, None)
@@ -425,7 +437,8 @@ class AvatarCacheTests(SynchronousTestCase):
 
     def test_registryBelow(self) -> None:
         """
-        A MindRegistry below a cache, however deep, is a TypeError: there are no minds there.
+        Stacking a cache over a MindRegistry, however deep, raises a TypeError: there are no minds
+        below a cache.
         """
         for target in (
             MindRegistry()(Player),
@@ -438,6 +451,6 @@ class AvatarCacheTests(SynchronousTestCase):
 
 def login(realm: Any, avatarId: object = b"alice") -> Any:
     """
-    Log in to a realm that answers at once.
+    Log in to a realm that does not wait.
     """
     return opened(realm.requestAvatar(avatarId, None, IThing))

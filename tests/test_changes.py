@@ -1,5 +1,5 @@
 """
-The changelog, and the fragments that its next section is made of.
+The changelog, and the fragments for its next section.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class FragmentTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """
-        Each is named by a word and by the section that it goes to.
+        Each fragment is named by a word and the section that it belongs to.
         """
         for fragment in self.fragments:
             name = re.fullmatch(
@@ -32,7 +32,7 @@ class FragmentTests(SynchronousTestCase):
 
     def test_sentences(self) -> None:
         """
-        Each is made of whole sentences.
+        Each fragment consists of whole sentences.
         """
         for fragment in self.fragments:
             lines = fragment.read_text().splitlines()
@@ -48,7 +48,7 @@ class ChangelogTests(SynchronousTestCase):
 
     def test_place(self) -> None:
         """
-        A new section goes between the introduction and the newest section.
+        New sections go between the introduction and the newest section.
         """
         introduction, sections = (ROOT / "CHANGELOG.md").read_text().split(MARKER)
         assert introduction.startswith("# ")

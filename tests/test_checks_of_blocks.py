@@ -1,5 +1,5 @@
 """
-Tests for L{avatarkit.testing.checkBlock}: our blocks pass, and what is broken is caught.
+Tests for L{avatarkit.testing.checkBlock}: our blocks pass, and broken ones are caught.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from scripted import Boom, Thing
 
 class BlockContractTests(SynchronousTestCase):
     """
-    L{checkBlock}, and the blocks that pass it.
+    L{checkBlock} and the blocks that it is given.
     """
 
     def test_blocks(self) -> None:
         """
-        Every block passes.
+        All of avatarkit's blocks pass.
         """
         for make in (
             Block,
@@ -50,7 +50,7 @@ class BlockContractTests(SynchronousTestCase):
 
     def brokenBlock(self, promise: str, **changes: Any) -> str:
         """
-        See that a block that is broken is caught, and return what is said of it.
+        Check that a broken block is caught, and return the sentence.
         """
         before = list(globalLogPublisher._observers)
         kind: Any = type("Broken", (Block,), changes)
@@ -63,27 +63,34 @@ class BlockContractTests(SynchronousTestCase):
 
     def test_brokenBlocks(self) -> None:
         """
-        A block that keeps sessions, goes wrong, does not finish, or lets nobody in a second time is
-        caught.
+        A block is caught if it keeps sessions, fails, never finishes, admits a user only once, or
+        lacks methods.
         """
-        self.brokenBlock("nothing is kept", kept=[], attached=lambda self, s: self.kept.append(s))
-        self.brokenBlock("goes well", release=lambda self, session: 1 / 0)
-        self.brokenBlock("the session is closed", detached=lambda self, session: Deferred())
-        self.brokenBlock("goes well", detached=lambda self, session: session.mind.calls)
-        self.brokenBlock("answered at once", attached=lambda self, session: Deferred())
+        self.brokenBlock(
+            "nothing refers to the session", kept=[], attached=lambda self, s: self.kept.append(s)
+        )
+        self.brokenBlock("nothing fails during a logout", release=lambda self, session: 1 / 0)
+        self.brokenBlock("every session is closed", detached=lambda self, session: Deferred())
+        self.brokenBlock(
+            "nothing fails during a login without a mind",
+            detached=lambda self, session: session.mind.calls,
+        )
+        self.brokenBlock("has its result at once", attached=lambda self, session: Deferred())
 
         def bye(self: Any, session: Any) -> None:
             if session.mind is not None:
                 session.mind.callRemote("bye", pbanswer=False)
 
-        self.brokenBlock("a client that leaves while its login waits goes well", detached=bye)
+        self.brokenBlock(
+            "nothing fails during a login whose client leaves while it waits", detached=bye
+        )
 
         def once(self: Any, session: Any) -> None:
             if getattr(self, "taken", False):
                 raise LoginRefused
             self.taken = True
 
-        self.brokenBlock("the next login gets in", admit=once)
+        self.brokenBlock("the next login succeeds", admit=once)
 
         def byName(self: Any, session: Any) -> None:
             self.names = getattr(self, "names", set()) | {session.avatarId}
@@ -91,19 +98,21 @@ class BlockContractTests(SynchronousTestCase):
         def remove(self: Any, session: Any) -> None:
             self.names.remove(session.avatarId)
 
-        self.brokenBlock("goes well", attached=byName, detached=remove)
+        self.brokenBlock(
+            "nothing fails during two sessions at once", attached=byName, detached=remove
+        )
 
         def late(self: Any, session: Any) -> None:
             self.taken = False
 
-        self.brokenBlock("the next login gets in", admit=once, detached=late)
+        self.brokenBlock("the next login succeeds", admit=once, detached=late)
         error = self.assertRaises(AssertionError, checkBlock, Thing)
         assert "provides IBlock" in str(error)
 
         half: Any = type("Half", (), {})
         implementer(IBlock)(half)
         error = self.assertRaises(AssertionError, checkBlock, half)
-        assert "it has what its interface has" in str(error)
+        assert "it implements IBlock: " in str(error)
 
     def test_ways(self) -> None:
         """
@@ -126,23 +135,24 @@ class BlockContractTests(SynchronousTestCase):
         for number, way in enumerate(
             (
                 "a logout",
-                "three logouts",
+                "three logouts of one session",
                 "a login without a mind",
-                "two logins at a time",
+                "two sessions at once",
                 "a login that a block below refuses",
-                "a login that a block above refuses, when it has its avatar",
-                "a client that leaves while its login waits",
+                "a login that has its avatar when a block above refuses it",
+                "a login whose client leaves while it waits",
                 "a login that is cancelled before it has its avatar",
-                "a session that is ended from inside of its login",
+                "a session that is logged out before its login is complete",
             )
         ):
             error = self.assertRaises(AssertionError, checkBlock, breaking(number))
-            assert str(error).startswith(f"a promise is broken: {way} goes well: ['no release', ")
+            promise = f"a promise is broken: nothing fails during {way}: ['no release', "
+            assert str(error).startswith(promise)
             self.flushLoggedErrors(Boom)
 
     def test_afterwards(self) -> None:
         """
-        The sentence says what is wrong: a login, what is left of it, or the next one.
+        The sentence says what broke the promise: a login, what is left of it, or the next login.
         """
 
         def at(number: int, reason: Exception) -> Any:
@@ -155,18 +165,18 @@ class BlockContractTests(SynchronousTestCase):
 
         refused, boom = LoginRefused("no"), Boom("no")
         for promise, changes in (
-            ("after a logout the session is closed", {"detached": lambda self, s: Deferred()}),
-            (f"after a logout the next login gets in: {refused!r}", {"admit": at(50, refused)}),
-            (f"after a logout the next login gets in: {refused!r}", {"admit": at(51, refused)}),
-            (f"a logout goes well: {boom!r}", {"admit": at(50, boom)}),
-            (f"a login after a logout goes well: {boom!r}", {"admit": at(51, boom)}),
+            ("after a logout, every session is closed", {"detached": lambda self, s: Deferred()}),
+            (f"after a logout, the next login succeeds: {refused!r}", {"admit": at(50, refused)}),
+            (f"after a logout, the next login succeeds: {refused!r}", {"admit": at(51, refused)}),
+            (f"nothing fails during a logout: {boom!r}", {"admit": at(50, boom)}),
+            (f"nothing fails during a login after a logout: {boom!r}", {"admit": at(51, boom)}),
         ):
             said = self.brokenBlock(promise, logins=0, **changes)
             assert said == f"a promise is broken: {promise}"
 
     def test_sharedBlock(self) -> None:
         """
-        A block that takes one realm's session for another's is caught.
+        A block that mixes up the sessions of its realms is caught.
         """
 
         class Last(Block):
@@ -183,7 +193,7 @@ class BlockContractTests(SynchronousTestCase):
                 assert session.realm is self.realm
 
         error = self.assertRaises(AssertionError, checkBlock, Last)
-        assert "two realms that share it" in str(error)
+        assert "nothing fails during sessions in two realms that share the block: " in str(error)
         self.flushLoggedErrors()
 
         class First(Block):
@@ -200,12 +210,12 @@ class BlockContractTests(SynchronousTestCase):
                     self.sessions.remove(session)
 
         error = self.assertRaises(AssertionError, checkBlock, First)
-        assert "after two realms that share it are used at a time nothing is kept" in str(error)
+        assert "after sessions in two realms that share the block, nothing refers" in str(error)
 
     def test_leaking(self) -> None:
         """
-        A block that loses slots now and then, keeps minds, or raises what is no refusal, is caught;
-        one that refuses in the way of cred is not.
+        A block that leaks slots, keeps minds or avatars, or needs a mind is caught; one that
+        refuses with an exception of C{twisted.cred} passes.
         """
 
         class Leaking(Block):
@@ -219,12 +229,19 @@ class BlockContractTests(SynchronousTestCase):
             def detached(self, session: Any) -> None:
                 self.taken -= 1
 
-        self.brokenBlock("a block below refuses the next login gets in", **vars(Leaking))
-        self.brokenBlock("of the mind", seen=[], admit=lambda self, s: self.seen.append(s.mind))
+        self.brokenBlock("a block below refuses, the next login succeeds", **vars(Leaking))
         self.brokenBlock(
-            "of the avatar", all=[], attached=lambda self, s: self.all.append(s.avatar)
+            "nothing refers to the mind", seen=[], admit=lambda self, s: self.seen.append(s.mind)
         )
-        self.brokenBlock("goes well: AttributeError", admit=lambda self, s: s.mind.calls)
+        self.brokenBlock(
+            "nothing refers to the avatar",
+            all=[],
+            attached=lambda self, s: self.all.append(s.avatar),
+        )
+        self.brokenBlock(
+            "nothing fails during a login without a mind: AttributeError",
+            admit=lambda self, s: s.mind.calls,
+        )
 
         class Right(Leaking):
             maximum = 1
@@ -239,8 +256,8 @@ class BlockContractTests(SynchronousTestCase):
 
     def test_rarely(self) -> None:
         """
-        A block that goes wrong now and then, miscounts, or does not hear of a login that fails late
-        is caught, and it is said after what.
+        A block that fails only sometimes, miscounts, or keeps a login that fails late is caught,
+        and the sentence says after what.
         """
 
         def thirtieth(self: Any, session: Any) -> None:
@@ -248,21 +265,21 @@ class BlockContractTests(SynchronousTestCase):
             if self.logins == 30:
                 raise LoginRefused
 
-        self.brokenBlock("after a logout the next login gets in", logins=0, admit=thirtieth)
+        self.brokenBlock("after a logout, the next login succeeds", logins=0, admit=thirtieth)
 
         class Miscounting(ConnectionCounter):
             def detached(self, session: Any) -> None:
                 pass
 
         error = self.assertRaises(AssertionError, checkBlock, Miscounting)
-        assert 'after a logout everything agrees: ["Miscounting' in str(error)
+        assert 'after a logout, audit() finds nothing: ["Miscounting' in str(error)
 
         def unless(self: Any, session: Any) -> None:
             if session.loggedIn or session.mind.disconnected:
                 self.kept.remove(session)
 
         self.brokenBlock(
-            "after a login that a block above refuses, when it has its avatar nothing is kept",
+            "after a login that has its avatar when a block above refuses it, nothing refers to",
             kept=[],
             attached=lambda self, session: self.kept.append(session),
             detached=unless,

@@ -1,5 +1,5 @@
 """
-Tests for L{avatarkit.testing.checkMind}: our minds pass, and what is broken is caught.
+Tests for L{avatarkit.testing.checkMind}: our minds pass, and broken ones are caught.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minds import fakeMind, realMind
 
 class MindContractTests(SynchronousTestCase):
     """
-    L{checkMind}, and the minds that pass it.
+    L{checkMind} and the minds that it is given.
     """
 
     def test_fake(self) -> None:
@@ -32,14 +32,14 @@ class MindContractTests(SynchronousTestCase):
 
     def test_real(self) -> None:
         """
-        So does a mind of Perspective Broker, and the adapter that stands for it.
+        A real mind of Perspective Broker passes, and its adapter is an L{IDisconnectableMind}.
         """
         checkMind(realMind)
         verifyObject(IDisconnectableMind, PBMind(realMind()[0]))
 
     def broken(self, promise: str, make: Callable[[], Any] | None = None, **changes: Any) -> None:
         """
-        See that a mind that is broken is caught.
+        Check that a broken mind is caught.
         """
         kind: Any = type("Broken", (FakeMind,), changes)
 
@@ -53,13 +53,13 @@ class MindContractTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """
-        What breaks a promise is caught, and the sentence says which.
+        A mind that breaks a promise is caught, and the sentence says which.
         """
 
-        def answering(answer: Any) -> Any:
-            return lambda self, name, /, *args, pbanswer=True, **kw: answer if pbanswer else None
+        def returning(result: Any) -> Any:
+            return lambda self, name, /, *args, pbanswer=True, **kw: result if pbanswer else None
 
-        self.broken("pbanswer=False answers None", callRemote=lambda self, *args, **kw: 3)
+        self.broken("pbanswer=False returns None", callRemote=lambda self, *args, **kw: 3)
         self.broken("can be adapted to IMind", lambda: (object(), None))
 
         minds: list[FakeMind] = []
@@ -72,20 +72,23 @@ class MindContractTests(SynchronousTestCase):
             for mind in minds:
                 mind.disconnect()
 
-        self.broken("who is still there", together)
+        self.broken("that of a client that is still there", together)
         half: Any = type("Half", (), {"disconnected": False})
         implementer(IMind)(half)
-        self.broken("it has what its interface has", lambda: (half(), None))
+        self.broken("it implements IMind: ", lambda: (half(), None))
         gone = property(lambda self: True, lambda self, value: None)
-        self.broken("not disconnected when its client is there", disconnected=gone)
-        self.broken("answers a Deferred", callRemote=answering(3))
+        self.broken("not disconnected while its client is there", disconnected=gone)
+        self.broken("returns a Deferred", callRemote=returning(3))
         self.broken(
             "is disconnected when its client is gone",
             disconnected=property(lambda self: False, lambda self, value: None),
         )
-        self.broken("is told that", dontNotifyOnDisconnect=lambda self, callback: None)
         self.broken(
-            "is told that",
+            "calls ['first', 'last'], not ['first', 'one that was taken back', 'last']",
+            dontNotifyOnDisconnect=lambda self, callback: None,
+        )
+        self.broken(
+            "a mind whose client leaves calls ['first', 'last'], not []",
             notifyOnDisconnect=lambda self, callback: None,
             dontNotifyOnDisconnect=lambda self, callback: None,
         )
@@ -94,8 +97,10 @@ class MindContractTests(SynchronousTestCase):
             for _ in range(2):
                 FakeMind.notifyOnDisconnect(self, callback)
 
-        self.broken("is told that", notifyOnDisconnect=twice)
-        self.broken("a call that waits fails", callRemote=answering(Deferred()))
+        self.broken(
+            "a mind whose client leaves calls ['first', 'last'], not ", notifyOnDisconnect=twice
+        )
+        self.broken("a call that waits for its answer fails", callRemote=returning(Deferred()))
 
         def quiet(self: Any, name: Any, /, *args: Any, **kw: Any) -> Any:
             return Deferred() if self.disconnected else FakeMind.callRemote(self, name, **kw)
@@ -104,7 +109,7 @@ class MindContractTests(SynchronousTestCase):
 
     def test_sentence(self) -> None:
         """
-        The sentence about a call that does not raise DeadReferenceError does not read as if it had.
+        If a call does not raise C{DeadReferenceError}, the sentence says that it must.
         """
 
         class Deaf(FakeMind):

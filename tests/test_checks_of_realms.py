@@ -1,5 +1,5 @@
 """
-Tests for L{avatarkit.testing.checkRealm}: our realms pass, and what is broken is caught.
+Tests for L{avatarkit.testing.checkRealm}: our realms pass, and broken ones are caught.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from scripted import Boom, IThing, Thing
 
 class RealmContractTests(SynchronousTestCase):
     """
-    L{checkRealm}, and the realms that pass it.
+    L{checkRealm} and the realms that it is given.
     """
 
     def test_realms(self) -> None:
         """
-        Every realm passes.
+        avatarkit's realms pass, and so do hand-written ones.
         """
         for make in (
             lambda: Realm(Player),
@@ -51,15 +51,15 @@ class RealmContractTests(SynchronousTestCase):
             checkRealm(make)
         checkRealm(lambda: Realm(lambda name: Thing()), avatarId="bob", interface=IThing)
 
-    def brokenRealm(self, promise: str, answer: Any, audit: bool = False) -> str:
+    def brokenRealm(self, promise: str, request: Any, audit: bool = False) -> str:
         """
-        See that a realm that is broken is caught, and return what is said of it.
+        Check that a broken realm is caught, and return the sentence.
         """
 
         @implementer(IRealm)
         class Broken:
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-                return answer(avatarId, interfaces)
+                return request(avatarId, interfaces)
 
         error = self.assertRaises(AssertionError, checkRealm, Broken)
         assert promise in str(error), error
@@ -69,7 +69,7 @@ class RealmContractTests(SynchronousTestCase):
 
     def test_brokenRealms(self) -> None:
         """
-        A realm that does not answer as one is caught.
+        A realm that returns the wrong thing, or nothing in time, is caught.
         """
 
         async def coroutine() -> Any:
@@ -83,11 +83,13 @@ class RealmContractTests(SynchronousTestCase):
 
         perspective = pb.IPerspective
         player = Player(b"alice")
-        self.brokenRealm("answers (interface", asynchronous)
+        self.brokenRealm("returns (interface", asynchronous)
         started.pop().close()
-        self.brokenRealm("answers (interface", lambda name, interfaces: (perspective, player))
-        self.brokenRealm("answered", lambda name, interfaces: Deferred())
-        self.brokenRealm("one that was asked for", lambda name, interfaces: (IThing, player, list))
+        self.brokenRealm("returns (interface", lambda name, interfaces: (perspective, player))
+        self.brokenRealm("has its result at once", lambda name, interfaces: Deferred())
+        self.brokenRealm(
+            "the interface that is returned", lambda name, interfaces: (IThing, player, list)
+        )
         self.brokenRealm("the avatar provides", lambda n, interfaces: (perspective, Thing(), list))
         self.brokenRealm("NotImplementedError", lambda n, interfaces: (perspective, player, list))
         error = self.assertRaises(AssertionError, checkRealm, Thing)
@@ -95,30 +97,29 @@ class RealmContractTests(SynchronousTestCase):
 
     def test_sentences(self) -> None:
         """
-        The sentence about a realm that does not answer as one is the promise that is broken, and
-        what the realm did instead.
+        The sentence is the broken promise, with what the realm returned instead.
         """
         asked, player, thing = pb.IPerspective, Player(b"alice"), Thing()
-        for answer, promise in (
-            (3, "a realm answers (interface, avatar, logout), and not 3"),
+        for returned, promise in (
+            (3, "requestAvatar returns (interface, avatar, logout), not 3"),
             (
                 (IThing, player, list),
-                f"the interface is one that was asked for, and not {IThing!r}",
+                f"the interface that is returned is {asked!r}, not {IThing!r}",
             ),
-            ((asked, thing, list), f"the avatar provides the interface, and {thing!r} does not"),
+            ((asked, thing, list), f"the avatar provides the interface, which {thing!r} does not"),
             (
                 (asked, player, list),
-                "an interface that there is not is answered by NotImplementedError",
+                "a login for an interface that the avatar lacks raises NotImplementedError",
             ),
-            (Deferred(), "a login that need not wait is answered"),
+            (Deferred(), "a login that need not wait has its result at once"),
         ):
-            said = self.brokenRealm(promise, lambda name, interfaces, answer=answer: answer)
+            said = self.brokenRealm(promise, lambda name, interfaces, returned=returned: returned)
             assert said == f"a promise is broken: {promise}"
 
     def test_oneInterface(self) -> None:
         """
-        So is one that looks at the first interface only, cannot have a second login beside the
-        first (to refuse it is right), or lets nobody in any more after a login that failed.
+        A realm is caught if it looks at the first interface only, fails when a second login comes
+        during the first (it may refuse it), or admits nobody after a failed login.
         """
 
         @implementer(IRealm)
@@ -145,9 +146,15 @@ class RealmContractTests(SynchronousTestCase):
                 self.online = 0
 
         for how, promise in (
-            ("first", "a login that asks for several interfaces, and one beside it goes well"),
-            ("alone", "a login that asks for several interfaces, and one beside it goes well"),
-            ("failed", "a login after one that failed goes well"),
+            (
+                "first",
+                "during a login that asks for two interfaces, and a second login during it: ",
+            ),
+            (
+                "alone",
+                "during a login that asks for two interfaces, and a second login during it: ",
+            ),
+            ("failed", "nothing fails during a login after a failed one: "),
         ):
             error = self.assertRaises(AssertionError, checkRealm, partial(Broken, how))
             assert promise in str(error)
@@ -156,7 +163,7 @@ class RealmContractTests(SynchronousTestCase):
 
     def test_brokenLogouts(self) -> None:
         """
-        So is one that leaves something of a login, or fails when it is logged out twice.
+        A realm is caught if it keeps something of a login, or fails at the second logout.
         """
 
         class Keeping(Block):
@@ -164,14 +171,14 @@ class RealmContractTests(SynchronousTestCase):
                 return Deferred()
 
         error = self.assertRaises(AssertionError, checkRealm, lambda: Keeping()(Player))
-        assert str(error).endswith("after a logout nothing is left of the login's mind")
+        assert str(error).endswith("after a logout, nothing refers to the mind")
 
         class Miscounting(ConnectionCounter):
             def detached(self, session: Any) -> Any:
                 pass
 
         error = self.assertRaises(AssertionError, checkRealm, lambda: Miscounting()(Player))
-        assert str(error).endswith("after a logout nothing is left of the login")
+        assert str(error).endswith("after a logout, nothing of the login is left")
 
         class KeepingFailed(ConnectionLimit):
             def release(self, session: Any) -> None:
@@ -179,7 +186,7 @@ class RealmContractTests(SynchronousTestCase):
                     super().release(session)
 
         error = self.assertRaises(AssertionError, checkRealm, lambda: KeepingFailed(9)(Player))
-        assert str(error).endswith("after a login that failed nothing is left of it")
+        assert str(error).endswith("after a failed login, nothing of the login is left")
 
         @implementer(IRealm)
         class Once(Foreign):
@@ -188,7 +195,7 @@ class RealmContractTests(SynchronousTestCase):
                 return seenAs, avatar, [None].pop
 
         error = self.assertRaises(AssertionError, checkRealm, Once)
-        assert "a login and two logouts goes well" in str(error)
+        assert "nothing fails during a login and two logouts: " in str(error)
 
         @implementer(IRealm)
         class Logging(Foreign):
@@ -197,7 +204,7 @@ class RealmContractTests(SynchronousTestCase):
                 return seenAs, avatar, lambda: Logger().failure("no", failure=Failure(Boom()))
 
         error = self.assertRaises(AssertionError, checkRealm, Logging)
-        assert "a login and two logouts goes well" in str(error)
+        assert "nothing fails during a login and two logouts: " in str(error)
         assert len(self.flushLoggedErrors(Boom)) > 0
 
         @implementer(IRealm)
@@ -208,4 +215,4 @@ class RealmContractTests(SynchronousTestCase):
 
         minds: list[Any] = []
         error = self.assertRaises(AssertionError, checkRealm, KeepingMinds)
-        assert "after a logout nothing is left" in str(error)
+        assert "after a logout, nothing refers to the mind" in str(error)

@@ -1,5 +1,5 @@
 """
-Tests for L{avatarkit.testing.checkSource}: our sources pass, and what is broken is caught.
+Tests for L{avatarkit.testing.checkSource}: our sources pass, and broken ones are caught.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from scripted import IThing, Thing
 
 class SourceContractTests(SynchronousTestCase):
     """
-    L{checkSource}, and the sources that pass it.
+    L{checkSource} and the sources that it is given.
     """
 
     def test_sources(self) -> None:
         """
-        Every source passes.
+        All of avatarkit's sources pass.
         """
         for make in (
             lambda: Player,
@@ -41,7 +41,7 @@ class SourceContractTests(SynchronousTestCase):
 
     def brokenSource(self, promise: str, **changes: Any) -> str:
         """
-        See that a source that is broken is caught, and return what is said of it.
+        Check that a broken source is caught, and return the sentence.
         """
 
         @implementer(IAvatarSource)
@@ -65,34 +65,36 @@ class SourceContractTests(SynchronousTestCase):
 
     def test_brokenSources(self) -> None:
         """
-        A source that keeps sessions, goes wrong, or does not close is caught.
+        A source that keeps sessions, fails, or does not close is caught.
         """
         kept: list[Any] = []
-        self.brokenSource("nothing is kept", release=lambda self, session: kept.append(session))
+        self.brokenSource(
+            "nothing refers to the session", release=lambda self, session: kept.append(session)
+        )
         kept.clear()
-        self.brokenSource("goes well", release=lambda self, session: 1 / 0)
+        self.brokenSource("nothing fails during a logout", release=lambda self, session: 1 / 0)
 
         def keep(self: Any, session: Any) -> None:
             if session.mind is None:
                 kept.append(session)
 
-        self.brokenSource("a login without a mind nothing is kept of the session", release=keep)
+        self.brokenSource("a login without a mind, nothing refers to the session", release=keep)
         kept.clear()
-        self.brokenSource("the session is closed", release=lambda self, session: Deferred())
-        self.brokenSource("lets go of its avatars", close=lambda self: Deferred())
-        self.brokenSource("closing it goes well", close=lambda self: 1 / 0)
-        self.brokenSource("it has what its interface has", close=None)
+        self.brokenSource("every session is closed", release=lambda self, session: Deferred())
+        self.brokenSource("lets go of every avatar", close=lambda self: Deferred())
+        self.brokenSource("nothing fails during the realm's close()", close=lambda self: 1 / 0)
+        self.brokenSource("it implements IAvatarSource: ", close=None)
         error = self.assertRaises(AssertionError, checkSource, lambda: 3)
-        assert "it can be stacked" in str(error)
+        assert "a realm can be built with it" in str(error)
 
     def test_sentences(self) -> None:
         """
-        The sentence about a source that does not close, or about what is not a source, is the
-        promise that is broken.
+        The sentence about a source that does not close, or about something that is not a source, is
+        the broken promise.
         """
-        said = self.brokenSource("closed", close=lambda self: Deferred())
+        said = self.brokenSource("close()", close=lambda self: Deferred())
         assert said == (
-            "a promise is broken: after a logout it lets go of its avatars when it is closed"
+            "a promise is broken: after a logout, close() lets go of every avatar at once"
         )
         error = self.assertRaises(AssertionError, checkSource, lambda: 3)
-        assert str(error).startswith("a promise is broken: it can be stacked: 3 ")
+        assert str(error).startswith("a promise is broken: a realm can be built with it: 3 ")

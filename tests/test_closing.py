@@ -1,5 +1,5 @@
 """
-Tests for closing a realm by a deadline.
+Tests for closing a realm with a timeout.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scripted import Boom, Gate, IThing, Script, ScriptedSource, Thing, fails, o
 
 class DeadlineTests(SynchronousTestCase):
     """
-    L{Realm.close} with hooks that never answer.
+    L{Realm.close} with hooks that never finish.
     """
 
     def setUp(self) -> None:
         """
-        Take down the errors that are logged.
+        Collect the log events.
         """
         self.clock = Clock()
         self.events: list[dict[str, Any]] = []
@@ -33,15 +33,14 @@ class DeadlineTests(SynchronousTestCase):
 
     def unfinished(self) -> list[Any]:
         """
-        Answer what was logged as unfinished.
+        Return what was logged as unfinished.
         """
         late = [each for each in self.events if "timeout" in each]
         return [(each.get("hook", each.get("source")), each.get("avatarId")) for each in late]
 
     def test_hangingUndo(self) -> None:
         """
-        A hook that never answers does not keep close() from firing: after the timeout it is logged
-        by name.
+        close() fires after the timeout even if a hook never finishes, and logs the hook's name.
         """
         gate = Gate()
         script = Script({"detached 1": gate.deferred})
@@ -57,7 +56,7 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_stubbornLogin(self) -> None:
         """
-        A login that goes on though it was cancelled is logged by the name of the hook as well.
+        A hook that goes on despite being cancelled during a login is logged by name, too.
         """
         gate = Gate()
 
@@ -79,8 +78,8 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_hangingAvatar(self) -> None:
         """
-        An avatar whose logout never answers is logged; the others are retired before the timeout,
-        also while a session hangs.
+        An avatar whose logout never finishes is logged; the others are retired before the timeout,
+        even while a session hangs.
         """
         Player.made = []
         Player.saving = lambda player: Deferred() if player.name == b"bob" else None
@@ -112,8 +111,8 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_hangingFactory(self) -> None:
         """
-        A factory that goes on though it was cancelled is logged by its source's name, and a source
-        that does not close by its own.
+        A factory that goes on despite being cancelled is logged by its source's name, and a source
+        that does not close by its repr.
         """
         gate = Gate()
 
@@ -147,7 +146,7 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_inTime(self) -> None:
         """
-        A close that is done in time leaves no clock ticking, and says nothing.
+        A close that finishes in time leaves no delayed call, and logs nothing.
         """
         gate = Gate()
         script = Script({"detached 1": gate.deferred})
@@ -161,7 +160,7 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_failingSource(self) -> None:
         """
-        A source that cannot be closed is logged, and close() fires all the same.
+        If a source fails to close, that is logged, and close() fires all the same.
         """
         script = Script()
         script.source.close = fails  # type: ignore[method-assign, assignment]
@@ -170,7 +169,7 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_below(self) -> None:
         """
-        Below a PerConnection, sessions end when those above them do, and not before.
+        Sessions below a PerConnection end after those above them.
         """
         gate, below = Gate(), Script()
         above = Script({"detached 0": gate.deferred})

@@ -1,5 +1,5 @@
 """
-Tests for ending a session by hand, together with its connection.
+Tests for ending a session together with its connection.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from scripted import Boom, Gate
 
 class DisconnectTests(LimitTestCase):
     """
-    L{Session.disconnect}, and the same by hand.
+    L{Session.disconnect}, L{MindRegistry.disconnect} and L{MindGroup.disconnect}.
     """
 
     def test_polite(self) -> None:
         """
-        The session is logged out, and its connection closed; if the client goes that is all.
+        The session is logged out and its connection closed; it is not aborted if the client leaves
+        in time.
         """
         self.limited()
         mind = stalled()
@@ -33,7 +34,7 @@ class DisconnectTests(LimitTestCase):
 
     def test_abort(self) -> None:
         """
-        A client that is still there after the timeout is cut off.
+        If the client is still there after the timeout, its connection is aborted.
         """
         self.limited()
         mind = stalled()
@@ -45,7 +46,7 @@ class DisconnectTests(LimitTestCase):
 
     def test_others(self) -> None:
         """
-        A mind that cannot be disconnected, or None, is logged out all the same.
+        A session whose mind cannot be disconnected, or is None, is only logged out.
         """
         self.limited()
         for mind in (None, object()):
@@ -56,7 +57,7 @@ class DisconnectTests(LimitTestCase):
 
     def test_broken(self) -> None:
         """
-        A mind whose connection cannot be closed is logged, and the others are disconnected.
+        If closing a connection fails, that is logged, and the other clients are disconnected.
         """
 
         class Broken(FakeMind):
@@ -90,7 +91,7 @@ class DisconnectTests(LimitTestCase):
 
     def test_registry(self) -> None:
         """
-        An operator disconnects an avatar ID, or a group, by hand.
+        An operator can disconnect an avatar ID, or a group.
         """
         self.limited(9)
         online = MindRegistry()

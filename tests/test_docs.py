@@ -1,5 +1,5 @@
 """
-The documentation names what there is.
+The documentation names everything that exists, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ReferenceTests(SynchronousTestCase):
 
     def test_complete(self) -> None:
         """
-        Every public name is in the reference, and no other.
+        The reference page names exactly the public names.
         """
         rows = (DOCS / "reference.md").read_text().split("|---|---|\n")[1].split("\n\n")[0]
         named = set(re.findall(r"`(\w+)`", rows))
@@ -30,7 +30,7 @@ class ReferenceTests(SynchronousTestCase):
 
     def test_sorted(self) -> None:
         """
-        The public names are in order.
+        The public names are sorted.
         """
         for names in (avatarkit.__all__, avatarkit.testing.__all__):
             assert list(names) == sorted(names)
@@ -38,12 +38,12 @@ class ReferenceTests(SynchronousTestCase):
 
 class DesignTests(SynchronousTestCase):
     """
-    The page about how it works.
+    The design page.
     """
 
     def test_modules(self) -> None:
         """
-        Every module is in its table, and no other.
+        The table of modules names exactly the modules of the package.
         """
         table = (DOCS / "design.md").read_text().split("| module | what it is |\n")[1]
         named = set(re.findall(r"`([\w/]+\.py)`", table.split("\n\n")[0]))

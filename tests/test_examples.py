@@ -19,18 +19,18 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 class ExamplesTests(SynchronousTestCase):
     """
-    Each is a whole program that ends by itself.
+    Each example is a whole program that ends by itself.
     """
 
     def test_quickstart(self) -> None:
         """
-        The quickstart shares, counts, limits and pushes, and says so.
+        The quickstart shares, counts, limits and pushes, and prints what it promises.
         """
         assert run("quickstart.py") == promised("quickstart.py")
 
     def test_compare(self) -> None:
         """
-        The table in the docs is what the comparison measures.
+        The table in the docs is what the comparison prints.
         """
         table = run("compare.py")
         assert "\n".join(table) in (EXAMPLES.parent / "why.md").read_text()
@@ -39,13 +39,13 @@ class ExamplesTests(SynchronousTestCase):
 
     def test_cachingRealm(self) -> None:
         """
-        S1: both realms share an avatar between all logins.
+        S1: both realms share an avatar among all logins.
         """
         assert run("caching_realm.py") == promised("caching_realm.py")
 
     def test_cachedState(self) -> None:
         """
-        S2: both realms share a greeter between avatars of their own.
+        S2: both realms share a greeter among separate avatars.
         """
         assert run("cached_state.py") == promised("cached_state.py")
 
@@ -69,20 +69,20 @@ class ExamplesTests(SynchronousTestCase):
 
     def test_clientsOfAnAvatar(self) -> None:
         """
-        S6: both avatars reach their clients, and avatarkit's passes over one that fails.
+        S6: both avatars reach their clients, and avatarkit's carries on after one that fails.
         """
         assert run("clients_of_an_avatar.py") == promised("clients_of_an_avatar.py")
 
     def test_persistentPlayer(self) -> None:
         """
-        A player is saved when the cache lets go of it, and found by the next run.
+        A player is saved when the cache retires it, and loaded by the next run.
         """
         assert run("persistent_player.py") == promised("persistent_player.py")
 
 
 class ProcessTestCase(SynchronousTestCase):
     """
-    A test with processes, which end with it.
+    A test that starts processes, and kills them at its end.
     """
 
     def start(self, *command: str | Path) -> subprocess.Popen[str]:
@@ -103,12 +103,12 @@ class ProcessTestCase(SynchronousTestCase):
 
 class ChatTests(ProcessTestCase):
     """
-    The chat is a server and as many clients as there are.
+    The chat example: a server and any number of clients.
     """
 
     def setUp(self) -> None:
         """
-        Start the server on whatever port is free.
+        Start the server on a free port.
         """
         self.server = self.start(EXAMPLES / "chat_server.py", "0")
         self.port = line(self.server).removeprefix("listening on port ")
@@ -144,7 +144,7 @@ class ChatTests(ProcessTestCase):
 
     def test_limit(self) -> None:
         """
-        The fourth login of a name is refused.
+        The fourth login under one name is refused.
         """
         for _ in range(3):
             self.client("alice")
@@ -153,7 +153,7 @@ class ChatTests(ProcessTestCase):
 
     def test_interrupted(self) -> None:
         """
-        The server ends without complaint at either signal, and a client ends with it.
+        Either signal ends the server without complaint, and its clients with it.
         """
         terminated = self.start(EXAMPLES / "chat_server.py", "0")
         line(terminated)
@@ -167,12 +167,12 @@ class ChatTests(ProcessTestCase):
 
 class TutorialTests(ProcessTestCase):
     """
-    The tutorial's programs, as they stand there.
+    The tutorial's programs, as printed there.
     """
 
     def setUp(self) -> None:
         """
-        Put them into an empty directory, and start the server.
+        Write the programs into an empty directory, and start the server.
         """
         self.text = (EXAMPLES.parent / "tutorial.md").read_text()
         directory = TemporaryDirectory()
@@ -187,7 +187,7 @@ class TutorialTests(ProcessTestCase):
 
     def block(self, lead: str, kind: str) -> str:
         """
-        Answer the block that follows a line of the text.
+        Return the code block that follows a line of the tutorial.
         """
         _, behind = self.text.split(f"{lead}\n\n```{kind}\n")
         return behind.split("```\n")[0]
@@ -200,7 +200,7 @@ class TutorialTests(ProcessTestCase):
 
     def test_chat(self) -> None:
         """
-        Alice and bob see what the tutorial says that they see.
+        Alice and bob see what the tutorial says.
         """
         alice = self.client("alice", "secret")
         aliceSees = [line(alice)]
@@ -222,8 +222,8 @@ class TutorialTests(ProcessTestCase):
 
     def test_refused(self) -> None:
         """
-        The third login of a user is refused, and so is a wrong password; the server goes on, and
-        ends as the tutorial says.
+        The third login of a user and a wrong password are refused, and the server goes on, and ends
+        as the tutorial says.
         """
         alice = ("alice", "secret")
         first, second = self.client(*alice), self.client(*alice)
@@ -245,7 +245,7 @@ class TutorialTests(ProcessTestCase):
 
     def test_tests(self) -> None:
         """
-        Its tests pass, with both runners.
+        The tutorial's tests pass with both runners.
         """
         commands = self.block("Run them with pytest, or with Twisted's own trial:", "sh")
         summaries = ("8 passed", "PASSED (successes=8)")
@@ -265,7 +265,7 @@ class TutorialTests(ProcessTestCase):
 
 def line(process: subprocess.Popen[str]) -> str:
     """
-    Wait for the next line that a process prints.
+    Return the next line that a process prints.
     """
     output: IO[str] | None = process.stdout
     assert output is not None
@@ -283,7 +283,7 @@ def enter(process: subprocess.Popen[str], *lines: str) -> None:
 
 def promised(name: str) -> list[str]:
     """
-    Answer what an example's docstring says that it prints: what is indented, but the command.
+    Return what an example's docstring says that it prints: the indented lines after the command.
     """
     docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text())) or ""
     command, *printed = (each[4:] for each in docstring.splitlines() if each.startswith("    "))
@@ -294,7 +294,7 @@ def promised(name: str) -> list[str]:
 
 def run(name: str) -> list[str]:
     """
-    Run an example, which has to succeed and to complain of nothing, and answer what it prints.
+    Run an example, which must succeed without complaint, and return the lines that it prints.
     """
     result = subprocess.run(  # noqa: S603  # our own program
         [sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60, check=False

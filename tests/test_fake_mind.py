@@ -1,5 +1,5 @@
 """
-Tests for L{FakeMind<avatarkit.testing.FakeMind>}: it is as bad as what it stands for.
+Tests for L{FakeMind<avatarkit.testing.FakeMind>}: it behaves as badly as a real mind.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from scripted import Boom, Thing
 
 class FakeMindTests(SynchronousTestCase):
     """
-    L{FakeMind} beside the real thing.
+    L{FakeMind}, compared with real minds.
     """
 
     def test_alike(self) -> None:
         """
-        They cannot be compared, and hash to the same; they answer None without pbanswer, and raise
-        the same when they are gone.
+        Fake and real minds cannot be compared, hash to 1, return C{None} with C{pbanswer=False},
+        and raise the same exceptions when their client is gone.
         """
         for make in (fakeMind, realMind):
             (one, leave), (other, _) = make(), make()
@@ -43,8 +43,8 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_answers(self) -> None:
         """
-        It answers what it was told: a value, what a callable answers or raises, a Deferred's
-        result, an exception; anything else waits.
+        A configured answer is a value, what a callable returns or raises, a Deferred's result or a
+        failure; any other call waits.
         """
         later: Deferred[Any] = Deferred()
         mind = FakeMind(
@@ -77,7 +77,7 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_failuresAreSent(self) -> None:
         """
-        A failure comes as from a real client: its exception is not the client's.
+        A failure arrives as from a real client: copied, without the client's exception.
         """
         fake = FakeMind({"fail": Boom("on purpose")})
         ours = self.failureResultOf(fake.callRemote("fail"))
@@ -87,9 +87,9 @@ class FakeMindTests(SynchronousTestCase):
         kept = client.login(mind=Client())
         portal.pump()
         (real,) = online.everyone
-        answer = real.callRemote("fail")
+        failing = real.callRemote("fail")
         portal.pump()
-        theirs = self.failureResultOf(answer)
+        theirs = self.failureResultOf(failing)
         self.flushLoggedErrors(Boom)
         assert self.successResultOf(kept) is not None
         for failure in (ours, theirs):
@@ -101,8 +101,8 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_unsendable(self) -> None:
         """
-        What Perspective Broker could not send fails as it would there, and what it would send as
-        nothing is refused.
+        What Perspective Broker cannot send fails as it does there, and what it would silently
+        replace is refused.
         """
         mind = FakeMind()
         real, _ = realMind()
@@ -112,21 +112,23 @@ class FakeMindTests(SynchronousTestCase):
                 self.assertRaises(banana.BananaError, each.callRemote, "a", argument)
         for each in unsendable:
             error = self.assertRaises(TypeError, mind.callRemote, "a", each)
-            assert "does not send a" in str(error)
+            assert "cannot send instances of" in str(error)
             self.assertRaises(TypeError, mind.callRemote, "a", x=each)
         other, _ = realMind()
         for each in (mind, real):
             self.failureResultOf(each.callRemote("a", other), AssertionError)
         for code in (Thing, len, self.test_unsendable, gc, lambda: 1):
             error = self.assertRaises(TypeError, mind.callRemote, "a", code)
-            assert "clients refuse code" in str(error) or "does not send" in str(error)
+            assert "clients refuse code" in str(error) or "cannot send" in str(error)
         for keyword in ("self", "_name"):
             for one in (mind, real):
                 call: Any = one.callRemote
                 self.assertRaises(TypeError, partial(call, "a", **{keyword: 1}))
         assert mind.calls == []
         odd = FakeMind({"a": Thing(), "b": [1]})
-        assert "does not send a Thing" in str(self.failureResultOf(odd.callRemote("a")).value)
+        assert "cannot send instances of Thing" in str(
+            self.failureResultOf(odd.callRemote("a")).value
+        )
         assert self.successResultOf(odd.callRemote("b")) is not odd.answers["b"]
         self.patch(globalSecurity, "allowedClasses", {Thing: 1})
         mind.callRemote("a", Thing())
@@ -134,7 +136,7 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_sendable(self) -> None:
         """
-        What can be sent is taken as it is, and as it was when it was called.
+        Arguments that can be sent are recorded as they were when the call was made.
         """
         mind, thing = FakeMind(), pb.Referenceable()
         said: list[Any] = [1, "two", b"three", None, {4: (5.0,)}, thing]
@@ -146,7 +148,7 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         """
-        When it is gone what waited has failed, and what comes late is dropped.
+        When the client leaves, waiting calls fail, and answers that come later are dropped.
         """
         mind = FakeMind()
         waits = mind.callRemote("a")
@@ -161,7 +163,7 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_closing(self) -> None:
         """
-        It goes when its connection is closed, and a stalled one when it is cut off.
+        Closing the connection makes the client leave; a stalled one leaves only when it is aborted.
         """
         mind, stalled = FakeMind(), FakeMind()
         stalled.stalled = True

@@ -1,5 +1,5 @@
 """
-Every hook that a user can write, failing in every way, at every time: nothing is left behind.
+Every hook that a user can write fails in every way at every time, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CLOSING = ("detached mind", "disconnect", "detached 1", "built logout", "release
 
 class Rig:
     """
-    A stack with everything in it, one or two hooks of which do what a test says.
+    A full stack in which one or two hooks do what a test says.
 
     @ivar log: the hooks that ran.
-    @ivar done: those that did not fail.
+    @ivar done: the hooks that succeeded.
     """
 
     def __init__(self, acts: dict[str, Callable[[Rig], object]]) -> None:
@@ -52,42 +52,42 @@ class Rig:
 
     def run(self, hook: str, session: Session | None = None) -> Any:
         """
-        Do what the test says.
+        Record a hook, and do what the test says.
         """
         self.session = session or self.session
         self.log.append(hook.replace("admit 1", "admit"))
         hook = self.log[-1]
         act = self.acts.get(hook)
-        answer = None if act is None else act(self)
-        if isinstance(answer, Deferred):
-            return answer.addCallback(self.over, hook)
+        result = None if act is None else act(self)
+        if isinstance(result, Deferred):
+            return result.addCallback(self.over, hook)
         self.over(None, hook)
-        return answer
+        return result
 
     def over(self, result: object, hook: str) -> object:
         """
-        Take down that a hook is done.
+        Record that a hook has succeeded.
         """
         self.done.append(hook)
         return result
 
     def factory(self, avatarId: bytes) -> Any:
         """
-        Make what is shared.
+        Make the avatar that sessions share.
         """
-        answer = self.run("factory")
-        return Shared(self) if answer is None else answer
+        avatar = self.run("factory")
+        return Shared(self) if avatar is None else avatar
 
     def build(self, session: Session) -> Any:
         """
-        Make what is not.
+        Make the avatar of one session.
         """
-        answer = self.run("build")
-        return Built(self) if answer is None else answer
+        avatar = self.run("build")
+        return Built(self) if avatar is None else avatar
 
     def login(self) -> Any:
         """
-        Log in, and answer what came of it, or the Deferred if nothing did yet.
+        Log in, and return the result, the exception or the Deferred.
         """
         try:
             return self.realm.requestAvatar(b"alice", self.mind, IThing)
@@ -96,7 +96,7 @@ class Rig:
 
     def assertNothingLeft(self) -> None:
         """
-        The login has gone, and everything with it.
+        Check that the login has gone, and everything with it.
         """
         assert self.realm.audit() == []
         assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
@@ -177,14 +177,14 @@ def raising(rig: Rig) -> object:
 
 def failing(rig: Rig) -> object:
     """
-    Answer what has failed.
+    Return a Deferred that has failed.
     """
     return fail(Boom())
 
 
 def hanging(rig: Rig) -> object:
     """
-    Wait until the test says otherwise.
+    Wait until the test goes on.
     """
     return rig.gate
 
@@ -199,7 +199,7 @@ def ending(rig: Rig) -> object:
 
 def endingAndRaising(rig: Rig) -> object:
     """
-    End the session, and raise.
+    End the session, then raise.
     """
     rig.session.logout()
     raise Boom
@@ -207,7 +207,7 @@ def endingAndRaising(rig: Rig) -> object:
 
 def endingAndHanging(rig: Rig) -> object:
     """
-    End the session, and wait until the test says otherwise.
+    End the session, then wait until the test goes on.
     """
     rig.session.logout()
     return rig.gate
@@ -215,7 +215,7 @@ def endingAndHanging(rig: Rig) -> object:
 
 def dying(rig: Rig) -> object:
     """
-    Let the client be gone, as Twisted does it, and wait.
+    Disconnect the mind, as Twisted does, and wait.
     """
     if not rig.mind.disconnected:
         rig.mind.disconnect()
@@ -224,7 +224,7 @@ def dying(rig: Rig) -> object:
 
 def closing(rig: Rig) -> object:
     """
-    Close the realm from inside.
+    Close the realm from inside a hook.
     """
     rig.realm.close(timeout=None)
     return None
@@ -235,21 +235,21 @@ ACTS = (raising, failing, hanging, ending, endingAndRaising, endingAndHanging, d
 
 class FaultTests(SynchronousTestCase):
     """
-    The enumeration.
+    Every combination of a hook, a fault and an end.
     """
 
     def test_opening(self) -> None:
         """
-        Whatever a hook does while a session opens, and whichever way the session then ends, nothing
-        is left, and what was done is undone once.
+        Whatever a hook does while a session opens, and however the session then ends, every hook
+        that succeeded is undone once, and nothing is left.
         """
         for hook, act, end in product(OPENING, ACTS, (logout, disconnect, cancel, close, finish)):
             self.run_(hook, act, end)
 
     def test_closing(self) -> None:
         """
-        Whatever a hook does while a session closes, and whichever way it came to close, the others
-        still run, and nothing is left.
+        Whatever a hook does while a session closes, and whatever closed it, the other hooks run,
+        and nothing is left.
         """
         for hook, act, end in product(CLOSING, ACTS, (logout, disconnect, close)):
             rig = self.run_(hook, act, end)
@@ -263,38 +263,37 @@ class FaultTests(SynchronousTestCase):
 
     def test_pairs(self) -> None:
         """
-        When one hook fails while a session opens, and another while that is undone, nothing is left
-        either.
+        If one hook fails while a session opens, and another while that is undone, nothing is left.
         """
         for first, second, act in product(OPENING, CLOSING, (raising, failing, hanging)):
             rig = Rig({first: raising, second: act})
-            answer = rig.login()
+            outcome = rig.login()
             rig.gate.callback(None)
-            if isinstance(answer, Deferred):
-                self.failureResultOf(answer, Boom)
+            if isinstance(outcome, Deferred):
+                self.failureResultOf(outcome, Boom)
             else:
-                assert isinstance(answer, Boom), (first, second, act)
+                assert isinstance(outcome, Boom), (first, second, act)
             rig.realm.close(reactor=rig.clock)
             rig.assertNothingLeft()
             self.flushLoggedErrors(Boom)
 
     def run_(self, hook: str, act: Callable[[Rig], object], end: Callable[..., object]) -> Rig:
         """
-        Log in, have things go wrong, end, and look what is left.
+        Log in with a faulty hook, end the session, and check that nothing is left.
         """
         rig = Rig({hook: act})
-        answer = rig.login()
-        if isinstance(answer, Deferred):
+        outcome = rig.login()
+        if isinstance(outcome, Deferred):
             results: list[Any] = []
-            answer.addBoth(results.append)
-            end(rig, answer)
+            outcome.addBoth(results.append)
+            end(rig, outcome)
             if not rig.gate.called:
                 rig.gate.callback(None)
             assert results, (hook, act, end)
-            answer = results[0]
-        if isinstance(answer, tuple):
-            end(rig, answer)
-            answer[2]()
+            outcome = results[0]
+        if isinstance(outcome, tuple):
+            end(rig, outcome)
+            outcome[2]()
         if not rig.gate.called:
             rig.gate.callback(None)
         rig.gate.addErrback(lambda failure: None)
@@ -305,42 +304,42 @@ class FaultTests(SynchronousTestCase):
         return rig
 
 
-def logout(rig: Rig, answer: Any) -> None:
+def logout(rig: Rig, outcome: Any) -> None:
     """
     Log the session out.
     """
     rig.session.logout()
 
 
-def disconnect(rig: Rig, answer: Any) -> None:
+def disconnect(rig: Rig, outcome: Any) -> None:
     """
-    Let the client be gone; a protocol then logs out what is logged in.
+    Disconnect the mind; a protocol then logs its sessions out.
     """
     if not rig.mind.disconnected:
         rig.mind.disconnect()
-    if isinstance(answer, tuple):
-        answer[2]()
+    if isinstance(outcome, tuple):
+        outcome[2]()
 
 
-def cancel(rig: Rig, answer: Any) -> None:
+def cancel(rig: Rig, outcome: Any) -> None:
     """
     Cancel the login if it waits.
     """
-    if isinstance(answer, Deferred):
-        answer.cancel()
+    if isinstance(outcome, Deferred):
+        outcome.cancel()
 
 
-def close(rig: Rig, answer: Any) -> None:
+def close(rig: Rig, outcome: Any) -> None:
     """
-    Close the realm, whose deadline passes.
+    Close the realm, and let the timeout pass.
     """
     rig.realm.close(timeout=5, reactor=rig.clock)
     rig.clock.advance(5)
 
 
-def finish(rig: Rig, answer: Any) -> None:
+def finish(rig: Rig, outcome: Any) -> None:
     """
-    Let what hangs be done.
+    Let the waiting hook finish.
     """
     if not rig.gate.called:
         rig.gate.callback(None)

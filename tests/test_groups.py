@@ -1,5 +1,5 @@
 """
-Tests for whom a push goes to.
+Tests for who receives a push.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scripted import IThing, Thing, sessionOf
 
 class AddressingTests(SynchronousTestCase):
     """
-    Whom a push goes to.
+    Groups that are selected, reduced or made by hand.
     """
 
     def setUp(self) -> None:
         """
-        Three users, the first of whom is there twice.
+        Start with three users, the first of whom has two sessions.
         """
         self.online = MindRegistry(reactor=Clock())
         self.realm = self.online(lambda avatarId: Thing())
@@ -33,13 +33,13 @@ class AddressingTests(SynchronousTestCase):
 
     def told(self) -> list[int]:
         """
-        Answer how often each was told.
+        Return how many pushes each mind has received.
         """
         return [len(mind.calls) for mind in self.minds]
 
     def test_select(self) -> None:
         """
-        C{select} is a live view of the sessions that something is true of.
+        C{select} returns a live view of the sessions that satisfy a predicate.
         """
         rooms = {"alice": "lobby", "bob": "lobby", "carol": "bar"}
         lobby = self.online.select(lambda session: rooms.get(str(session.avatarId)) == "lobby")
@@ -54,14 +54,14 @@ class AddressingTests(SynchronousTestCase):
 
     def test_selectNone(self) -> None:
         """
-        Sessions without a mind are not asked about.
+        The predicate is not called for sessions without a mind.
         """
         self.realm.requestAvatar("nobody", None, IThing)
         assert len(self.online.select(lambda session: session.mind is None)) == 0
 
     def test_excluding(self) -> None:
         """
-        C{excluding} is a live view of all but one mind.
+        C{excluding} returns a live view without one mind.
         """
         others = self.online.everyone.excluding(self.minds[1])
         assert len(others) == 3
@@ -76,8 +76,8 @@ class AddressingTests(SynchronousTestCase):
 
     def test_sameMind(self) -> None:
         """
-        A mind that a client has sent along is the one that it logged in with, though it is another
-        object; that of another connection is not.
+        A reference that a client sends along counts as the mind that it logged in with; a reference
+        from another connection does not.
         """
         one, other = connect(), connect()
         group = MindGroup([one, other])
@@ -90,7 +90,7 @@ class AddressingTests(SynchronousTestCase):
 
     def test_disconnect(self) -> None:
         """
-        What is selected can be disconnected.
+        A selected group can be disconnected.
         """
         self.online.select(lambda session: session.avatarId == "alice").disconnect()
         assert list(self.online) == ["bob", "carol"]
@@ -99,10 +99,11 @@ class AddressingTests(SynchronousTestCase):
 
     def test_groupOfTwoRegistries(self) -> None:
         """
-        A group of minds of several registries, and of none, finds the session of each.
+        A group of minds from several registries finds the session of each mind, and refuses a mind
+        that is in none.
         """
         elsewhere, stranger = FakeMind(), FakeMind()
-        other = MindRegistry()
+        other = MindRegistry(reactor=Clock())
         login(other(lambda avatarId: Thing()), elsewhere)
         group = MindGroup([self.minds[2], elsewhere])
         self.assertRaises(TypeError, MindGroup([self.minds[2], stranger]).disconnect)
@@ -114,7 +115,7 @@ class AddressingTests(SynchronousTestCase):
 
     def test_onceFiled(self) -> None:
         """
-        A mind that is there for two sessions is found as long as one is left.
+        A mind with two sessions is found as long as one of them is open.
         """
         for newest in (False, True):
             mind = FakeMind()
@@ -128,7 +129,7 @@ class AddressingTests(SynchronousTestCase):
 
     def test_sentAlong(self) -> None:
         """
-        A group of minds that clients have sent along finds their sessions as well.
+        A group of references that clients have sent along finds their sessions.
         """
         mind = connect()
         login(self.realm, mind, "dave")

@@ -35,15 +35,33 @@ from scripted import OPENING, Gate, IThing, Script, Thing, frank, opened, slots,
 
 class Listening(FakeMind):
     """
-    A mind that says how many listen for its end.
+    A mind that tells how many callbacks it holds.
     """
 
     @property
     def listeners(self) -> int:
         """
-        How many.
+        Return how many.
         """
         return len(self._callbacks)
+
+
+class Meddling(FakeMind):
+    """
+    A mind that does something when it is watched no longer.
+    """
+
+    def meddle(self) -> object:
+        """
+        Nothing, unless a test says so.
+        """
+
+    def dontNotifyOnDisconnect(self, callback: Any) -> None:
+        """
+        Do it.
+        """
+        super().dontNotifyOnDisconnect(callback)
+        self.meddle()
 
 
 class MindTests(SynchronousTestCase):
@@ -53,8 +71,8 @@ class MindTests(SynchronousTestCase):
 
     def test_leaving(self) -> None:
         """
-        When the mind dies while a hook waits, what is waited for is cancelled, what was done is
-        undone, and the login fails with LoginAbandoned, which is a refusal.
+        If the client leaves while a hook waits, the hook is cancelled, what was done is undone, and
+        the login fails with LoginAbandoned, which is a refusal.
         """
         for position, hook in enumerate(OPENING):
             gate, mind = Gate(), FakeMind()
@@ -69,7 +87,7 @@ class MindTests(SynchronousTestCase):
 
     def test_deadOnArrival(self) -> None:
         """
-        A mind that is dead already is refused before any hook runs.
+        A login with a mind that is already dead is refused before any hook runs.
         """
         script, mind = Script(), FakeMind()
         mind.disconnect()
@@ -81,7 +99,7 @@ class MindTests(SynchronousTestCase):
 
     def test_dyingBeforeItIsWatched(self) -> None:
         """
-        A mind that dies inside of the hook that then waits ends the login.
+        A mind that dies inside a hook, which then waits, ends the login.
         """
         gate, mind = Gate(), FakeMind()
 
@@ -97,8 +115,8 @@ class MindTests(SynchronousTestCase):
 
     def test_deadButSilent(self) -> None:
         """
-        A login whose last hook is done by something that happens on the way of its mind's end,
-        before the session hears of that, fails all the same.
+        A login whose last hook succeeds because its client leaves, before the session notices,
+        fails all the same.
         """
         gate, mind = Gate(), FakeMind()
         mind.notifyOnDisconnect(lambda mind: gate.wait.callback(None))
@@ -110,7 +128,7 @@ class MindTests(SynchronousTestCase):
 
     def test_takenOff(self) -> None:
         """
-        The callback is taken off the mind when the login is done, whatever way.
+        However a login ends, the callback is removed from the mind.
         """
         mind = Listening()
         for finish in (
@@ -128,6 +146,34 @@ class MindTests(SynchronousTestCase):
             login.addErrback(Failure.trap, LoginAbandoned, KeyError, CancelledError)
             assert mind.listeners == 0
 
+    def test_cancelledByTheMind(self) -> None:
+        """
+        A mind that cancels the login when it is watched no longer, since the session is open,
+        comes too late.
+        """
+        gate, mind = Gate(), Meddling()
+        script = Script({"attached 0": gate.deferred})
+        login = waiting(script.realm.requestAvatar(b"alice", mind, IThing))
+        mind.meddle = login.cancel  # type: ignore[method-assign]
+        gate.wait.callback(None)
+        opened(self.successResultOf(login))
+        assert len(script.realm.sessions) == 1
+
+    def test_finishedByTheMind(self) -> None:
+        """
+        A mind that finishes the hook that waits when it is watched no longer, since the session
+        has ended, is no obstacle: the login fails, and everything is undone.
+        """
+        gate, mind = Gate(), Meddling()
+        script = Script({"attached 0": gate.deferred})
+        login = waiting(script.realm.requestAvatar(b"alice", mind, IThing))
+        (session,) = script.realm.sessions
+        mind.meddle = lambda: gate.wait.callback(None)  # type: ignore[method-assign]
+        session.logout()
+        self.failureResultOf(login, LoginAbandoned)
+        self.successResultOf(session.whenClosed())
+        assert script.log == [*OPENING, *undoing(7)]
+
     def test_synchronous(self) -> None:
         """
         A login that does not wait puts no callback on the mind.
@@ -140,7 +186,8 @@ class MindTests(SynchronousTestCase):
 
     def test_afterwards(self) -> None:
         """
-        A mind that dies when the login is done is the protocol's business, which logs out.
+        If the client leaves after the login, the session stays open: logging out is up to the
+        protocol.
         """
         script, mind = Script(), FakeMind()
         opened(script.realm.requestAvatar(b"alice", mind, IThing))
@@ -149,8 +196,7 @@ class MindTests(SynchronousTestCase):
 
     def test_otherMinds(self) -> None:
         """
-        A mind that cannot be adapted is not watched; one that can be, by an adapter that somebody
-        registered, is.
+        A mind without an adapter is not watched; a mind with a registered adapter is.
         """
 
         class Phone:
@@ -175,7 +221,7 @@ class MindTests(SynchronousTestCase):
 
     def test_shared(self) -> None:
         """
-        A client that leaves leaves the others alone that share its load; when the last one leaves
+        A client that leaves does not affect others that share its load; when the last one leaves,
         the load is cancelled.
         """
         gate = Gate()
@@ -194,7 +240,7 @@ class MindTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """
-        A login can be given a time-out, as any Deferred can.
+        A login can be given a timeout, like any Deferred.
         """
         clock, gate, limit = Clock(), Gate(), ConnectionLimit()
         realm = frank(limit(AvatarCache()(lambda avatarId: gate.wait)))
@@ -208,7 +254,7 @@ class MindTests(SynchronousTestCase):
 
 class RealMindTests(PBTestCase):
     """
-    Clients that leave real servers.
+    Real clients that leave.
     """
 
     def stack(self) -> None:
@@ -230,8 +276,8 @@ class RealMindTests(PBTestCase):
 
     async def test_leaving(self) -> None:
         """
-        A client that disconnects while its login waits leaves nothing behind, and nothing in the
-        server's log; the next one gets in.
+        A client that disconnects while its login waits leaves nothing behind and nothing in the
+        server's log, and the next login succeeds.
         """
         self.stack()
         leaver = self.client()
@@ -253,7 +299,8 @@ class RealMindTests(PBTestCase):
 
     async def test_deadOnArrival(self) -> None:
         """
-        A client that left while its credentials were being checked is refused before any hook runs.
+        A client that leaves while its credentials are being checked is refused before any hook
+        runs.
         """
         self.stack()
         checking: Deferred[bytes] = Deferred()
@@ -277,8 +324,7 @@ class RealMindTests(PBTestCase):
 
     async def test_manyLogins(self) -> None:
         """
-        A connection that logs in a hundred times, each login having to wait, holds no more
-        callbacks of ours than one that logs in once.
+        A hundred waiting logins over one connection leave none of our callbacks on it.
         """
         self.stack()
         client = self.client()
@@ -301,7 +347,7 @@ class RealMindTests(PBTestCase):
 
     async def test_idle(self) -> None:
         """
-        Idle avatars are retired, and a realm is closed, by the clock of the reactor that runs.
+        By default, idle avatars are retired and realms are closed by the global reactor's clock.
         """
         retired: Deferred[None] = Deferred()
 
@@ -324,7 +370,7 @@ class RealMindTests(PBTestCase):
 
     async def test_adapter(self) -> None:
         """
-        A real mind is adapted to IMind.
+        A real mind can be adapted to L{IMind}.
         """
         online = MindRegistry()
         self.serve(online(PerConnection(lambda session: Avatar())))

@@ -1,5 +1,5 @@
 """
-Tests for the life of a cached avatar: how long it is kept.
+Tests for how long an avatar stays in its cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class LifeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Start with no avatars.
+        Start without avatars.
         """
         Player.made = []
         Player.saving = lambda player: None
@@ -30,7 +30,7 @@ class LifeTests(SynchronousTestCase):
 
     def cache(self, **policy: Any) -> AvatarCache:
         """
-        Answer a cache that is told the time.
+        Make a cache with a fake clock, and return it.
         """
         self.cached = AvatarCache(reactor=self.clock, **policy)
         self.realm = self.cached(Player)
@@ -38,20 +38,20 @@ class LifeTests(SynchronousTestCase):
 
     def login(self, avatarId: bytes = b"alice") -> Any:
         """
-        Log in, at once.
+        Log in without waiting.
         """
         return opened(self.realm.requestAvatar(avatarId, None, IThing))
 
     def tearDown(self) -> None:
         """
-        Whatever happened, the books agree.
+        The audit finds nothing.
         """
         if hasattr(self, "realm"):
             assert self.realm.audit() == []
 
     def test_forEver(self) -> None:
         """
-        An avatar is kept for ever unless said otherwise, and nothing waits for its end.
+        By default an avatar is kept for ever, and no delayed call is scheduled.
         """
         cache = self.cache()
         self.login()[2]()
@@ -60,7 +60,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_idleTimeout(self) -> None:
         """
-        An avatar is retired so many seconds after its last session, no sooner.
+        An avatar is retired C{idleTimeout} seconds after its last session ends, and no sooner.
         """
         cache = self.cache(idleTimeout=10)
         first, second = self.login(), self.login()
@@ -94,7 +94,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_notAtAll(self) -> None:
         """
-        With an idle timeout of 0 an avatar goes with its last session.
+        With an idle timeout of 0, an avatar is retired with its last session.
         """
         cache = self.cache(idleTimeout=0)
         first, second = self.login(), self.login()
@@ -106,8 +106,8 @@ class LifeTests(SynchronousTestCase):
 
     def test_maximumIdle(self) -> None:
         """
-        When more avatars are idle than may be, those that were used longest ago are retired; those
-        in use do not count and are left alone.
+        If too many avatars are idle, those that were used longest ago are retired; avatars in use
+        do not count.
         """
         cache = self.cache(maximumIdle=2)
         held = self.login(b"in use")
@@ -127,7 +127,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_both(self) -> None:
         """
-        An avatar that is put out to make room is not retired again when its time is up.
+        An avatar that was retired to make room is not retired again when its time is up.
         """
         self.cache(idleTimeout=10, maximumIdle=1)
         self.login(b"a")[2]()
@@ -138,12 +138,12 @@ class LifeTests(SynchronousTestCase):
 
     def test_retire(self) -> None:
         """
-        An idle avatar can be retired now, which is done when its logout is; one that is in use, not
-        ready, on its way out, or unknown cannot.
+        An idle avatar can be retired by hand, and the Deferred fires when its logout is done; an
+        avatar that is in use, retiring or unknown cannot.
         """
         gate = Gate()
         Player.saving = lambda player: gate.wait
-        cache = self.cache(idleTimeout=10)
+        cache = self.cache(idleTimeout=10, retireTimeout=None)
         assert self.successResultOf(cache.retire(b"alice")) is False
         logout = self.login()[2]
         assert self.successResultOf(cache.retire(b"alice")) is False
@@ -157,7 +157,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_retireWhileHandedRound(self) -> None:
         """
-        An avatar that is just being handed to those who waited for it is not idle.
+        An avatar that is being handed to the logins that waited for it is not idle.
         """
         gate = Gate()
         cache = AvatarCache()
@@ -165,7 +165,7 @@ class LifeTests(SynchronousTestCase):
         self.realm = cache(lambda name: wait)
         results: list[Any] = []
         login = waiting(self.realm.requestAvatar(b"alice", None, IThing))
-        login.addCallback(lambda answer: answer[2]())
+        login.addCallback(lambda result: result[2]())
         login.addCallback(lambda ignored: cache.retire(b"alice").addCallback(results.append))
         second = waiting(self.realm.requestAvatar(b"alice", None, IThing))
         thing = Thing()
@@ -175,8 +175,8 @@ class LifeTests(SynchronousTestCase):
 
     def test_loginWhileRetiring(self) -> None:
         """
-        A login that meets a retiring avatar waits until its logout has finished, however it does,
-        and then makes a new one.
+        A login that meets a retiring avatar waits until its logout succeeds or fails, and then gets
+        a new one.
         """
         for finish in (lambda gate: gate.callback(None), lambda gate: gate.errback(Boom())):
             gate: Deferred[None] = Deferred()
@@ -195,7 +195,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_failingLogout(self) -> None:
         """
-        A logout that raises is logged and does not keep its ID blocked.
+        A logout that raises is logged, and its avatar ID can log in again.
         """
         Player.saving = lambda player: fails()
         cache = self.cache(idleTimeout=0)
@@ -207,8 +207,8 @@ class LifeTests(SynchronousTestCase):
 
     def test_reentrantLogout(self) -> None:
         """
-        An avatar that logs in and out as another one while it is put out to make room does not
-        upset the cache.
+        An avatar that is retired to make room, and whose logout logs in and out as another one,
+        does not upset the cache.
         """
         cache = self.cache(idleTimeout=10, maximumIdle=1)
 
@@ -226,8 +226,8 @@ class LifeTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         """
-        close() retires the idle avatars now and those in use when they are not, and fires when all
-        of them are gone.
+        close() retires idle avatars now and others when their sessions end, and fires when all are
+        gone.
         """
         cache = self.cache(idleTimeout=10)
         self.login(b"idle")[2]()
@@ -238,11 +238,12 @@ class LifeTests(SynchronousTestCase):
         logout()
         self.successResultOf(closing)
         assert [each.saved for each in Player.made] == [1, 1]
+        self.successResultOf(AvatarCache().close())
 
     def test_badPolicy(self) -> None:
         """
-        Times that are negative, infinite or no numbers, and numbers of avatars that are not whole,
-        are refused at construction.
+        A time that is negative, infinite or not a number, and a maximum that is negative or not an
+        int, are refused at construction.
         """
         nan, infinite = float("nan"), float("inf")
         for policy, error in (
@@ -251,6 +252,9 @@ class LifeTests(SynchronousTestCase):
             ({"idleTimeout": infinite}, ValueError),
             ({"idleTimeout": "10"}, TypeError),
             ({"idleTimeout": True}, TypeError),
+            ({"retireTimeout": -1}, ValueError),
+            ({"retireTimeout": infinite}, ValueError),
+            ({"retireTimeout": "60"}, TypeError),
             ({"maximumIdle": -1}, ValueError),
             ({"maximumIdle": 1.5}, TypeError),
             ({"maximumIdle": True}, TypeError),

@@ -29,13 +29,13 @@ from scripted import Gate, IThing, Script, Thing
 
 class ContestTests(LimitTestCase):
     """
-    A login that wants a slot when there is none.
+    Logins that want a slot when none is free.
     """
 
     def test_waits(self) -> None:
         """
-        The new login waits until the one that has to go is closed; those that come meanwhile wait
-        for their turn, and at no moment are there more than may be.
+        A new login waits until the displaced session is closed, later ones wait for their turn, and
+        the maximum is never exceeded.
         """
         self.limited(1, whenFull=displaceOldest(flapping=1, reactor=self.clock))
         gate = Gate()
@@ -53,8 +53,8 @@ class ContestTests(LimitTestCase):
 
     def test_noStealing(self) -> None:
         """
-        A slot that was made for one is not taken by another that comes while the session that had
-        it is still closing.
+        A slot that is freed for one login is not taken by another that arrives while the displaced
+        session closes.
         """
         gate = Gate()
         outer = Script({"release 0": gate.deferred})
@@ -72,7 +72,7 @@ class ContestTests(LimitTestCase):
 
     def test_leaving(self) -> None:
         """
-        A session that is on its way out by itself is waited for, and nobody else has to go.
+        A session that is already closing is waited for, and no other is displaced.
         """
         limit = self.limited(2, whenFull=displaceOldest)
         gate = Gate()
@@ -87,8 +87,8 @@ class ContestTests(LimitTestCase):
 
     def test_newestWins(self) -> None:
         """
-        Of several that come while one is on its way out each gets in, one after the other, and the
-        last one stays.
+        Logins that arrive while a session closes get in one after the other, and the last one
+        stays.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         gate = Gate()
@@ -105,8 +105,8 @@ class ContestTests(LimitTestCase):
 
     def test_hangingClose(self) -> None:
         """
-        A session whose closing hangs loses its slot after five seconds, and does not get it twice
-        when it is done at last.
+        A session that takes longer than five seconds to close loses its slot, and does not give it
+        back twice when it is closed.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         gate = Gate()
@@ -126,8 +126,8 @@ class ContestTests(LimitTestCase):
 
     def test_deadlineIsNotMoved(self) -> None:
         """
-        A session has its five seconds once, however many others go before it, and though those who
-        waited for it have given up.
+        A session has five seconds to close, counted once, however many others close first, and even
+        if the login that waited for it gives up.
         """
         limit = self.limited(3, whenFull=displaceOldest)
         gates = [Gate() for _ in range(3)]
@@ -152,8 +152,7 @@ class ContestTests(LimitTestCase):
 
     def test_eachHasItsOwn(self) -> None:
         """
-        Each of those that are waited for has its own five seconds, from when somebody first waited
-        for it.
+        Each closing session has five seconds of its own, from when a login first waited for it.
         """
         limit = self.limited(2, whenFull=displaceOldest)
         gate = Gate()
@@ -181,7 +180,7 @@ class ContestTests(LimitTestCase):
 
     def test_longQueue(self) -> None:
         """
-        A thousand that wait for their turn get it, one after the other.
+        A thousand logins that wait for their turn are served one after the other.
         """
         for policy in (
             displaceOldest(flapping=10**6, reactor=self.clock),
@@ -207,8 +206,8 @@ class ContestTests(LimitTestCase):
 
     def test_below(self) -> None:
         """
-        Below a cache, or a PerConnection, those who use what has to go are disconnected, once, and
-        waited for, also by those who come later.
+        Below a cache or a PerConnection, the clients of a displaced session are disconnected once,
+        and later logins wait for them, too.
         """
         for around in (AvatarCache(), PerConnection(lambda session: Thing())):
             policy = displaceOldest(flapping=1, reactor=self.clock)
@@ -234,7 +233,8 @@ class ContestTests(LimitTestCase):
 
     def test_namedTwice(self) -> None:
         """
-        One that a policy names twice has to go once, also below a cache, where it goes later.
+        A session that a policy names twice is displaced once, also below a cache, where it closes
+        later.
         """
         limit = self.limit = ConnectionLimit(
             1, whenFull=lambda session, holders: holders * 2, key=everyone, reactor=self.clock
@@ -249,7 +249,7 @@ class ContestTests(LimitTestCase):
 
     def test_pendingHolder(self) -> None:
         """
-        A login that has a slot but not its avatar yet can have to go as well.
+        A login that holds a slot but has no avatar yet can be displaced.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         gate = Gate()
@@ -262,8 +262,8 @@ class ContestTests(LimitTestCase):
 
     def test_cancelled(self) -> None:
         """
-        A login that gives up while it waits, for somebody to go or for its turn, leaves the way
-        free for the others.
+        A login that gives up while it waits, for a session or for its turn, does not block the
+        others.
         """
         for giver in (0, 1):
             policy = displaceOldest(flapping=1, reactor=self.clock)
@@ -290,20 +290,20 @@ class Alive(FakeMind):
 
     def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
         """
-        Answer.
+        Return a Deferred of an answer.
         """
         return succeed("pong")
 
 
 class RaceTests(LimitTestCase):
     """
-    Many at a time.
+    Many simultaneous logins.
     """
 
     def test_fifty(self) -> None:
         """
-        Of fifty simultaneous logins with a slow factory exactly three get in, whatever the policy,
-        and at no moment are there more.
+        Of fifty simultaneous logins with a slow factory, exactly three get in under every policy,
+        and there are never more.
         """
         for policy in (
             refuse,
@@ -329,7 +329,7 @@ class RaceTests(LimitTestCase):
 
     def assertBounded(self) -> None:
         """
-        There are not more than there may be.
+        Check that the maximum is not exceeded.
         """
         assert len(self.limit.sessions(b"alice")) <= 3
         assert self.realm.audit() == []
@@ -337,7 +337,7 @@ class RaceTests(LimitTestCase):
 
 def slowly(loads: list[Deferred[Any]], name: object) -> Deferred[Any]:
     """
-    Be an avatar factory that takes its time.
+    Make an avatar later.
     """
     loads.append(Deferred())
     return loads[-1]
@@ -345,12 +345,12 @@ def slowly(loads: list[Deferred[Any]], name: object) -> Deferred[Any]:
 
 class EventTests(LimitTestCase):
     """
-    What an operator sees.
+    What an operator sees in the log.
     """
 
     def test_events(self) -> None:
         """
-        Each refusal and each displacement is an event with whose it was, the key and the maximum.
+        Each refusal and each displacement is logged with its avatar ID, key and maximum.
         """
         self.limited(2, key=everyone, whenFull=displaceOldest(flapping=1, reactor=self.clock))
         for name in (b"alice", b"bob", b"carol"):

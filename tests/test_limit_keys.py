@@ -1,10 +1,10 @@
 """
-Tests for keys and quotas: what is limited, and how many there may be.
+Tests for keys and quotas: what is limited, and how many sessions are allowed.
 """
 
 from __future__ import annotations
 
-from inspect import CORO_CLOSED, getcoroutinestate
+from inspect import CORO_CLOSED, getcoroutinestate, signature
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -24,12 +24,12 @@ from scripted import Boom, Gate, IThing, opened, raises, slots
 
 class QuotaTests(LimitTestCase):
     """
-    A number for each session.
+    A maximum for each session.
     """
 
     def test_quota(self) -> None:
         """
-        A quota says how many there may be for this session: a number, or None for any.
+        A quota returns the maximum for a session, or None for no limit.
         """
         quotas = {b"guest": 1, b"member": 2, b"admin": None, b"banned": 0}
         limit = self.limited(quota=lambda session: quotas[session.avatarId])
@@ -43,7 +43,7 @@ class QuotaTests(LimitTestCase):
 
     def test_waiting(self) -> None:
         """
-        A quota may wait; the slot is then taken at once, whoever else came meanwhile.
+        A quota may wait; the slot is then taken at once, whoever else has come meanwhile.
         """
         gates: list[Gate] = []
 
@@ -61,7 +61,7 @@ class QuotaTests(LimitTestCase):
 
     def test_waitingTwice(self) -> None:
         """
-        A quota may wait, and then the policy.
+        First the quota may wait, and then the policy.
         """
         quotas, policy = [Gate(), Gate()], Gate()
         asked = iter(quotas)
@@ -78,8 +78,8 @@ class QuotaTests(LimitTestCase):
 
     def test_broken(self) -> None:
         """
-        A quota that fails or answers nonsense, now or later, and a key that fails or cannot be
-        hashed, is an error in the log; the login is refused, and nothing counted.
+        If a quota fails or returns nonsense, at once or later, or a key fails or cannot be hashed,
+        the login is refused, the error is logged, and nothing is counted.
         """
 
         async def nonsense(session: Session) -> object:
@@ -111,7 +111,7 @@ class QuotaTests(LimitTestCase):
 
     def test_refusing(self) -> None:
         """
-        A quota that refuses the login itself, now or later, does, and that is no error.
+        A quota may refuse the login itself, at once or later, which is not an error.
         """
 
         async def later(session: Session) -> object:
@@ -129,7 +129,8 @@ class QuotaTests(LimitTestCase):
 
     def test_asyncKey(self) -> None:
         """
-        A key that is a coroutine function's is refused without a warning that nobody waits for it.
+        A key from a coroutine function is refused, and the coroutine is closed so that Python does
+        not warn.
         """
         started = []
 
@@ -147,7 +148,7 @@ class QuotaTests(LimitTestCase):
 
     def test_cancelled(self) -> None:
         """
-        A login that is cancelled while its quota waits is no error.
+        A login that is cancelled while its quota waits is not counted as a refusal.
         """
         gate = Gate()
         limit = self.limited(quota=gate.deferred)
@@ -159,7 +160,7 @@ class QuotaTests(LimitTestCase):
 
     def test_badArguments(self) -> None:
         """
-        What makes no sense is refused at construction.
+        Arguments that make no sense are refused at construction.
         """
         self.limited()
         bad: Any
@@ -182,11 +183,13 @@ class QuotaTests(LimitTestCase):
             self.assertRaises(error, displaceOldest, **bad)
         self.assertRaises(ValueError, displaceUnresponsive, timeout=-1)
         self.assertRaises(TypeError, displaceUnresponsive, timeout=None)
+        self.assertRaises(ValueError, displaceUnresponsive, answerFresh=-1)
+        self.assertRaises(TypeError, displaceUnresponsive, answerFresh="5")
         self.assertRaises(TypeError, displaceUnresponsive, 3)
 
     def test_repr(self) -> None:
         """
-        The repr says what was given.
+        The repr shows the arguments.
         """
         self.limited()
         assert repr(ConnectionLimit()) == "ConnectionLimit(1)"
@@ -194,9 +197,16 @@ class QuotaTests(LimitTestCase):
         assert repr(ConnectionLimit(quota=id)) == "ConnectionLimit(quota=<built-in function id>)"
         assert "whenFull=_Oldest(flapping=5" in repr(ConnectionLimit(whenFull=displaceOldest))
 
+    def test_signature(self) -> None:
+        """
+        The signature says what the maximum is by default.
+        """
+        self.limited()
+        assert repr(signature(ConnectionLimit).parameters["maximum"].default) == "1"
+
     def test_changed(self) -> None:
         """
-        A maximum can be changed while the server runs.
+        The maximum can be changed at any time.
         """
         limit = self.limited(1)
         self.login()
@@ -213,7 +223,7 @@ class KeyTests(LimitTestCase):
 
     def test_everyone(self) -> None:
         """
-        A limit of everyone bounds the whole server.
+        With the key L{everyone}, the limit bounds the whole server.
         """
         limit = self.limited(2, key=everyone)
         alice, bob = self.login(b"alice"), self.login(b"bob")
@@ -225,7 +235,7 @@ class KeyTests(LimitTestCase):
 
     def test_own(self) -> None:
         """
-        A key can be anything that the session tells; it is asked for once.
+        A key can be anything that the session knows, and is computed once for each session.
         """
         asked: list[Session] = []
 
@@ -245,7 +255,7 @@ class KeyTests(LimitTestCase):
 
     def test_stacked(self) -> None:
         """
-        Limits stack: a login that one of them refuses takes no slot of the other.
+        Limits stack: a login that one limit refuses takes no slot of the other.
         """
         inner = self.limited(1)
         outer = ConnectionLimit(2, key=everyone)

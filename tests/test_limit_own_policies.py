@@ -15,9 +15,10 @@ from scripted import Boom, Gate, Script, foreignSession, raises
 
 class Ending:
     """
-    A policy that lets the oldest go, and ends the second one that challenges it.
+    A policy that displaces the oldest session, and ends the second challenger.
 
-    @ivar where: in the policy itself, which may then wait, or in a hook of the one that goes.
+    @ivar where: where it ends it: in the policy, which may then wait, or in a hook of the session
+        that is displaced.
     """
 
     script: Script
@@ -29,7 +30,7 @@ class Ending:
 
     def __call__(self, session: Session, holders: Any) -> Any:
         """
-        Decide.
+        Name the oldest session; end the second challenger.
         """
         self.challenged.append(session)
         if len(self.challenged) == 2:
@@ -49,7 +50,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_holders(self) -> None:
         """
-        A policy gets the session that wants to get in, and those that are in, with their key.
+        A policy gets the new session, and the sessions that hold slots, with their key.
         """
         seen: list[Any] = []
 
@@ -67,8 +68,8 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_waiting(self) -> None:
         """
-        A policy may wait, and its answer is used as far as it still holds; if all of those have
-        gone, and others come, it is asked again.
+        A policy may wait; of the sessions that it names, those that still hold slots are displaced,
+        and if none do, it is asked again.
         """
         gates: list[Gate] = []
 
@@ -92,7 +93,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_composed(self) -> None:
         """
-        A policy can leave it to others.
+        A policy can delegate to others.
         """
         newest = displaceOldest(reactor=self.clock)
 
@@ -106,7 +107,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_tooFew(self) -> None:
         """
-        A policy that lets too few go is asked again, until there is room.
+        A policy that names too few sessions is asked again until there is room.
         """
         limit = self.limited(3, whenFull=lambda session, holders: holders[:1])
         for _ in range(3):
@@ -118,7 +119,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_tooFewAndHanging(self) -> None:
         """
-        Those that are on their way out are not what a policy is asked about.
+        A policy is not asked about sessions that are already closing.
         """
         limit = self.limited(2, whenFull=lambda session, holders: holders[:1])
         gate = Gate()
@@ -135,15 +136,15 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_noRoomAtAll(self) -> None:
         """
-        A quota of none is refused, if the policy says so, though nobody is there.
+        With a quota of 0, the policy may refuse a login although no session is there.
         """
         self.limited(quota=lambda session: 0, whenFull=displaceOldest)
         self.assertRaises(TooManyConnections, self.login)
 
     def test_broken(self) -> None:
         """
-        A policy that raises, fails, answers nonsense or a session that holds no slot, now or later,
-        is an error in the log, and the login is refused.
+        If a policy raises, fails, returns nonsense or names a session without a slot, at once or
+        later, the login is refused and the error is logged.
         """
         stranger = foreignSession()
 
@@ -174,7 +175,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_cancelledPolicy(self) -> None:
         """
-        Giving up cancels what the policy waits for, and is no error.
+        Giving up cancels what the policy waits for, and is not counted as a refusal.
         """
         gate = Gate()
         limit = self.limited(1, whenFull=lambda session, holders: gate.wait)
@@ -187,8 +188,8 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_endedInside(self) -> None:
         """
-        A challenger that is ended by what its own contest calls gets no slot, and those that come
-        after it do.
+        A challenger that is ended by its own policy, or by a session that it displaces, gets no
+        slot, and later logins do.
         """
         for where in ("policy", "waiting policy", "detached"):
             policy = Ending(where)
@@ -210,7 +211,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_stubbornPolicy(self) -> None:
         """
-        Nobody has to go for a challenger that has given up, though its policy did not.
+        No session is displaced for a challenger that has given up, even if its policy goes on.
         """
         gate = Gate()
 
@@ -232,7 +233,7 @@ class OwnPolicyTests(LimitTestCase):
 
     def test_unlimited(self) -> None:
         """
-        A session without a limit of its own does not wait for those who contest the others'.
+        A session without a limit does not wait for logins that contest a slot.
         """
         quotas = {None: 1, "admin": None}
         limit = self.limited(

@@ -1,9 +1,10 @@
 """
-Tests for the policies that come with a limit: who has to go.
+Tests for the policies that come with a limit: which session is displaced.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -13,10 +14,24 @@ from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure
 
-from avatarkit import IMind, TooManyConnections, displaceOldest, displaceUnresponsive, everyone
+from avatarkit import (
+    IMind,
+    Session,
+    TooManyConnections,
+    displaceOldest,
+    displaceUnresponsive,
+    everyone,
+)
 from avatarkit.testing import FakeMind
 from limited import LimitTestCase
-from scripted import Boom
+from scripted import Boom, Gate
+
+
+def quotaOf(quotas: dict[object, int], session: Session) -> int:
+    """
+    Return how many sessions there may be for one.
+    """
+    return quotas[session.avatarId]
 
 
 class DisplaceOldestTests(LimitTestCase):
@@ -26,7 +41,7 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_displaces(self) -> None:
         """
-        The oldest session goes, and is closed before the new one has its avatar.
+        The oldest session is displaced, and closed before the new one has its avatar.
         """
         limit = self.limited(2, whenFull=displaceOldest)
         first, second = self.login(), self.login()
@@ -39,8 +54,8 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_flapping(self) -> None:
         """
-        A key that has seen as many displacements as may be within so many seconds sees none for a
-        while; others do.
+        A key with too many displacements within C{per} seconds is protected for a while; other keys
+        are not.
         """
         policy = displaceOldest(flapping=3, per=10, reactor=self.clock)
         limit = self.limited(1, whenFull=policy)
@@ -62,7 +77,8 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_defaults(self) -> None:
         """
-        It is five displacements within a minute unless said otherwise, by the clock of the reactor.
+        By default a key is protected after five displacements within a minute, by the reactor's
+        clock.
         """
         limit = self.limited(1, whenFull=displaceOldest)
         for _ in range(6):
@@ -74,16 +90,15 @@ class DisplaceOldestTests(LimitTestCase):
 
     def test_allOrNothing(self) -> None:
         """
-        Nobody has to go for a login that could not get in all the same.
+        No session is displaced for a login that could not get in anyway.
         """
-        policy = displaceOldest(flapping=2, reactor=self.clock)
+        policy = displaceOldest(flapping=1, reactor=self.clock)
         limit = self.limited(quota=lambda session: session.mind or 3, whenFull=policy)
-        for _ in range(3):
+        for _ in range(4):
             self.login()
+        assert limit.displacements == 1
         self.assertRaises(TooManyConnections, self.login, mind=1)
-        assert limit.displacements == 0
-        self.login(mind=2)
-        assert limit.displacements == 2
+        assert limit.displacements == 1
         limit = self.limited(
             quota=lambda session: 0 if session.avatarId == b"banned" else 9,
             key=everyone,
@@ -93,22 +108,63 @@ class DisplaceOldestTests(LimitTestCase):
         self.assertRaises(TooManyConnections, self.login, b"banned")
         assert limit.displacements == 0
 
+    def test_lowered(self) -> None:
+        """
+        A maximum that was lowered is kept to from the next login on: as many go as must, and that
+        login counts once, while each that goes is counted as displaced.
+        """
+        for slow in (False, True):
+            quotas: dict[object, int] = {b"alice": 50}
+            policy = displaceOldest(flapping=2, reactor=self.clock)
+            limit = self.limited(quota=partial(quotaOf, quotas), whenFull=policy)
+            sessions = [self.login() for _ in range(50)]
+            quotas[b"alice"] = 5
+            gate = Gate()
+            if slow:
+                self.script.acts["detached 1"] = gate.deferred
+                challenger = self.challenge()
+                assert [each.ended for each in sessions] == [True] * 46 + [False] * 4
+                gate.wait.callback(None)
+                session = self.winner(challenger)
+            else:
+                session = self.login()
+            assert limit.sessions(b"alice") == (*sessions[46:], session)
+            assert (limit.displacements, limit.refusals) == (46, 0)
+            self.login()
+            self.assertRaises(TooManyConnections, self.login)
+            assert (limit.displacements, limit.refusals) == (47, 1)
+
+    def test_twoForEver(self) -> None:
+        """
+        Two clients that displace each other for ever are stopped.
+        """
+        policy = displaceOldest(flapping=5, per=60, reactor=self.clock)
+        limit = self.limited(1, whenFull=policy)
+        refused = 0
+        for _ in range(600):
+            try:
+                self.login()
+            except TooManyConnections:
+                refused += 1
+            self.clock.advance(1)
+        assert (limit.displacements, refused) == (50, 549)
+
 
 class DisplaceUnresponsiveTests(LimitTestCase):
     """
-    Ghosts have to go.
+    Sessions that do not answer are displaced.
     """
 
     def setUp(self) -> None:
         """
-        Have a policy that is told the time.
+        Make a policy with a fake clock.
         """
         super().setUp()
         self.policy = displaceUnresponsive(timeout=10, reactor=self.clock)
 
     def test_ghost(self) -> None:
         """
-        A client that does not answer in time has to go; one that does stays.
+        A client that does not answer in time is displaced; one that answers stays.
         """
         limit = self.limited(2, whenFull=self.policy)
         ghost, alive = FakeMind(), FakeMind()
@@ -126,7 +182,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_dead(self) -> None:
         """
-        A client that is dead, or dies while it is asked, has to go at once.
+        A client that is dead, or dies while it is asked, is displaced at once.
         """
         limit = self.limited(2, whenFull=self.policy)
         dead, dying = FakeMind(), FakeMind()
@@ -168,8 +224,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_alive(self) -> None:
         """
-        Any answer is a sign of life: a value, an error from the client, also one of a time-out of
-        its own; a mind that cannot be asked is taken to be alive.
+        A client that answers anything is alive, even with an error or a timeout of its own, and so
+        is a mind that cannot be asked.
         """
         far: Any = CopiedFailure.__new__(CopiedFailure)
         far.__dict__.update(Failure(defer.TimeoutError()).__dict__)
@@ -192,7 +248,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_notSendable(self) -> None:
         """
-        A client that cannot be sent the question is not dead by that.
+        A client to which the question cannot be sent is taken to be alive.
         """
 
         class Mute(FakeMind):
@@ -202,10 +258,12 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.limited(1, whenFull=self.policy)
         self.login(mind=Mute())
         self.assertRaises(TooManyConnections, self.login)
+        assert len(self.flushLoggedErrors(Boom)) == 1
+        assert "could not be asked" in self.events[-2]["log_format"]
 
     def test_shared(self) -> None:
         """
-        Those who come while a client is being asked share the question.
+        Challengers that arrive while a client is being asked share the question.
         """
         limit = self.limited(2, whenFull=self.policy)
         ghost, alive = FakeMind(), FakeMind()
@@ -216,7 +274,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
         self.clock.advance(10)
         session = self.winner(challengers[0])
         assert limit.sessions(b"alice") == (holder, session)
-        # The ghost is gone: for the others everybody is asked anew, who is not being asked.
+        # The ghost is gone: the others have everybody asked again who is not being asked already.
         assert (len(ghost.calls), len(alive.calls)) == (1, 2)
         alive.calls[1].answer.callback("pong")
         session.mind.calls[0].answer.callback("pong")
@@ -226,8 +284,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_allAlive(self) -> None:
         """
-        Those who share a question whose answer is that all are alive are refused, without asking
-        again.
+        If everybody who is asked is alive, all challengers that share the question are refused
+        without asking again.
         """
         limit = self.limited(1, whenFull=self.policy)
         mind = FakeMind()
@@ -240,7 +298,7 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_givingUp(self) -> None:
         """
-        A challenger that gives up while a client is being asked does not matter to the others.
+        A challenger that gives up while a client is being asked does not affect the others.
         """
         self.limited(1, whenFull=self.policy)
         self.login(mind=FakeMind())
@@ -252,7 +310,8 @@ class DisplaceUnresponsiveTests(LimitTestCase):
 
     def test_roomMeanwhile(self) -> None:
         """
-        If a client leaves by itself while it is asked, the challenger gets in and nobody has to go.
+        If a client leaves while it is being asked, the challenger gets in, and no session is
+        displaced.
         """
         limit = self.limited(1, whenFull=self.policy)
         session = self.login(mind=FakeMind())

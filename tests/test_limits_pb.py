@@ -1,5 +1,5 @@
 """
-Who has to go, over real Perspective Broker, with clients in processes of their own.
+Which session is displaced, over real Perspective Broker, with clients in processes of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ClientProcess(ProcessProtocol):
     """
     A client in a process of its own.
 
-    @ivar words: what it says.
+    @ivar words: what it prints.
     """
 
     def __init__(self, port: int) -> None:
@@ -49,27 +49,27 @@ class ClientProcess(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         """
-        It says something, a line at a time.
+        Collect the words that the client prints.
         """
         for word in data.decode().split():
             self.words.put(word)
 
     def processEnded(self, reason: Any) -> None:
         """
-        It has ended.
+        Note that the process has ended.
         """
         reason.trap(ProcessDone, ProcessTerminated)
         self.ended.callback(None)
 
     def stop(self) -> None:
         """
-        Stop it where it is: it keeps its connection, and does nothing.
+        Stop the client where it is: it keeps its connection, and does nothing.
         """
         self.process.signalProcess(signal.SIGSTOP)
 
     def end(self) -> Deferred[None]:
         """
-        End it, if it has not.
+        Kill the client, unless it has ended.
         """
         if not self.ended.called:
             self.process.signalProcess(signal.SIGKILL)
@@ -78,14 +78,14 @@ class ClientProcess(ProcessProtocol):
 
 class PolicyTests(PBTestCase):
     """
-    A limit of one, one client that has it, and a newcomer.
+    A limit of one session, one client that has it, and a newcomer.
     """
 
     timeout = 30
 
     async def holder(self, **policy: Any) -> ClientProcess:
         """
-        Serve, and have a client in another process log in.
+        Serve a realm, and have a client in another process log in.
         """
         self.online, self.limit = MindRegistry(), ConnectionLimit(1, **policy)
         self.counter, self.cache = ConnectionCounter(), AvatarCache()
@@ -98,7 +98,7 @@ class PolicyTests(PBTestCase):
 
     async def test_refuse(self) -> None:
         """
-        A client that has stopped keeps its slot if newcomers are refused: it locks its user out.
+        If newcomers are refused, a client that has stopped keeps its slot, and locks its user out.
         """
         client = await self.holder()
         client.stop()
@@ -107,14 +107,14 @@ class PolicyTests(PBTestCase):
 
     async def test_unresponsive(self) -> None:
         """
-        It loses it to a newcomer if those that do not answer have to go; its connection is aborted,
-        since it does not close it.
+        If unresponsive clients are displaced, a client that has stopped loses its slot, and its
+        connection is aborted because it does not close.
         """
         client = await self.holder(whenFull=displaceUnresponsive(timeout=0.2))
         (session,) = self.online.sessions(b"alice")
         broker = session.mind.broker
         client.stop()
-        # What it has not read fills its connection, so that closing it politely has to wait.
+        # What it has not read fills its connection, so that closing it politely must wait.
         session.mind.callRemote("ping", b"x" * 600000).addErrback(lambda failure: None)
         for _ in range(20):
             session.mind.callRemote("ping", b"x" * 600000).addErrback(lambda failure: None)
@@ -129,7 +129,7 @@ class PolicyTests(PBTestCase):
 
     async def test_responsive(self) -> None:
         """
-        A client that answers keeps it.
+        If unresponsive clients are displaced, a client that answers keeps its slot.
         """
         await self.holder(whenFull=displaceUnresponsive(timeout=5))
         assert (await refusal(self.client().login())).check(TooManyConnections)
@@ -137,7 +137,8 @@ class PolicyTests(PBTestCase):
 
     async def test_oldest(self) -> None:
         """
-        If the new login wins, the newcomer gets in, and the other one sees its connection close.
+        If the oldest session is displaced, the newcomer gets in, and the other client's connection
+        closes.
         """
         client = await self.holder(whenFull=displaceOldest)
         newcomer = self.client()
@@ -149,7 +150,7 @@ class PolicyTests(PBTestCase):
 
     async def test_sameConnection(self) -> None:
         """
-        A client that logs in again over its own connection displaces its own session, and keeps the
+        A client that logs in again over one connection displaces its own session, and keeps the
         connection.
         """
         limit, online = ConnectionLimit(1, whenFull=displaceOldest), MindRegistry()
@@ -165,7 +166,7 @@ class PolicyTests(PBTestCase):
 
     async def test_operator(self) -> None:
         """
-        An operator disconnects a user by hand.
+        An operator can disconnect a user.
         """
         client = await self.holder()
         await self.online.disconnect(b"alice")
@@ -174,7 +175,7 @@ class PolicyTests(PBTestCase):
 
     async def fifty(self, policy: Any) -> None:
         """
-        Fifty clients log in at a time, for a limit of three, with a slow factory.
+        Fifty clients log in at once, for a limit of three, with a slow factory.
         """
         limit, counter = ConnectionLimit(3, whenFull=policy), ConnectionCounter()
         loading: Deferred[Any] = Deferred()
@@ -197,18 +198,18 @@ class PolicyTests(PBTestCase):
 
     async def test_fiftyRefused(self) -> None:
         """
-        Three get in, if the others are refused.
+        Three of fifty get in if the others are refused.
         """
         await self.fifty(refuse)
 
     async def test_fiftyDisplacing(self) -> None:
         """
-        Three get in, if the new login wins.
+        Three of fifty get in if the oldest sessions are displaced.
         """
         await self.fifty(displaceOldest)
 
     async def test_fiftyAsking(self) -> None:
         """
-        Three get in, if those that are there are asked whether they are.
+        Three of fifty get in if unresponsive clients are displaced.
         """
         await self.fifty(displaceUnresponsive(timeout=20))

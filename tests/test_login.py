@@ -31,12 +31,12 @@ from scripted import Boom, IThing, Thing
 
 class LoginTests(SynchronousTestCase):
     """
-    L{login}.
+    L{login} and what it returns.
     """
 
     def test_sync(self) -> None:
         """
-        A synchronous realm is logged in to in a line.
+        If the realm does not wait, C{login} returns a L{Login}.
         """
         counter, mind = ConnectionCounter(), FakeMind()
         realm = counter(MindRegistry()(AvatarCache()(Player)))
@@ -50,13 +50,13 @@ class LoginTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         """
-        Any interface can be asked for.
+        A login can ask for any interface.
         """
         assert login(Realm(lambda name: Thing()), "a", interface=IThing).interface is IThing
 
     def test_async(self) -> None:
         """
-        A realm that waits answers a Deferred.
+        If the realm waits, C{login} returns a Deferred of a L{Login}.
         """
         loaded: Deferred[Any] = Deferred()
         waits = login(Realm(lambda name: loaded), b"alice")
@@ -65,7 +65,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """
-        One that fails shows the realm's reason, and the lines of the code that is tested.
+        A refused login raises the realm's exception, with a traceback of the tested code only.
         """
 
         def factory(name: Any) -> Any:
@@ -84,7 +84,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_refusedLater(self) -> None:
         """
-        So does one that fails later.
+        A login that fails later has its failure trimmed in the same way.
         """
         loaded: Deferred[Any] = Deferred()
         waits = login(ConnectionLimit()(lambda name: loaded), b"alice")
@@ -109,7 +109,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_overTheWire(self) -> None:
         """
-        A reason that came over a network is what it was.
+        A failure that came over a network is passed on unchanged.
         """
         fake = FakeMind({"fail": Boom("x")})
         waits = login(Realm(lambda name: fake.callRemote("fail")), b"alice")
@@ -117,7 +117,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_misuse(self) -> None:
         """
-        What is no realm, or does not answer as one, is refused with a sentence.
+        Something that is not a realm, or returns what no realm does, raises a C{TypeError}.
         """
         error = self.assertRaises(TypeError, login, Player, b"alice")
         assert "is not a realm" in str(error)
@@ -125,10 +125,10 @@ class LoginTests(SynchronousTestCase):
         @implementer(IRealm)
         class Odd:
             def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-                return answers[avatarId]
+                return results[avatarId]
 
-        answers: dict[bytes, Any] = {b"a": 3, b"b": (1, 2), b"c": (1, 2, 3), b"d": succeed(None)}
-        for avatarId in answers:
+        results: dict[bytes, Any] = {b"a": 3, b"b": (1, 2), b"c": (1, 2, 3), b"d": succeed(None)}
+        for avatarId in results:
             if avatarId == b"d":
                 self.failureResultOf(login(Odd(), avatarId), TypeError)
             else:

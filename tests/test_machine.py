@@ -1,6 +1,6 @@
 """
 The life of sessions, searched: a full stack is driven at random beside a small model of what it
-promises, and after every step the two have to agree.
+promises, and the two must agree after every step.
 
 More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
 """
@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 
 from avatarkit import (
@@ -30,7 +29,17 @@ from avatarkit import (
 )
 from avatarkit.testing import FakeMind
 from machines import ACTS, NAMES, SEARCH, Scripted
-from model import IDLE_TIMEOUT, MAXIMUM, MAXIMUM_IDLE, Login, Model, Real
+from model import (
+    IDLE_TIMEOUT,
+    MAXIMUM,
+    MAXIMUM_IDLE,
+    RETIRE_TIMEOUT,
+    Banned,
+    Life,
+    Login,
+    Model,
+    Real,
+)
 from scripted import Boom, frank, slots
 
 LOADS = st.sampled_from(["pass", "pass", "wait", "raise"])
@@ -40,7 +49,7 @@ ACTING = ("admit", "attached", "detached", "release")
 
 class Below(Block):
     """
-    A block below the cache, which ends what it sees on command.
+    A block below the cache that keeps the sessions it sees, so that the machine can end them.
     """
 
     def __init__(self, machine: SessionsMachine) -> None:
@@ -48,9 +57,21 @@ class Below(Block):
 
     def attached(self, session: Session) -> None:
         """
-        See.
+        Keep the session.
         """
         self.machine.below[str(session.avatarId)] = session
+
+    def admit(self, session: Session) -> None:
+        """
+        An avatar is needed.
+        """
+
+    def release(self, session: Session) -> None:
+        """
+        It is gone, if it ever was there.
+        """
+        if session.avatar is not None:
+            session.avatar.alive = False
 
 
 class Player(Avatar):
@@ -60,27 +81,23 @@ class Player(Avatar):
 
     def __init__(self, machine: SessionsMachine, name: str) -> None:
         self.machine, self.name, self.saved, self.alive = machine, name, 0, True
+        givenUp = [life.avatar for life in machine.cache._kept.overdue]
         for other in machine.players:
-            assert not (other.alive and other.name == name), "two live avatars of one ID"
+            alive = other.alive and other not in givenUp
+            assert not (alive and other.name == name), "two live avatars of one ID"
+        self.number = 1 + sum(other.name == name for other in machine.players)
         machine.players.append(self)
 
     def logout(self) -> object:
         """
-        Save.
+        Save the player.
         """
         self.saved += 1
         if self.machine.model.saves == "wait":
             gate: Deferred[Any] = Deferred()
-            self.machine.saving[self.name] = gate
-            return gate.addBoth(self.over)
-        return self.over(Failure(Boom()) if self.machine.model.saves == "raise" else None)
-
-    def over(self, result: object) -> object:
-        """
-        Be saved.
-        """
-        self.alive = False
-        return fail(result) if isinstance(result, Failure) else result
+            self.machine.saving[self.name, self.number] = gate
+            return gate
+        return fail(Boom()) if self.machine.model.saves == "raise" else None
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -93,8 +110,11 @@ class SessionsMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.online, self.limit = MindRegistry(), ConnectionLimit(MAXIMUM)
         self.counter = ConnectionCounter()
-        self.cache = AvatarCache(
-            idleTimeout=IDLE_TIMEOUT, maximumIdle=MAXIMUM_IDLE, reactor=self.clock
+        self.cache: AvatarCache[Any] = AvatarCache(
+            idleTimeout=IDLE_TIMEOUT,
+            maximumIdle=MAXIMUM_IDLE,
+            retireTimeout=RETIRE_TIMEOUT,
+            reactor=self.clock,
         )
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
@@ -102,28 +122,30 @@ class SessionsMachine(RuleBasedStateMachine):
         self.sessions: dict[Session, Login] = {}
         self.players: list[Player] = []
         self.loading: dict[str, Deferred[Any]] = {}
-        self.saving: dict[str, Deferred[Any]] = {}
+        self.saving: dict[tuple[str, int], Deferred[Any]] = {}
         self.model = Model(self.clock, self.loading)
+        self.discarded: list[tuple[str, int]] = []
+        self.evicted: list[tuple[Life, list[bool]]] = []
         self.errors: list[Any] = []
         observer: Any = self.observe
         globalLogPublisher.addObserver(observer)
 
     def observe(self, event: dict[str, Any]) -> None:
         """
-        Take down the failures that are logged.
+        Collect the failures that are logged.
         """
         if "log_failure" in event:
             self.errors.append(event)
 
     def loginOf(self, session: Session) -> Login:
         """
-        Answer the login that a session is of: the one that is being made, if it is new.
+        Return the login that a session belongs to: the current one if the session is new.
         """
         return self.sessions.setdefault(session, self.entering)
 
     def factory(self, name: str) -> object:
         """
-        Make an avatar, later or never on command.
+        Make an avatar, raise, or wait, on command.
         """
         if self.model.loads == "wait":
             load: Deferred[Any] = Deferred()
@@ -144,37 +166,37 @@ class SessionsMachine(RuleBasedStateMachine):
         self.model.logins.append(login)
         real = login.real
         try:
-            answer = self.realm.requestAvatar(name, login.mind, IPerspective)
+            result = self.realm.requestAvatar(name, login.mind, IPerspective)
         except Exception as error:
             real.outcome.append(type(error))
         else:
-            if isinstance(answer, Deferred):
-                real.answer = answer
-                answer.addCallbacks(self.loggedIn(real), self.refused(real))
+            if isinstance(result, Deferred):
+                real.result = result
+                result.addCallbacks(self.loggedIn(real), self.refused(real))
             else:
-                self.loggedIn(real)(answer)
+                self.loggedIn(real)(result)
         self.model.login(login)
 
     def loggedIn(self, real: Real) -> Any:
         """
-        Answer what takes down a login that succeeded.
+        Return a callback that records a successful login.
         """
 
-        def loggedIn(answer: tuple[Any, ...]) -> None:
-            real.logout = answer[2]
-            real.outcome.append(answer[1])
+        def loggedIn(result: tuple[Any, ...]) -> None:
+            real.logout = result[2]
+            real.outcome.append(result[1])
 
         return loggedIn
 
     def refused(self, real: Real) -> Any:
         """
-        Answer what takes down a login that failed.
+        Return an errback that records a failed login.
         """
         return lambda failure: real.outcome.append(failure.type)
 
     def pick(self, data: Any, what: list[Any]) -> Any:
         """
-        Answer one of several.
+        Return one of several things.
         """
         return data.draw(st.sampled_from(what))
 
@@ -182,7 +204,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishLoading(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        The factory is done.
+        A call of the factory finishes.
         """
         self.model.loads, self.model.saves = loads, saves
         name = self.pick(data, sorted(self.loading))
@@ -194,18 +216,20 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishSaving(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        An avatar's logout is done.
+        An avatar's logout finishes.
         """
         self.model.loads, self.model.saves = loads, saves
-        name = self.pick(data, sorted(self.saving))
-        gate = self.saving.pop(name)
+        saved = self.pick(data, sorted(self.saving))
+        gate = self.saving.pop(saved)
         gate.callback(None) if succeeds else gate.errback(Boom())
         self.model.logged += not succeeds
-        self.model.gone(name)
+        for life in [*self.model.lives.values(), *self.model.overdue]:
+            if (life.name, life.number) == saved:
+                self.model.gone(life)
 
     def gated(self) -> list[Login]:
         """
-        Answer the logins that wait for the scripted block.
+        Return the logins that wait for the scripted block.
         """
         return [login for login in self.model.logins if login.waits in ACTING]
 
@@ -213,7 +237,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans(), loads=LOADS, saves=SAVES)
     def finishHook(self, data: Any, succeeds: bool, loads: str, saves: str) -> None:
         """
-        A hook that waited is done.
+        A hook that waits finishes.
         """
         self.model.loads, self.model.saves = loads, saves
         login = self.pick(data, self.gated())
@@ -229,15 +253,15 @@ class SessionsMachine(RuleBasedStateMachine):
             login.depth += 1
             self.model.up(login)
 
-    @precondition(lambda self: any(login.real.answer for login in self.model.logins))
+    @precondition(lambda self: any(login.real.result for login in self.model.logins))
     @rule(data=st.data(), saves=SAVES)
     def cancel(self, data: Any, saves: str) -> None:
         """
         Somebody stops waiting for a login.
         """
         self.model.saves = saves
-        login = self.pick(data, [login for login in self.model.logins if login.real.answer])
-        login.real.answer.cancel()
+        login = self.pick(data, [login for login in self.model.logins if login.real.result])
+        login.real.result.cancel()
         if not login.outcome:
             login.outcome.append(CancelledError)
             self.model.end(login, CancelledError)
@@ -246,7 +270,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), saves=SAVES)
     def disconnect(self, data: Any, saves: str) -> None:
         """
-        A client is gone; the protocol logs out what it had logged in.
+        A client leaves, and the protocol logs its sessions out.
         """
         self.model.saves = saves
         login = self.pick(data, [each for each in self.model.logins if each.mind is not None])
@@ -260,7 +284,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), saves=SAVES, times=st.integers(1, 3))
     def logout(self, data: Any, saves: str, times: int) -> None:
         """
-        A session is logged out, again and again, whether its login is done or not.
+        A session is logged out one or more times, whether its login is complete or not.
         """
         self.model.saves = saves
         session = self.pick(data, list(self.sessions))
@@ -268,17 +292,14 @@ class SessionsMachine(RuleBasedStateMachine):
             session.logout()
         self.model.end(self.sessions[session], LoginAbandoned)
 
-    @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT / 2, IDLE_TIMEOUT]), saves=SAVES)
-    def advance(self, seconds: float, saves: str) -> None:
+    @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT / 2, IDLE_TIMEOUT]), saves=SAVES, loads=LOADS)
+    def advance(self, seconds: float, saves: str, loads: str) -> None:
         """
-        Time goes by.
+        Time passes.
         """
-        self.model.saves = saves
+        self.model.saves, self.model.loads = saves, loads
         self.clock.advance(seconds)
-        now = self.clock.seconds()
-        for name, life in list(self.model.lives.items()):
-            if life.idleSince is not None and life.idleSince + IDLE_TIMEOUT <= now:
-                self.model.retire(name)
+        self.model.advance()
 
     @rule(name=NAMES, saves=SAVES)
     def retire(self, name: str, saves: str) -> None:
@@ -290,15 +311,31 @@ class SessionsMachine(RuleBasedStateMachine):
         idle = life is not None and life.idleSince is not None
         results: list[bool] = []
         self.cache.retire(name).addCallback(results.append)
-        if idle:
-            self.model.retire(name)
-        assert results == ([True] if idle and name not in self.saving else [False] * (not idle))
+        if life is not None and idle:
+            self.model.retire(life)
+        assert results == ([True] * (saves != "wait") if idle else [False])
+
+    @rule(name=NAMES, saves=SAVES, discard=st.booleans())
+    def evict(self, name: str, saves: str, discard: bool) -> None:
+        """
+        An operator has an avatar go.
+        """
+        self.model.saves = saves
+        life = self.model.lives.get(name)
+        results: list[bool] = []
+        self.cache.evict(name, Banned(), discard=discard).addCallback(results.append)
+        if life is None:
+            assert results == [False]
+        else:
+            self.evicted.append((life, results))
+            self.model.evict(life, discard=discard)
+            self.discarded += [(life.name, life.number)] if life.discarded else []
 
     @precondition(lambda self: self.below)
     @rule(data=st.data(), saves=SAVES, times=st.integers(1, 2))
     def endBelow(self, data: Any, saves: str, times: int) -> None:
         """
-        A block below the cache ends the avatar.
+        A block below the cache ends the session that an avatar belongs to.
         """
         self.model.saves = saves
         name = self.pick(data, sorted(self.below))
@@ -308,12 +345,7 @@ class SessionsMachine(RuleBasedStateMachine):
         life = self.model.lives.get(name)
         if life is None or life.state != "ready":
             return
-        if not life.users:
-            self.model.retire(name)
-            return
-        life.state = "condemned"
-        for login in list(life.users):
-            self.model.end(login, LoginAbandoned)
+        self.model.condemn(life, LoginAbandoned)
 
     @precondition(lambda self: len(self.model.logins) > 8)
     @rule(saves=SAVES)
@@ -325,14 +357,18 @@ class SessionsMachine(RuleBasedStateMachine):
         self.realm.close(timeout=None)
         self.model.close()
 
-    # Whether it keeps its promises.
+    # What must be true.
 
     @invariant()
     def agree(self) -> None:
         """
         The stack and its model agree.
         """
-        assert self.realm.audit() == []
+        audit = self.realm.audit()
+        assert len(audit) == len(self.model.overdue)
+        assert all("was given up" in sentence for sentence in audit)
+        for life, results in self.evicted:
+            assert results == [True] * (life is not self.model.lives.get(life.name))
         for login in self.model.logins:
             if login.mind is not None:
                 watched = login.waits is not None and not login.closing
@@ -352,25 +388,30 @@ class SessionsMachine(RuleBasedStateMachine):
             assert len(self.cache[name].minds) == sum(self.hadMind(each) for each in mine)
         assert len(self.online.everyone) == sum(self.hadMind(each) for each in there)
         assert len(self.errors) == self.model.logged
-        alive = Counter(player.name for player in self.players if player.alive)
+        givenUp = [(life.name, life.number) for life in self.model.overdue]
+        alive = Counter(
+            player.name
+            for player in self.players
+            if player.alive and (player.name, player.number) not in givenUp
+        )
         assert all(number == 1 for number in alive.values())
 
     def hadMind(self, login: Login) -> bool:
         """
-        Answer whether a login came with a mind.
+        Return whether a login came with a mind.
         """
         return login.mind is not None
 
     def teardown(self) -> None:
         """
-        When all that waits is done and the realm is closed, nothing is left.
+        When everything that waits has finished and the realm is closed, nothing is left.
         """
         self.model.loads = self.model.saves = "pass"
         closing = self.realm.close(timeout=None)
         self.model.close()
         while self.loading or self.saving or self.gated():
-            for name in list(self.saving):
-                self.saving.pop(name).callback(None)
+            for saved in list(self.saving):
+                self.saving.pop(saved).callback(None)
             for name in list(self.loading):
                 self.loading.pop(name).callback(Player(self, name))
             for login in self.gated():
@@ -386,7 +427,8 @@ class SessionsMachine(RuleBasedStateMachine):
         assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
         assert self.cache._kept.unready == {}
         assert self.clock.getDelayedCalls() == []
-        assert [player.saved for player in self.players] == [1] * len(self.players)
+        for player in self.players:
+            assert player.saved == ((player.name, player.number) not in self.discarded)
         assert all(player.connections == 0 and not player.minds for player in self.players)
 
 

@@ -1,11 +1,13 @@
 """
-The life of sessions with each policy of a limit, searched without a model.
+The life of sessions with each policy and quota of a limit, searched without a model: cancellers and
+minds raise, maxima change, and the places for those who wait are few.
 
 More runs on request: C{HYPOTHESIS_PROFILE=search python -m pytest tests/test_machine*.py}
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -30,11 +32,45 @@ from machines import ACTS, NAMES, SEARCH, Scripted
 from model import MAXIMUM, Login
 from scripted import Boom, slots
 
+#: How many may wait for the slots of a key.
+WAITING = 3
+
+
+class Moody(FakeMind):
+    """
+    A mind that may raise when it is called, or when a call is cancelled.
+
+    @ivar mood: what it does.
+    """
+
+    mood = "answers"
+
+    def callRemote(self, name: Any, /, *args: Any, **kw: Any) -> Any:
+        """
+        Be called.
+        """
+        if self.mood == "raises":
+            raise Boom
+        if self.mood == "is stubborn":
+            return stuck()
+        return super().callRemote(name, *args, **kw)
+
+
+def stuck() -> Deferred[Any]:
+    """
+    Return a Deferred whose canceller raises.
+    """
+
+    def cancel(waiting: Deferred[Any]) -> None:
+        raise Boom
+
+    return Deferred(cancel)
+
 
 class PoliciesMachine(RuleBasedStateMachine):
     """
-    A limit with each of the policies, without a model: whatever happens there are not more than
-    there may be, the books agree, and in the end nothing is left.
+    A limit with one of the policies, without a model: whatever happens, the maximum is not
+    exceeded, the audit finds nothing, and nothing is left in the end.
     """
 
     def __init__(self) -> None:
@@ -42,36 +78,59 @@ class PoliciesMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.logins: list[Login] = []
         self.gates: list[Deferred[Any]] = []
-        self.minds: list[FakeMind] = []
+        self.minds: list[Moody] = []
         self.endedAt: dict[Session, float] = {}
+        self.maximum = MAXIMUM
 
-    @initialize(policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "broken"]))
-    def stack(self, policy: str) -> None:
+    @initialize(
+        policy=st.sampled_from(["refuse", "oldest", "unresponsive", "slow", "stuck", "broken"]),
+        quota=st.sampled_from([None, "prompt", "slow", "stuck"]),
+    )
+    def stack(self, policy: str, quota: str | None) -> None:
         """
-        Choose a policy.
+        Choose a policy, and perhaps a quota.
         """
         policies: dict[str, Any] = {
             "refuse": refuse,
             "oldest": displaceOldest(flapping=4, per=20, reactor=self.clock),
             "unresponsive": displaceUnresponsive(timeout=3, reactor=self.clock),
-            "slow": self.slow,
+            "slow": partial(self.slow, Deferred),
+            "stuck": partial(self.slow, stuck),
             "broken": self.broken,
         }
-        self.limit = ConnectionLimit(MAXIMUM, whenFull=policies[policy], reactor=self.clock)
+        quotas: dict[str | None, Any] = {
+            "prompt": lambda session: self.maximum,
+            "slow": partial(self.quota, Deferred),
+            "stuck": partial(self.quota, stuck),
+        }
+        self.policy = policies[policy]
+        self.limit = ConnectionLimit(
+            **({"maximum": MAXIMUM} if quota is None else {"quota": quotas[quota]}),
+            whenFull=self.policy,
+            maximumWaiting=WAITING,
+            reactor=self.clock,
+        )
         self.counter, self.cache = ConnectionCounter(), AvatarCache(idleTimeout=0)
         cached = self.cache(lambda name: Avatar())
         self.realm = self.limit(self.counter(Scripted(self.loginOf)(cached)))
 
-    def slow(self, session: Session, holders: Any) -> Deferred[Any]:
+    def slow(self, waiting: Any, session: Session, holders: Any) -> Deferred[Any]:
         """
-        Be a policy that takes its time, and lets all of them go.
+        Return a Deferred of all sessions that hold slots.
         """
-        self.gates.append(Deferred())
+        self.gates.append(waiting())
         return self.gates[-1].addCallback(lambda ignored: holders)
+
+    def quota(self, waiting: Any, session: Session) -> Deferred[Any]:
+        """
+        Be a quota that takes its time.
+        """
+        self.gates.append(waiting())
+        return self.gates[-1].addCallback(lambda ignored: self.maximum)
 
     def broken(self, session: Session, holders: Any) -> Any:
         """
-        Be a policy that raises.
+        Raise.
         """
         raise Boom
 
@@ -81,16 +140,17 @@ class PoliciesMachine(RuleBasedStateMachine):
         Somebody logs in.
         """
         hooks = dict(zip(("admit", "attached", "detached", "release"), acts, strict=True))
-        login = Login(name, FakeMind(), hooks)
-        self.minds.append(login.mind)  # type: ignore[arg-type]  # it has one
+        mind = Moody()
+        login = Login(name, mind, hooks)
+        self.minds.append(mind)
         self.logins.append(login)
-        login.real.answer = maybeDeferred(
+        login.real.result = maybeDeferred(
             self.realm.requestAvatar, name, login.mind, IPerspective
         ).addBoth(login.real.outcome.append)
 
     def loginOf(self, session: Session) -> Login:
         """
-        Answer the login that a session is of, which its mind tells.
+        Return the login that a session belongs to, which its mind tells.
         """
         return next(each for each in self.logins if each.mind is session.mind)
 
@@ -98,12 +158,12 @@ class PoliciesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["logout", "cancel", "disconnect"]))
     def end(self, data: Any, what: str) -> None:
         """
-        A login or a session ends, one way or the other.
+        A login or a session ends in one of several ways.
         """
         login = data.draw(st.sampled_from(self.logins))
         sessions = [each for each in self.realm.sessions if each.mind is login.mind]
         if what == "cancel":
-            login.real.answer.cancel()
+            login.real.result.cancel()
         elif what == "disconnect" and not login.mind.disconnected:
             login.mind.disconnect()
         for session in sessions:
@@ -113,7 +173,7 @@ class PoliciesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), succeeds=st.booleans())
     def finish(self, data: Any, succeeds: bool) -> None:
         """
-        Something that waits is done: a hook, a policy, or a client that was asked.
+        Something that waits finishes: a hook, a policy, or a client that was asked.
         """
         waiting = [
             *(each.real.gate for each in self.logins if each.real.gate is not None),
@@ -125,23 +185,41 @@ class PoliciesMachine(RuleBasedStateMachine):
             one = data.draw(st.sampled_from(waiting))
             one.callback(None) if succeeds else one.errback(Boom())
 
+    @rule(maximum=st.integers(1, MAXIMUM))
+    def change(self, maximum: int) -> None:
+        """
+        The maximum is lowered, or raised again.
+        """
+        self.maximum = maximum
+        if self.limit.maximum is not None:
+            self.limit.maximum = maximum
+
+    @precondition(lambda self: self.minds)
+    @rule(data=st.data(), mood=st.sampled_from(["answers", "raises", "is stubborn"]))
+    def upset(self, data: Any, mood: str) -> None:
+        """
+        A mind begins to raise, or stops.
+        """
+        data.draw(st.sampled_from(self.minds)).mood = mood
+
     @rule(seconds=st.sampled_from([1, 5]))
     def advance(self, seconds: float) -> None:
         """
-        Time goes by.
+        Time passes.
         """
         self.clock.advance(seconds)
 
     @invariant()
     def bounded(self) -> None:
         """
-        There are not more than there may be, and the books agree.
+        The maximum is not exceeded, and the audit finds nothing.
         """
         if not hasattr(self, "limit"):
             return
         for name in ("alice", "bob", "carol"):
             assert len(self.limit.sessions(name)) <= MAXIMUM
             assert self.counter.connections(name) <= MAXIMUM
+            assert self.limit._waiting[name] <= WAITING
         for session in self.realm.sessions:
             if session.ended:
                 self.endedAt.setdefault(session, self.clock.seconds())
@@ -149,9 +227,21 @@ class PoliciesMachine(RuleBasedStateMachine):
             assert self.clock.seconds() - self.endedAt[session] >= DEADLINE
         assert self.realm.audit() == []
 
+    @invariant()
+    def served(self) -> None:
+        """
+        Nobody waits who could go on.
+        """
+        if not hasattr(self, "limit"):
+            return
+        for queue in self.limit._turns.queues.values():
+            assert queue.taken or not queue.waiting
+            pauses = queue.holding if queue.taken else queue.pausing
+            assert not any(ready() for ready in pauses.values())
+
     def teardown(self) -> None:
         """
-        When everything is done, nothing is left.
+        When everything has finished, nothing is left.
         """
         if not hasattr(self, "limit"):
             return
@@ -166,7 +256,9 @@ class PoliciesMachine(RuleBasedStateMachine):
         assert (slots(self.limit), dict(self.counter), dict(self.cache)) == ({}, {}, {})
         assert (len(self.limit._turns), self.limit._slots.revoked) == (0, set())
         assert self.limit._slots.otherKeys == {}
-        assert self.limit._slots.going == {}
+        assert (self.limit._slots.going, self.limit._slots.closing) == ({}, {})
+        assert self.limit._waiting == {}
+        assert getattr(self.policy, "_questions", {}) == {}
         self.clock.advance(100)
         assert self.clock.getDelayedCalls() == []
         assert all(len(login.real.outcome) == 1 for login in self.logins)

@@ -28,12 +28,12 @@ from players import Client, Player
 
 class MemoryPortalTests(SynchronousTestCase):
     """
-    L{MemoryPortal}.
+    L{MemoryPortal} and its connections.
     """
 
     def setUp(self) -> None:
         """
-        A realm with everything.
+        Make a realm with a registry, a limit, a counter and a cache.
         """
         self.limit, self.online = ConnectionLimit(2), MindRegistry()
         self.realm = self.online(self.limit(ConnectionCounter()(AvatarCache()(self.make))))
@@ -42,13 +42,13 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def make(self, name: Any) -> Any:
         """
-        Make an avatar, or wait.
+        Return an avatar, or a Deferred if a test has set one.
         """
         return Player(name) if self.loading is None else self.loading
 
     def test_login(self) -> None:
         """
-        Real clients log in, call, and are pushed to.
+        Real clients log in, call their avatar, and receive pushes.
         """
         client, connection = Client(), self.portal.connect()
         login = connection.login("bob", mind=client)
@@ -70,7 +70,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_anonymous(self) -> None:
         """
-        Without a name the login is anonymous; names may be bytes.
+        A login without a name is anonymous, and a name may be bytes.
         """
         logins = [self.portal.connect().login(name) for name in (None, b"carol")]
         self.portal.pump()
@@ -79,7 +79,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """
-        A refusal reaches the client as it does in production.
+        A refusal reaches the client by name, as in production.
         """
         logins = [self.portal.connect().login() for _ in range(3)]
         self.portal.pump()
@@ -89,7 +89,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_everyByte(self) -> None:
         """
-        A connection can be lost at every byte of a login, and before the first one, which leaves
+        A connection can be lost before the first byte of a login and after each one, and leaves
         nothing behind.
         """
         connection = self.portal.connect()
@@ -114,7 +114,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_leavesWhileWaiting(self) -> None:
         """
-        A client that leaves while its login waits leaves nothing behind either.
+        A client that leaves while its login waits leaves nothing behind.
         """
         self.loading = Deferred()
         connection = self.portal.connect()
@@ -129,8 +129,8 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_stall(self) -> None:
         """
-        What a client that does not read is sent waits on the server, as its backlog, until it
-        reads again; the others are not affected.
+        What is sent to a client that does not read waits on the server, in its backlog, until it
+        reads again; other clients are not affected.
         """
         clients = [Client(), Client()]
         connections = [self.portal.connect() for _ in clients]
@@ -155,8 +155,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_closing(self) -> None:
         """
-        The server can close a connection politely, which a stalled client does not notice, and cut
-        it off.
+        The server can close a connection, which a stalled client does not notice, or abort it.
         """
         connections = [self.portal.connect() for _ in range(2)]
         kept = [connection.login(mind=Client()) for connection in connections]
@@ -175,7 +174,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_clientCloses(self) -> None:
         """
-        So can the client.
+        The client can close its connection.
         """
         connection = self.portal.connect()
         kept = connection.login(mind=Client())
@@ -188,8 +187,8 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_afterClosing(self) -> None:
         """
-        What has closed a connection reads nothing any more, and what is on its way is lost with one
-        that was cut off.
+        An end that has closed its connection reads nothing more, and aborting it loses what is on
+        its way.
         """
         for end in ("loseConnection", "abortConnection"):
             connection = self.portal.connect()
@@ -213,7 +212,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_fromInside(self) -> None:
         """
-        A method that is called may pump, or drop its own connection.
+        A remote method may call C{pump}, or drop its own connection.
         """
 
         class Asking(Avatar):
@@ -231,9 +230,9 @@ class MemoryPortalTests(SynchronousTestCase):
         login = connection.login(mind=Client())
         portal.pump()
         avatar = self.successResultOf(login)
-        answers = [avatar.callRemote("ask") for _ in range(3)]
+        asked = [avatar.callRemote("ask") for _ in range(3)]
         portal.pump()
-        assert [self.successResultOf(each) for each in answers] == ["asked"] * 3
+        assert [self.successResultOf(each) for each in asked] == ["asked"] * 3
         lost = [avatar.callRemote("drop"), avatar.callRemote("ask")]
         portal.pump()
         for each in lost:
@@ -243,7 +242,7 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         """
-        A protocol that fails loses its connection, and the log says so.
+        A protocol that fails loses its connection, and the failure is logged.
         """
         connection = self.portal.connect()
         connection._client.write(b"x" * 100)
@@ -253,14 +252,14 @@ class MemoryPortalTests(SynchronousTestCase):
 
     def test_misuse(self) -> None:
         """
-        What makes no sense is refused.
+        Something that is not a realm, and a negative number of bytes, are refused.
         """
         self.assertRaises(TypeError, MemoryPortal, Player)
         self.assertRaises(ValueError, self.portal.connect().drop, after=-1)
 
     def test_checkers(self) -> None:
         """
-        Who may log in is up to the checkers, if there are any.
+        The checkers, if any are given, decide who may log in.
         """
         users: Any = {"alice": b"secret"}
         checker: Any = InMemoryUsernamePasswordDatabaseDontUse(**users)

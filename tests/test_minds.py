@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.python.components import registerAdapter
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,13 +40,13 @@ class MindRegistryTests(SynchronousTestCase):
         """
         Start with a registry around a cache.
         """
-        self.registry = MindRegistry()
+        self.registry = MindRegistry(reactor=Clock())
         self.realm = self.registry(AvatarCache()(lambda avatarId: Thing()))
 
     def test_groups(self) -> None:
         """
-        The group of an avatar ID is a live view: empty when nobody is there, and right when minds
-        come and go, though they cannot be compared.
+        The group of an avatar ID is a live view: empty without sessions, and right when minds come
+        and go, although minds cannot be compared.
         """
         alice, everyone = self.registry[b"alice"], self.registry.everyone
         assert (len(alice), list(alice), len(everyone)) == (0, [], 0)
@@ -66,7 +67,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_online(self) -> None:
         """
-        Iteration, len and in are over the avatar IDs that are online.
+        Iteration, C{len} and C{in} cover the avatar IDs that are online.
         """
         first, second = login(self.realm, FakeMind()), login(self.realm, FakeMind())
         login(self.realm, FakeMind(), b"bob")
@@ -78,7 +79,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_sessions(self) -> None:
         """
-        The sessions of an avatar ID can be had, oldest first; a stranger has none.
+        The registry returns the sessions of an avatar ID, oldest first, and none for a stranger.
         """
         logins = [login(self.realm, FakeMind()) for _ in range(2)]
         sessions = self.registry.sessions(b"alice")
@@ -105,14 +106,14 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_counting(self) -> None:
         """
-        The minds of an avatar ID are counted without looking at them, however many there are.
+        The size of a group is known without iterating over it.
         """
 
         class Blind(dict[Any, None]):
             def __iter__(self) -> Any:
                 raise Boom
 
-        online = MindRegistry()
+        online = MindRegistry(reactor=Clock())
         realm = online(lambda avatarId: Thing())
         minds = (FakeMind(), None, FakeMind(), None)
         sessions = [sessionOf(realm, login(realm, mind)) for mind in minds]
@@ -126,7 +127,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_sameMind(self) -> None:
         """
-        A mind that logged in twice is in the group twice, and after one logout once.
+        A mind that has logged in twice is in the group twice, and after a logout once.
         """
         mind = FakeMind()
         first = login(self.realm, mind)
@@ -138,7 +139,8 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_push(self) -> None:
         """
-        A push reaches every client, with its arguments, and answers what each answered.
+        A push reaches every client with its arguments, and its Deferred fires with what each client
+        answered.
         """
         minds = [FakeMind(), FakeMind()]
         for mind in minds:
@@ -157,8 +159,8 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_deadMind(self) -> None:
         """
-        A mind that is dead, or dies meanwhile, is a failure in the result, and the others get the
-        push.
+        A mind that is dead, or dies during the push, is a failure in the result, and the others get
+        the push.
         """
         dead, dying, alive = FakeMind(), FakeMind(), FakeMind()
         for mind in (dead, dying, alive):
@@ -174,7 +176,7 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_leavingDuringPush(self) -> None:
         """
-        A client that another one logs out while it is told is left out; the rest is told.
+        A client that is logged out by another during a push is left out, and the rest get the push.
         """
 
         class Leaver(FakeMind):
@@ -193,13 +195,13 @@ class MindRegistryTests(SynchronousTestCase):
 
     def test_emptyPush(self) -> None:
         """
-        A push to nobody answers at once with no results.
+        The Deferred of a push to nobody fires at once with an empty list.
         """
         assert self.successResultOf(self.registry[b"nobody"].callRemote("hello")) == []
 
     def test_groupOfMyOwn(self) -> None:
         """
-        Any collection of minds can be a group, as it is when one looks.
+        Any collection of minds can be a group, which changes with the collection.
         """
         room: dict[str, FakeMind] = {}
         group = MindGroup(room.values())
@@ -213,7 +215,7 @@ class MindRegistryTests(SynchronousTestCase):
 @implementer(IMindAware)
 class Told(Thing):
     """
-    An avatar that writes down what it is told, and does as the test says.
+    An avatar that records what it is told, and does what the test says.
     """
 
     def __init__(self, name: object) -> None:
@@ -223,37 +225,37 @@ class Told(Thing):
 
     def attached(self, mind: Any) -> object:
         """
-        Write down how many the registry has.
+        Record how many minds the registry has.
         """
         self.told.append(("attached", id(mind), len(registry[b"alice"])))
         return self.attaching()
 
     def detached(self, mind: Any) -> object:
         """
-        Write down how many the registry has.
+        Record how many minds the registry has.
         """
         self.told.append(("detached", id(mind), len(registry[b"alice"])))
         return self.detaching()
 
 
-registry = MindRegistry()
+registry = MindRegistry(reactor=Clock())
 
 
 class MindAwareTests(SynchronousTestCase):
     """
-    Telling the avatar.
+    Telling avatars of their minds.
     """
 
     def setUp(self) -> None:
         """
-        Start with a registry that knows nobody.
+        Start with an empty registry.
         """
         global registry
-        registry = MindRegistry()
+        registry = MindRegistry(reactor=Clock())
 
     def test_tells(self) -> None:
         """
-        An avatar is told of each mind, when it is filed and when it is no longer; not of None.
+        An avatar is told of each mind when it is filed and when it is no longer, but not of None.
         """
         realm = registry(AvatarCache()(Told))
         mind = FakeMind()
@@ -264,7 +266,7 @@ class MindAwareTests(SynchronousTestCase):
 
     def test_adapter(self) -> None:
         """
-        An avatar that can be adapted is told through the adapter.
+        An avatar that can be adapted to L{IMindAware} is told through the adapter.
         """
 
         class Plain(Thing):
@@ -278,7 +280,7 @@ class MindAwareTests(SynchronousTestCase):
 
     def test_refusal(self) -> None:
         """
-        An avatar whose attached fails, at once or later, refuses the login, and is not online.
+        If an avatar's C{attached} fails, at once or later, the login is refused and not online.
         """
         avatar, gate = Told(b"alice"), Deferred[None]()
         realm = frank(registry(lambda avatarId: avatar))
@@ -299,7 +301,7 @@ class MindAwareTests(SynchronousTestCase):
 
     def test_waits(self) -> None:
         """
-        The end of a session waits for the avatar's detached.
+        The end of a session waits for the avatar's C{detached}.
         """
         avatar, gate = Told(b"alice"), Deferred[None]()
         avatar.detaching = lambda: gate
@@ -318,15 +320,15 @@ class AvatarTests(SynchronousTestCase):
 
     def test_avatar(self) -> None:
         """
-        An Avatar counts its connections and keeps its minds, although its subclass does not call
-        its __init__, and is what Perspective Broker asks for.
+        An L{Avatar} counts its connections and keeps its minds even if a subclass does not call
+        C{super().__init__}, and provides what Perspective Broker asks for.
         """
 
         class SimpleAvatar(Avatar):
             def __init__(self, name: object) -> None:
                 self.name = name
 
-        realm = MindRegistry()(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
+        realm = MindRegistry(reactor=Clock())(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
         minds = [FakeMind(), FakeMind()]
         logins = [opened(realm.requestAvatar(b"alice", m, pb.IPerspective)) for m in minds]
         avatar = logins[0][1]
@@ -345,7 +347,7 @@ class AvatarTests(SynchronousTestCase):
 
     def test_fresh(self) -> None:
         """
-        An avatar that has had no client has no connections and an empty group, of its own.
+        An avatar that has had no client has no connections, and an empty group of its own.
         """
         first, second = Avatar(), Avatar()
         assert (first.connections, len(first.minds)) == (0, 0)
@@ -354,7 +356,7 @@ class AvatarTests(SynchronousTestCase):
 
     def test_mindAware(self) -> None:
         """
-        MindAware keeps the minds of an avatar that is not Perspective Broker's.
+        L{MindAware} keeps the minds of an avatar that is not a Perspective Broker avatar.
         """
 
         class Mine(MindAware, Thing):
@@ -362,14 +364,14 @@ class AvatarTests(SynchronousTestCase):
                 pass
 
         mind = FakeMind()
-        avatar = login(MindRegistry()(Mine), mind)[1]
+        avatar = login(MindRegistry(reactor=Clock())(Mine), mind)[1]
         verifyObject(IMindAware, avatar)
         assert same(avatar.minds, [mind])
 
     def test_bag(self) -> None:
         """
-        A mind that was put in three times is there three times, in its place, and is gone when it
-        was taken out as often; one that is not there cannot be taken out.
+        A mind that is added three times to a bag is there three times, and gone when it is removed
+        as often; one that is not there cannot be removed.
         """
         bag, one, two = MindBag(), FakeMind(), FakeMind()
         for mind in (one, two, one, one):
@@ -387,18 +389,18 @@ class AvatarTests(SynchronousTestCase):
 
 class FakeMindTests(SynchronousTestCase):
     """
-    L{FakeMind} is as bad as the real thing.
+    L{FakeMind} behaves as badly as a real mind.
     """
 
     def test_interface(self) -> None:
         """
-        It provides IMind.
+        A fake mind provides L{IMind}.
         """
         verifyObject(IMind, FakeMind())
 
     def test_incomparable(self) -> None:
         """
-        Two of them cannot be compared, and all hash to the same.
+        Two fake minds cannot be compared, and all have the same hash.
         """
         mind = FakeMind()
         assert mind == mind  # what a list does first
@@ -408,8 +410,8 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_disconnect(self) -> None:
         """
-        When it is gone, what waited has failed, its callbacks were called with it, and it raises
-        whatever it is asked.
+        When the client leaves, waiting calls fail, the callbacks are called with the mind, and
+        every further use raises.
         """
         mind, called = FakeMind(), list[Any]()
         answered, waited = mind.callRemote("a"), mind.callRemote("b")
@@ -428,7 +430,7 @@ class FakeMindTests(SynchronousTestCase):
 
     def test_raisingCallback(self) -> None:
         """
-        A callback that raises is logged, and keeps the later ones from being called.
+        A callback that raises is logged, and the later ones are not called.
         """
         mind, called = FakeMind(), list[Any]()
 
@@ -444,7 +446,7 @@ class FakeMindTests(SynchronousTestCase):
 
 def same(minds: Any, expected: list[Any]) -> bool:
     """
-    Compare minds, which cannot be compared, by identity.
+    Compare minds by identity, since they cannot be compared otherwise.
     """
     assert len(minds) == len(expected)
     return [id(each) for each in minds] == [id(each) for each in expected]
@@ -452,6 +454,6 @@ def same(minds: Any, expected: list[Any]) -> bool:
 
 def login(realm: Realm, mind: object, avatarId: bytes = b"alice") -> Any:
     """
-    Log in to a realm that answers at once.
+    Log in to a realm that does not wait.
     """
     return opened(realm.requestAvatar(avatarId, mind, IThing))

@@ -1,5 +1,5 @@
 """
-Sessions that stand upon other sessions: below a L{PerConnection} and below an L{AvatarCache}.
+Sessions that depend on inner sessions: below a L{PerConnection} and below an L{AvatarCache}.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scripted import Boom, Gate, IThing, Script, Thing, frank, opened, raises, s
 
 class Kick(Block):
     """
-    A block that can end the sessions that it saw.
+    A block that keeps the sessions it sees, so that a test can end them.
     """
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class Kick(Block):
 
     def attached(self, session: Session) -> None:
         """
-        See.
+        Keep the session.
         """
         self.seen.append(session)
 
 
 class Shared(Thing):
     """
-    An avatar that counts its logouts, and may take its time.
+    An avatar that counts its logouts, and may wait to be saved.
     """
 
     saving: Any = None
@@ -52,7 +52,7 @@ class Shared(Thing):
 
     def logout(self) -> object:
         """
-        Count.
+        Count a logout.
         """
         self.logouts += 1
         return self.saving
@@ -67,13 +67,13 @@ def own(session: Session) -> Thing:
 
 class UndoTests(SynchronousTestCase):
     """
-    What is above goes first, and waits for what is below.
+    The outer session ends first, and waits for the inner one.
     """
 
     def test_cancelled(self) -> None:
         """
-        A login that is ended while the session below opens waits until that one is undone, before
-        it undoes anything of its own.
+        A login that is ended while its inner session opens undoes nothing until the inner session
+        is undone.
         """
         for end in ("cancel", "logout"):
             load, undo = Gate(), Gate()
@@ -95,7 +95,7 @@ class UndoTests(SynchronousTestCase):
 
     def test_anonymous(self) -> None:
         """
-        The same goes for anonymous logins below a cache, which see no mind either.
+        An anonymous login below a cache has no mind, and is undone before the outer login, too.
         """
         load, undo = Gate(), Gate()
         below = Script({"acquire": load.deferred, "release 2": undo.deferred})
@@ -113,7 +113,7 @@ class UndoTests(SynchronousTestCase):
 
     def test_released(self) -> None:
         """
-        A session waits at its end for the end of the one below, and keeps nothing of it.
+        A session waits at its end for the end of its inner session, and keeps nothing of it.
         """
         undo = Gate()
         below = Script({"release 2": undo.deferred})
@@ -129,8 +129,8 @@ class UndoTests(SynchronousTestCase):
 
     def test_builtLogout(self) -> None:
         """
-        A session waits at its end for the logout of the avatar that was built for it, before what
-        is below ends.
+        A session waits at its end for the logout of the avatar that was built for it, before its
+        inner session ends.
         """
         gate, below = Gate(), Script()
 
@@ -146,7 +146,8 @@ class UndoTests(SynchronousTestCase):
 
     def test_failedLoginIsNotKept(self) -> None:
         """
-        A cache below does not keep an avatar that no login succeeded with, wherever they failed.
+        A cache below does not keep an avatar that no login has succeeded with, wherever the logins
+        failed.
         """
         script = Script({"attached 0": raises})
         for build, error in (
@@ -165,12 +166,12 @@ class UndoTests(SynchronousTestCase):
 
 class EndedBelowTests(SynchronousTestCase):
     """
-    A block below ends the session that it sees, which is not the one that the client has.
+    A block below ends the session that it sees, which is not the client's session.
     """
 
     def test_perConnection(self) -> None:
         """
-        The session above ends first, and then the one below.
+        Ending the inner session ends the outer one first.
         """
         kick, above = Kick(), Script()
         order: list[str] = []
@@ -195,7 +196,8 @@ class EndedBelowTests(SynchronousTestCase):
 
     def test_cache(self) -> None:
         """
-        All sessions that use the avatar end first; a login meanwhile waits, and gets a new avatar.
+        All sessions that use the avatar end first; meanwhile, a new login waits, and gets a new
+        avatar.
         """
         kick, cache, gate = Kick(), AvatarCache(), Gate()
         above = Script({"detached 0": gate.deferred})
@@ -215,7 +217,7 @@ class EndedBelowTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """
-        An idle avatar that is ended below is retired, as if the cache had done so.
+        An idle avatar whose inner session is ended is retired, as if by the cache.
         """
         kick, cache = Kick(), AvatarCache()
         realm = cache(kick(Shared))
@@ -227,8 +229,8 @@ class EndedBelowTests(SynchronousTestCase):
 
     def test_closedMeanwhile(self) -> None:
         """
-        A login that waits for an avatar to be gone, through another realm that shares the cache, is
-        refused when the cache is closed.
+        A login that waits for an avatar to be gone is refused when the cache is closed through
+        another realm.
         """
         cache = AvatarCache(idleTimeout=0)
         base = cache(Shared)
@@ -252,8 +254,8 @@ class AdapterTests(SynchronousTestCase):
 
     def test_raising(self) -> None:
         """
-        An avatar that raises when it is adapted refuses the login, and is neither counted nor on
-        file.
+        An avatar that raises while it is adapted refuses the login, and is neither counted nor
+        filed.
         """
 
         class Odd(Thing):
@@ -270,12 +272,12 @@ class AdapterTests(SynchronousTestCase):
 
 class OddAnswersTests(SynchronousTestCase):
     """
-    What hooks may answer beside the usual.
+    Unusual things that hooks may return or raise.
     """
 
     def test_awaitable(self) -> None:
         """
-        Anything that can be awaited is.
+        Anything awaitable that a hook returns is awaited.
         """
         gate: Deferred[None] = Deferred()
 
@@ -291,7 +293,7 @@ class OddAnswersTests(SynchronousTestCase):
 
     def test_exits(self) -> None:
         """
-        An exception that is no Exception does not keep anything from being undone.
+        An exception that is not an C{Exception} does not keep anything from being undone.
         """
 
         def exiting(session: object) -> object:

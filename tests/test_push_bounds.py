@@ -1,5 +1,5 @@
 """
-Tests for clients that are behind.
+Tests for clients that fall behind.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from scripted import Boom, Thing, opened
 
 class BoundsTests(SynchronousTestCase):
     """
-    Clients that are behind.
+    The bounds of a registry.
     """
 
     def stack(self, **bounds: Any) -> None:
         """
-        A registry with bounds, and two clients.
+        Make a registry with bounds, and two clients.
         """
         self.clock = Clock()
         self.online = MindRegistry(reactor=self.clock, **bounds)
@@ -43,14 +43,14 @@ class BoundsTests(SynchronousTestCase):
 
     def push(self, **kw: Any) -> list[int]:
         """
-        Push, and answer how many each has got.
+        Push to everyone, and return how many pushes each client has received.
         """
         self.pushed = self.online.everyone.callRemote("tick", **kw)
         return [len(mind.calls) for mind in self.minds]
 
     def test_pending(self) -> None:
         """
-        A client that does not answer is left out when too many pushes wait for it, until it does.
+        A client with too many unanswered pushes is left out until it answers.
         """
         self.stack(maximumPending=2)
         assert [self.push(), self.push()] == [[1, 1], [2, 2]]
@@ -71,7 +71,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_pendingAfterTimeout(self) -> None:
         """
-        An answer that is given up is still waited for by the client's connection, and counts.
+        An answer that a push no longer waits for still counts as pending.
         """
         self.stack(maximumPending=1)
         self.push(pbtimeout=1)
@@ -82,7 +82,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_leftOut(self) -> None:
         """
-        One that a push is left out for, since its time is up, is not asked whether it is behind.
+        C{whenBehind} is not called for a client that a push leaves out because of its timeout.
         """
         told: list[Any] = []
         self.stack(maximumBacklog=5, whenBehind=told.append)
@@ -95,7 +95,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_noAnswersNoPending(self) -> None:
         """
-        What is not answered is not waited for.
+        Pushes that ask for no answer do not count as pending.
         """
         self.stack(maximumPending=1)
         for n in (1, 2, 3):
@@ -103,8 +103,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_backlog(self) -> None:
         """
-        A client that has stopped reading is left out when too many bytes wait for it, until it
-        reads again.
+        A client with too many bytes in its backlog is left out until it reads again.
         """
         self.stack(maximumBacklog=1000)
         self.minds[0].backlog = 1000
@@ -119,7 +118,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_everyWay(self) -> None:
         """
-        The bounds hold for every group that the client is in.
+        The bounds apply to every group that the client is in.
         """
         self.stack(maximumBacklog=1000)
         self.minds[0].backlog = 1001
@@ -133,7 +132,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_twoRegistries(self) -> None:
         """
-        In a group of one's own those bounds hold that there are.
+        In a hand-made group, the bounds of any registry that the client is in apply.
         """
         free = MindRegistry()
         self.stack(maximumBacklog=5)
@@ -145,8 +144,8 @@ class BoundsTests(SynchronousTestCase):
 
     def test_relogin(self) -> None:
         """
-        Logging in again does not make up for answers that are owed, and a session that has ended
-        is not kept for them.
+        Logging in again does not clear the answers that a client owes, and no ended session is kept
+        because of them.
         """
         self.stack(maximumPending=1)
         mind, gone = connect(), list[Any]()
@@ -181,7 +180,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_endedWhileTold(self) -> None:
         """
-        A client that logs out while it is told still owes an answer, until it gives it.
+        A client that logs out during a push still owes its answer until it gives it or disconnects.
         """
         self.stack(maximumPending=5)
 
@@ -199,7 +198,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_unknownBacklog(self) -> None:
         """
-        A mind whose backlog is not known is not behind.
+        A mind with an unknown backlog is not behind.
         """
         self.stack(maximumBacklog=1)
 
@@ -220,7 +219,8 @@ class BoundsTests(SynchronousTestCase):
 
     def test_disconnect(self) -> None:
         """
-        With C{whenBehind=disconnect} the session of one that is behind ends, and its connection.
+        With C{whenBehind=disconnect}, the session of a client that is behind ends, and its
+        connection is closed.
         """
         self.stack(maximumPending=1, whenBehind=disconnect)
         self.push()
@@ -234,8 +234,8 @@ class BoundsTests(SynchronousTestCase):
 
     def test_whenBehind(self) -> None:
         """
-        C{whenBehind} may be anything, is told once until the client has caught up, and hurts nobody
-        if it fails.
+        C{whenBehind} may be any callable, is called once until the client has caught up, and does
+        no harm if it raises.
         """
         told: list[Any] = []
 
@@ -260,7 +260,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_log(self) -> None:
         """
-        The log says when a client falls behind, and not for every push.
+        It is logged when a client falls behind, but not for every push.
         """
         events: list[Any] = []
         observe: Any = events.append
@@ -276,7 +276,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_forgotten(self) -> None:
         """
-        Nothing is kept of those who have left, also if their answers come later.
+        Nothing is kept of clients that have left, even if their answers come later.
         """
         self.stack(maximumPending=1)
         self.push()
@@ -295,7 +295,8 @@ class BoundsTests(SynchronousTestCase):
 
     def test_buffered(self) -> None:
         """
-        What waits in a transport is known for Twisted's own, also below others, and for no others.
+        The backlog of Twisted's own transports is known, also below another transport; that of
+        others is not.
         """
 
         class Tcp:

@@ -1,5 +1,5 @@
 """
-Tests for when pushes arrive: in slices, and what after what.
+Tests for when pushes arrive: in slices, and in which order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from scripted import Thing, opened
 
 class OrderTests(SynchronousTestCase):
     """
-    Slices, and what arrives after what.
+    Slices of time, and the order of pushes.
     """
 
     def setUp(self) -> None:
         """
-        Start with nobody.
+        Start with an empty registry.
         """
         self.clock = Clock()
         self.online = MindRegistry(reactor=self.clock)
@@ -36,14 +36,14 @@ class OrderTests(SynchronousTestCase):
 
     def join(self, mind: Any, avatarId: Any = b"alice") -> Any:
         """
-        Log a mind in.
+        Log a mind in, and return it.
         """
         login(self.realm, mind, avatarId)
         return mind
 
     def turn(self) -> None:
         """
-        Let the reactor have one turn.
+        Run the reactor for one turn.
         """
         calls: Any = self.clock.getDelayedCalls()
         for call in calls:
@@ -53,8 +53,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_slices(self) -> None:
         """
-        A push that takes long goes on in the reactor's later turns, each of them about as long as a
-        slice.
+        A push that takes long goes on in later turns of the reactor, a slice in each.
         """
         minds = [self.join(Slow(self.clock)) for _ in range(3)]
         pushed = self.online.everyone.callRemote("a")
@@ -68,7 +67,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_cancelledOnTheWay(self) -> None:
         """
-        A push that is cancelled because of what it does, or before it is sent, harms no other.
+        A push that is cancelled from inside itself, or before it is sent, affects no other push.
         """
 
         class Cancelling(FakeMind):
@@ -95,7 +94,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_atLeastOne(self) -> None:
         """
-        However late it is, the first one is told at once.
+        The first mind is called at once, however little time there is.
         """
 
         class Hurried(Clock):
@@ -109,7 +108,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_halfSlices(self) -> None:
         """
-        There are as many in a slice as there is time for.
+        Each turn calls as many minds as fit into a slice.
         """
         minds = []
         for _ in range(3):
@@ -121,8 +120,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """
-        What is pushed while an earlier push waits arrives after that, whatever group, way or kind
-        of push; and a small push does not wait for what goes to others.
+        A push that is made while an earlier one waits arrives after it, whatever its group or kind,
+        but does not wait for clients that are not in its own group.
         """
         slow = [self.join(Slow(self.clock), n) for n in range(2)]
         late, other = self.join(FakeMind(), "late"), self.join(connect(), "real")
@@ -144,8 +143,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_lanesAreKept(self) -> None:
         """
-        Several pushes that wait for their turn arrive in order, to two minds of one connection as
-        well.
+        Several waiting pushes arrive in order, also at two minds of one connection.
         """
         self.join(Slow(self.clock))
         real = self.join(connect())
@@ -164,7 +162,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_nested(self) -> None:
         """
-        A push from inside a push arrives behind it everywhere, in the same turn if there is time.
+        A push from inside a push arrives after it everywhere, and in the same turn if there is
+        time.
         """
 
         @implementer(IMind)
@@ -183,7 +182,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_nestedLater(self) -> None:
         """
-        So does one that comes when there is no time left.
+        A push from inside a push arrives after it everywhere, even if no time is left in the turn.
         """
 
         @implementer(IMind)
@@ -206,8 +205,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_snapshot(self) -> None:
         """
-        Everybody gets the arguments as they were when the push was called; what is no plain data is
-        the same object.
+        All clients get plain data as it was when the push was made, and everything else as the same
+        object.
         """
         inner, thing = list[Any]([2]), Ours()
         said: list[Any] = [1, inner]
@@ -228,7 +227,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_leaving(self) -> None:
         """
-        Those who leave before their turn are left out, and those who come after the call are too.
+        Clients that leave before their turn are left out, and so are those that come after the
+        call.
         """
         slow, here = self.join(Slow(self.clock)), self.join(FakeMind())
         leaver = FakeMind()
@@ -250,7 +250,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_logoutsPush(self) -> None:
         """
-        What a logout pushes that a push has brought about arrives behind that push.
+        If a push causes a logout, what that logout pushes arrives after the push.
         """
 
         class Leaver(Avatar):
@@ -270,8 +270,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_nothingIsKept(self) -> None:
         """
-        When everything is sent nothing of it is left, and a clock that is gone takes its lanes
-        along.
+        Once everything is sent, nothing is kept, and a clock's lanes are garbage when the clock is.
         """
         self.join(Slow(self.clock))
         self.join(FakeMind())
@@ -290,7 +289,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_longLane(self) -> None:
         """
-        The reactor has its turn also when what takes long all goes to one client.
+        The reactor gets its turns even if all that takes long goes to one client.
         """
         mind = self.join(Slow(self.clock))
         for _ in range(4):
@@ -322,7 +321,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_copiedOnce(self) -> None:
         """
-        Arguments are copied once for all who get them later.
+        Arguments are copied once for all clients that get them later.
         """
 
         class Taking:
@@ -339,7 +338,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_anyException(self) -> None:
         """
-        What is no Exception is the result of its client as well, as it is of a Deferred.
+        An exception that is not an C{Exception} is the result of its client, too, as with a
+        Deferred.
         """
 
         class Interrupted(FakeMind):
@@ -353,7 +353,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_fairLanes(self) -> None:
         """
-        A client that is pushed to as fast as it is told does not keep the others waiting.
+        A client that receives pushes as fast as it can take them does not keep others waiting.
         """
         slow, waits = self.join(Slow(self.clock), "slow"), self.join(FakeMind(), "waits")
         first = self.join(Slow(self.clock), "first")
@@ -369,8 +369,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_twoOverOneConnection(self) -> None:
         """
-        What an avatar pushes goes to its own session, though another is logged in over the same
-        connection, with the same mind, since.
+        An avatar's push goes through its own session, even if another has since logged in over the
+        same connection with the same mind.
         """
         avatars = {"a": Avatar(), "b": Avatar()}
         realm = self.online(avatars.__getitem__)
@@ -383,6 +383,7 @@ class OrderTests(SynchronousTestCase):
             group = MindGroup([*blocker, *avatars[name].minds], reactor=self.clock)
             assert len(group) == 2
             sessions = [session for _, session, _ in avatars[name].minds._addressees()]
+            assert None not in sessions
             assert [each.avatarId for each in sessions if each is not None] == [name]
         logouts["b"]()
         avatars["a"].minds.callRemote("hello", pbanswer=False)
@@ -390,7 +391,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_letsGoOfMessage(self) -> None:
         """
-        When a push is sent its arguments are let go of, though answers are still waited for.
+        Once a push is sent, its arguments are released, even if it still waits for answers.
         """
         thing = Ours()
         kept = ref(thing)
@@ -402,7 +403,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_avatarsReactor(self) -> None:
         """
-        What an avatar pushes to its minds stands in line with what their registry pushes.
+        What an avatar pushes to its minds keeps its order with what their registry pushes.
         """
         avatar = Avatar()
         realm = self.online({"a": avatar}.__getitem__)

@@ -1,5 +1,5 @@
 """
-Pushing over real Perspective Broker and loopback TCP.
+Tests of pushes over real Perspective Broker and loopback TCP.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.spread import pb
 
 from avatarkit import Avatar, MindIsBehind, MindRegistry
@@ -16,28 +16,28 @@ from pb import Client, PBTestCase, reactor, transportOf
 
 class Watch(pb.Referenceable):
     """
-    Something that clients are sent a reference to.
+    An object that clients receive a reference to.
     """
 
     def remote_read(self) -> int:
         """
-        Answer something.
+        Return a number.
         """
         return 42
 
 
 class PushTests(PBTestCase):
     """
-    Many clients, of all kinds.
+    Many clients of all kinds.
     """
 
     timeout = 20
 
-    async def stack(self, clients: int, **bounds: Any) -> list[Client]:
+    async def stack(self, clients: int, **options: Any) -> list[Client]:
         """
-        Serve a registry, with so many clients.
+        Serve a registry with a number of clients.
         """
-        self.online = MindRegistry(**bounds)
+        self.online = MindRegistry(**options)
         self.realm = self.online(lambda avatarId: Avatar())
         self.serve(self.realm)
         joined: list[Client] = []
@@ -49,17 +49,16 @@ class PushTests(PBTestCase):
 
     async def names(self, client: Client, count: int) -> list[str]:
         """
-        Answer what a client was told, when it was told so much.
+        Return the names of a client's next calls.
         """
         return [(await client.told.get())[0] for _ in range(count)]
 
     async def test_many(self) -> None:
         """
-        200 connections get what is sent to all of them, in order, plain data and references in
-        turn; some are killed meanwhile, and one has stopped reading: everybody else's answer
-        comes.
+        Each of 200 clients gets every push in order, even one that stops reading for a while; some
+        are killed meanwhile, and the answers of all others arrive.
         """
-        clients = await self.stack(200)
+        clients = await self.stack(200, reactor=Clock())  # it stands still: all is sent in one turn
         minds = list(self.online.everyone)
         stopped, killed, steady = clients[7], clients[50:60], [*clients[:7], *clients[60:]]
         transportOf(stopped).pauseProducing()
@@ -96,8 +95,8 @@ class PushTests(PBTestCase):
 
     async def test_killedInTheMiddle(self) -> None:
         """
-        When connections are lost in the middle of a push that takes many turns, the others get it,
-        and the results are complete and in the order of the logins.
+        If connections are lost in the middle of a push that takes many turns, the other clients get
+        it, and the results are complete and in the order of the logins.
         """
         clients = await self.stack(40)
         minds = list(self.online.everyone)
@@ -115,9 +114,10 @@ class PushTests(PBTestCase):
 
     async def slow(self, **bounds: Any) -> tuple[Client, list[int], Any]:
         """
-        Push 400 times 64 KiB to three clients, one of which has stopped reading.
+        Push 64 KiB 400 times to three clients, one of which has stopped reading.
 
-        @return: that one, its backlog after each push, and the results of the last.
+        @return: the client that has stopped, its backlog after each push, and the Deferred of the
+            last push.
         """
         clients = await self.stack(3, **bounds)
         slow, others = clients[0], clients[1:]
@@ -138,7 +138,7 @@ class PushTests(PBTestCase):
     async def test_skip(self) -> None:
         """
         What waits for a client that has stopped reading is bounded, and the others get everything;
-        when it reads again it gets what comes then.
+        when it reads again, it gets later pushes.
         """
         slow, backlogs, pushed = await self.slow(maximumBacklog=2**20)
         assert 2**20 < max(backlogs) < 2**20 + 2 * 2**16
@@ -156,7 +156,7 @@ class PushTests(PBTestCase):
 
     async def test_pending(self) -> None:
         """
-        So is what waits for its answers.
+        The number of answers that a client owes is bounded.
         """
         slow, backlogs, pushed = await self.slow(maximumPending=20)
         broker = next(iter(self.online.everyone)).broker
@@ -167,8 +167,8 @@ class PushTests(PBTestCase):
 
     async def test_disconnect(self) -> None:
         """
-        One that is behind can be disconnected: its session ends at once, its connection after it
-        had time to take what it was sent.
+        A client that is behind can be disconnected: its session ends at once, and its connection
+        after it has had time to read.
         """
 
         def soon(session: Any) -> None:

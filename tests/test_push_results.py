@@ -25,7 +25,7 @@ from scripted import Boom, Thing, opened
 
 class ResultTests(SynchronousTestCase):
     """
-    What a push answers.
+    What a push returns.
     """
 
     def setUp(self) -> None:
@@ -40,7 +40,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_noAnswer(self) -> None:
         """
-        With C{pbanswer=False} nothing is awaited, and the call answers None.
+        With C{pbanswer=False}, nothing waits for answers, and the call returns None.
         """
         real = connect()
         login(self.realm, real, "real")
@@ -54,7 +54,8 @@ class ResultTests(SynchronousTestCase):
 
     def test_noAnswerFails(self) -> None:
         """
-        With C{pbanswer=False} what could not be sent is logged, but not that somebody is gone.
+        With C{pbanswer=False}, it is logged if something cannot be sent, but not if a client is
+        gone.
         """
         bad = connect()
         login(self.realm, bad, "bad")
@@ -72,7 +73,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_ignoresPbanswer(self) -> None:
         """
-        An answer of a mind that answers though nobody asked is nobody's.
+        An answer from a mind that was not asked for one is ignored.
         """
 
         @implementer(IMind)
@@ -92,7 +93,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """
-        Those who have not answered in time fail with TimeoutError, and what they answer later is
+        Clients that have not answered in time fail with TimeoutError, and their late answers are
         dropped; the others are not affected.
         """
         pushed = self.online.everyone.callRemote("notify", pbtimeout=5)
@@ -110,7 +111,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_inTime(self) -> None:
         """
-        When all have answered nothing of the timeout is left, and it reaches no client.
+        When all have answered, no delayed call is left; the timeout is not sent to the clients.
         """
         pushed = self.online.everyone.callRemote("notify", timeout=7, pbtimeout=5)
         for mind in self.minds:
@@ -123,7 +124,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_cancel(self) -> None:
         """
-        Cancelling a push waits for nobody, and leaves it out for those who have not got it yet.
+        A cancelled push waits for no client, and is not sent to those whose turn has not come.
         """
         slow = Slow(self.clock)
         login(self.realm, slow, "slow")
@@ -141,7 +142,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_misuse(self) -> None:
         """
-        What makes no sense is refused at once.
+        Arguments that make no sense are refused at once.
         """
         everyone = self.online.everyone
         for wrong in (
@@ -166,7 +167,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_dead(self) -> None:
         """
-        The session of a mind that a push finds dead is ended, whatever group it goes to.
+        If a push finds a mind dead, its session is ended, whichever group the push goes to.
         """
         gone: list[Any] = []
         for kind in ("registry", "avatar", "own group"):
@@ -192,7 +193,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_dying(self) -> None:
         """
-        One that dies before it answers is ended too.
+        If a client dies before it answers, its session is ended.
         """
         pushed = self.online.everyone.callRemote("notify")
         self.minds[1].disconnect()
@@ -203,7 +204,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_aliveThoughDead(self) -> None:
         """
-        A client whose method fails with what a dead reference raises is not dead.
+        A client whose own method fails with DeadReferenceError is not dead.
         """
 
         class Client(pb.Referenceable):
@@ -225,8 +226,8 @@ class ResultTests(SynchronousTestCase):
 
     def test_letsGo(self) -> None:
         """
-        A push that is over keeps neither its arguments nor its results, though an answer of it
-        never comes.
+        A push that is over keeps neither its arguments nor its results, even if an answer never
+        comes.
         """
 
         class Big(list[int]):
@@ -257,7 +258,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_timeoutLeavesOut(self) -> None:
         """
-        Those whose turn has not come at the timeout are left out.
+        Clients whose turn has not come at the timeout are left out.
         """
         slow, last = Slow(self.clock), FakeMind()
         pushed = MindGroup([slow, last], reactor=self.clock).callRemote("notify", pbtimeout=SLICE)
@@ -268,7 +269,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_deep(self) -> None:
         """
-        What is nested too deep to be sent fails for each, and harms no other push.
+        Data that is nested too deeply to be sent fails for each client, and affects no other push.
         """
         deep: list[Any] = []
         for _ in range(5000):
@@ -285,7 +286,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_reserved(self) -> None:
         """
-        What C{callRemote} has no room for fails for one mind as for many.
+        Keyword arguments that C{callRemote} cannot take fail for one mind as for many.
         """
         for minds in ([connect()], [connect(), connect()]):
             for keyword in ({"_name": 1}, {"self": 1}):
@@ -295,7 +296,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_ownTraceback(self) -> None:
         """
-        An error of encoding does not grow with each mind that it is told of.
+        The traceback of an encoding error does not grow with the number of minds.
         """
         minds = [connect() for _ in range(50)]
         pushed = MindGroup(minds, reactor=self.clock).callRemote("notify", 2**500)
@@ -304,7 +305,7 @@ class ResultTests(SynchronousTestCase):
 
     def test_adapted(self) -> None:
         """
-        A mind without a C{callRemote} is called through its adapter to IMind.
+        A mind without C{callRemote} is called through its adapter to L{IMind}.
         """
 
         @implementer(IMind)

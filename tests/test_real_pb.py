@@ -25,7 +25,7 @@ from scripted import slots
 
 class Player(Avatar):
     """
-    An avatar.
+    An avatar that tells how many connections it has.
     """
 
     def __init__(self, name: bytes) -> None:
@@ -33,19 +33,19 @@ class Player(Avatar):
 
     def perspective_connections(self) -> int:
         """
-        Answer how many there are.
+        Return the number of connections.
         """
         return self.connections
 
 
 class StackTests(PBTestCase):
     """
-    The four blocks.
+    The four blocks in one stack.
     """
 
     def stack(self, factory: Any = Player) -> None:
         """
-        Serve all of them.
+        Serve a realm with all four blocks.
         """
         self.online, self.limit = MindRegistry(), ConnectionLimit(2)
         self.counter, self.cache = ConnectionCounter(), AvatarCache()
@@ -55,7 +55,7 @@ class StackTests(PBTestCase):
     async def test_together(self) -> None:
         """
         Two clients share an avatar, a third is refused until one is gone, and a push reaches those
-        who are there.
+        that are there.
         """
         self.stack()
         one, two, three = self.client(), self.client(), self.client()
@@ -74,7 +74,8 @@ class StackTests(PBTestCase):
 
     async def test_slowFactory(self) -> None:
         """
-        Clients that log in while the avatar is loading share it, and no more get in than may.
+        Clients that log in while their avatar loads share it, and no more get in than the limit
+        allows.
         """
         loading: Deferred[Any] = Deferred()
 
@@ -85,21 +86,21 @@ class StackTests(PBTestCase):
         asked: list[bytes] = []
         self.stack(factory)
         logins = [self.client().login() for _ in range(4)]
-        answers: DeferredQueue[Any] = DeferredQueue()
+        results: DeferredQueue[Any] = DeferredQueue()
         for login in logins:
-            login.addBoth(lambda result: answers.put([result]))
+            login.addBoth(lambda result: results.put([result]))
         for _ in range(2):
-            (failure,) = await answers.get()
+            (failure,) = await results.get()
             assert failure.check(TooManyConnections)
         assert (len(self.realm.sessions), slots(self.limit)) == (2, {b"alice": 2})
         loading.callback(Player(b"alice"))
-        avatars = [(await answers.get())[0] for _ in range(2)]
+        avatars = [(await results.get())[0] for _ in range(2)]
         assert await avatars[0].callRemote("connections") == 2
         assert asked == [b"alice"]
 
     async def test_failingFactory(self) -> None:
         """
-        A client is told when the avatar cannot be made, and nothing stays counted.
+        If the avatar cannot be made, the client is told, and nothing stays counted.
         """
 
         async def factory(avatarId: bytes) -> Player:
@@ -114,7 +115,7 @@ class StackTests(PBTestCase):
 
     async def test_loggingInTwiceOverOneConnection(self) -> None:
         """
-        One connection can log in twice: two sessions, both of which end with it.
+        A connection that logs in twice has two sessions, and both end with it.
         """
         self.stack()
         client = self.client()
@@ -128,7 +129,7 @@ class StackTests(PBTestCase):
 
     async def test_droppedReference(self) -> None:
         """
-        A client that drops its reference to the avatar is logged out, and once only though its
+        A client that drops its reference to the avatar is logged out, only once even though its
         connection closes later.
         """
         self.stack()
@@ -141,7 +142,7 @@ class StackTests(PBTestCase):
 
     async def test_anonymous(self) -> None:
         """
-        Anonymous clients have avatars of their own.
+        Each anonymous client has its own avatar.
         """
         self.stack()
         first = await self.client().loginAnonymously()
@@ -160,7 +161,7 @@ class StackTests(PBTestCase):
 
     async def test_closed(self) -> None:
         """
-        A realm that is closed refuses by name, and logs nothing.
+        A closed realm refuses by name, and logs nothing.
         """
         self.stack()
         await self.client().login()
@@ -177,8 +178,8 @@ class PlatformTests(PBTestCase):
 
     async def test_minds(self) -> None:
         """
-        The minds of two connections cannot be compared and have the same hash; a dead one raises at
-        once when it is called, and when it is asked to notify.
+        The minds of two connections cannot be compared and have the same hash; a dead one raises
+        when it is called and when a callback is registered.
         """
         online = MindRegistry()
         self.serve(online(Player))
@@ -192,13 +193,13 @@ class PlatformTests(PBTestCase):
         await one.disconnect()
         await session.whenClosed()
         self.assertRaises(pb.DeadReferenceError, first.callRemote, "hello")
-        while first.broker.disconnects is not None:  # it is still telling the others
+        while first.broker.disconnects is not None:  # it still calls the others
             await self.turn()
         self.assertRaises(AttributeError, first.notifyOnDisconnect, print)
 
     def turn(self) -> Deferred[None]:
         """
-        Let the reactor go round once.
+        Wait for one turn of the reactor.
         """
         from pb import reactor
 

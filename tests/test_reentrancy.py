@@ -49,7 +49,7 @@ from scripted import (
 
 class Kick(Block):
     """
-    A block that remembers the sessions that it saw.
+    A block that keeps the sessions it sees, so that a test can end them.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Kick(Block):
 
     def attached(self, session: Session) -> None:
         """
-        Remember.
+        Keep the session.
         """
         self.seen.append(session)
 
 
 def stuck(canceller: Any, name: object) -> Deferred[Any]:
     """
-    Be a factory that never answers.
+    Return a Deferred that never fires: a stuck factory.
     """
     return Deferred(canceller)
 
@@ -76,7 +76,7 @@ class MindTests(SynchronousTestCase):
 
     def stuck(self, mind: object) -> tuple[Realm, ConnectionLimit, Deferred[Any]]:
         """
-        Have a login wait.
+        Make a login wait.
         """
         limit = ConnectionLimit()
         realm = limit(AvatarCache()(lambda name: Deferred()))
@@ -84,8 +84,8 @@ class MindTests(SynchronousTestCase):
 
     def test_brokenAdapters(self) -> None:
         """
-        An adapter that cannot say when the client is gone refuses the login; one that cannot be
-        taken off is logged.
+        If a mind's adapter raises when a callback is registered, the login is refused; if it raises
+        when a callback is removed, that is logged.
         """
 
         class Odd(FakeMind):
@@ -111,7 +111,7 @@ class MindTests(SynchronousTestCase):
 
     def test_severalLogins(self) -> None:
         """
-        Several logins that wait over one connection all end with it, whatever their callbacks do to
+        Several waiting logins over one connection all end with it, whatever their callbacks do to
         each other.
         """
         mind = FakeMind()
@@ -126,8 +126,8 @@ class MindTests(SynchronousTestCase):
 
     def test_brokenCanceller(self) -> None:
         """
-        What waits and cannot be cancelled without raising is given up, and the error logged; the
-        realm closes all the same, and the others with it.
+        If a canceller raises, what waits is given up and the error is logged, and the realm and all
+        other logins end all the same.
         """
 
         def broken(waiting: Deferred[Any]) -> None:
@@ -159,13 +159,12 @@ class MindTests(SynchronousTestCase):
 
 class RealMindTests(PBTestCase):
     """
-    The same over real connections.
+    What may go wrong with a real connection.
     """
 
     async def test_raisingCallback(self) -> None:
         """
-        A disconnect callback of somebody else that raises does not keep a login that waits from
-        ending.
+        If a foreign disconnect callback raises, a waiting login ends all the same.
         """
         asked: Deferred[Session] = Deferred()
 
@@ -198,7 +197,7 @@ class Saved(Thing):
 
     def logout(self) -> None:
         """
-        Do it.
+        Record the logout, and do what the test says.
         """
         self.saved.append(self.name)
         Saved.act()
@@ -206,7 +205,7 @@ class Saved(Thing):
 
 class Below(Thing):
     """
-    An avatar that writes down its end.
+    An avatar that records its end.
     """
 
     def __init__(self, order: list[str], name: bytes) -> None:
@@ -214,19 +213,20 @@ class Below(Thing):
 
     def logout(self) -> None:
         """
-        Write it down.
+        Record the logout.
         """
         self.order.append("below")
 
 
 class BelowTests(SynchronousTestCase):
     """
-    Sessions below, ended at awkward times.
+    Inner sessions that end at awkward times.
     """
 
     def test_endedWhileHandedRound(self) -> None:
         """
-        When the first of those that waited for an avatar has it ended, the others get a new one.
+        If the first of several waiting logins ends the avatar that it gets, the others get a new
+        one.
         """
         kick, cache = Kick(), AvatarCache()
         loads: list[Deferred[Any]] = []
@@ -256,7 +256,7 @@ class BelowTests(SynchronousTestCase):
 
     def test_endedTwice(self) -> None:
         """
-        Ending a session below again and again does not end it before those above it.
+        Ending an inner session repeatedly does not end it before its outer sessions.
         """
         for around in (PerConnection(lambda session: Thing()), AvatarCache()):
             kick, gate, order = Kick(), Gate(), list[str]()
@@ -274,7 +274,7 @@ class BelowTests(SynchronousTestCase):
 
     def test_closingTogether(self) -> None:
         """
-        Avatars that retire each other, or close the realm, while it closes do not upset it.
+        Avatars that retire each other, or close the realm, while the realm closes do not upset it.
         """
         names = [b"a", b"b", b"c"]
         for act in (
@@ -292,7 +292,7 @@ class BelowTests(SynchronousTestCase):
 
     def test_deadMindAbove(self) -> None:
         """
-        A session below, whose client is gone and whose session above is ending, is in order.
+        The audit finds nothing while the outer session of a dead client is ending.
         """
         gate, mind = Gate(), FakeMind()
         script = Script({"detached 0": gate.deferred})
@@ -305,7 +305,7 @@ class BelowTests(SynchronousTestCase):
 
     def test_auditInside(self) -> None:
         """
-        The books agree also when a hook looks at them.
+        The audit finds nothing when a hook calls it.
         """
         found: list[str] = []
 
@@ -342,7 +342,7 @@ class OddTests(SynchronousTestCase):
 
     def test_belowOfTheirOwn(self) -> None:
         """
-        A source that has an attribute of a name that ours have is left alone.
+        A source may have an attribute of its own called C{below}.
         """
         script = Script()
         script.source.below = "stairs"  # type: ignore[attr-defined]
@@ -351,13 +351,13 @@ class OddTests(SynchronousTestCase):
 
     def test_closeWithoutTarget(self) -> None:
         """
-        A cache that was never stacked is closed at once.
+        Closing a cache that was never stacked is done at once.
         """
         self.successResultOf(AvatarCache().close())
 
     def test_clocks(self) -> None:
         """
-        What cannot tell the time is refused.
+        A reactor that is not an IReactorTime is refused.
         """
         bad: Any = 5
         for make in (AvatarCache, ConnectionLimit, displaceOldest, displaceUnresponsive):
@@ -370,7 +370,7 @@ class OddTests(SynchronousTestCase):
 
     def test_noCycles(self) -> None:
         """
-        A cached avatar that could not be made leaves nothing for the garbage collector to find.
+        If a cached avatar cannot be made, nothing is left for the garbage collector.
         """
 
         def factory(name: object) -> object:
@@ -381,7 +381,7 @@ class OddTests(SynchronousTestCase):
 
     def test_adapters(self) -> None:
         """
-        An adapter to IMind of somebody's own is asked whether the client is gone.
+        A registered adapter is asked whether the client is gone before any hook runs.
         """
 
         class Phone:

@@ -1,5 +1,5 @@
 """
-Tests for L{avatarkit.Realm.requestAvatar}: what is asked for, and what is given.
+Tests for L{avatarkit.Realm.requestAvatar}: what a login asks for, and what it gets.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scripted import IOther, IThing, Player, Script, frank, opened, slots
 
 class RequestAvatarTests(SynchronousTestCase):
     """
-    L{Realm.requestAvatar}: what is asked for, and what is given.
+    L{Realm.requestAvatar}: what a login asks for, and what it gets.
     """
 
     def test_firstThatFits(self) -> None:
         """
-        The avatar is seen through the first interface asked for that it provides.
+        The avatar is seen through the first of the interfaces that it provides.
         """
         realm = Realm(Player)
         assert opened(realm.requestAvatar(b"alice", None, IOther, IThing))[0] is IThing
@@ -45,8 +45,8 @@ class RequestAvatarTests(SynchronousTestCase):
 
     def test_unsupported(self) -> None:
         """
-        An avatar that fits no interface is a NotImplementedError that says whose and which, and the
-        login leaves nothing behind, also in a cache.
+        If the avatar fits no interface, the login raises UnsupportedInterface with the avatar ID
+        and the interfaces, and leaves nothing behind, not even in a cache.
         """
         cache, counter, limit = AvatarCache(), ConnectionCounter(), ConnectionLimit()
         for factory in (Player, lambda avatarId: succeed(Player(avatarId)), lambda avatarId: None):
@@ -84,7 +84,7 @@ class RequestAvatarTests(SynchronousTestCase):
 
     def test_logout(self) -> None:
         """
-        The avatar's logout is called at the end of its session, if it has one, and may wait.
+        If the avatar has a C{logout}, it is called at the end of the session, and may wait.
         """
         gate: Deferred[None] = Deferred()
 
@@ -104,7 +104,7 @@ class RequestAvatarTests(SynchronousTestCase):
 
     def test_portal(self) -> None:
         """
-        A realm works in a portal, with a factory that answers at once and one that waits.
+        A realm works in a portal, whether its factory waits or not.
         """
         gate: Deferred[None] = Deferred()
 

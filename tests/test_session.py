@@ -33,12 +33,13 @@ from scripted import (
 
 class OpeningTests(SynchronousTestCase):
     """
-    A login, with something happening at each of its hooks.
+    A login in which something happens at each hook.
     """
 
     def test_order(self) -> None:
         """
-        Hooks run from the outermost block in, then out again, and are undone in the opposite order.
+        Hooks run from the outermost block inwards, then outwards again, and are undone in the
+        opposite order.
         """
         script = Script()
         interface, aspect, logout = opened(script.login())
@@ -51,8 +52,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_promptAnswersAreSynchronous(self) -> None:
         """
-        A hook that answers a Deferred that has fired, or a coroutine that does not wait, does not
-        make the realm answer a Deferred; nor does it when the session closes.
+        If hooks return Deferreds that have fired, or coroutines that do not wait, neither the login
+        nor the logout waits.
         """
         for hook, act in product(OPENING + CLOSING, PROMPT):
             script = Script({hook: act})
@@ -62,8 +63,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """
-        A hook that fails at once is not undone, those before it are, and the realm raises what the
-        hook raised.
+        A hook that fails at once is not undone, the hooks before it are, and the realm raises the
+        same exception.
         """
         for (position, hook), act in product(enumerate(OPENING), FAILING):
             script = Script({hook: act})
@@ -73,8 +74,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_waiting(self) -> None:
         """
-        While a hook waits no later one runs, and the realm answers a Deferred that fires when the
-        last one is done.
+        While a hook waits, no later one runs, and the realm returns a Deferred that fires when the
+        last hook has finished.
         """
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
@@ -87,8 +88,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_waitingThenFailing(self) -> None:
         """
-        A hook that waits and then fails is not undone, and those before it are, before the login
-        fails with what the hook failed with.
+        A hook that waits and then fails is not undone, the hooks before it are, and then the login
+        fails with the same exception.
         """
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
@@ -99,7 +100,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_failureWaitsForUndoing(self) -> None:
         """
-        A login that failed says so when the last undo is done, and no sooner.
+        A login fails only when its last undo has finished.
         """
         for position in range(1, 7):
             for undone in range(position):
@@ -114,8 +115,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_logoutInside(self) -> None:
         """
-        A hook that ends its own session, at once or after it has waited, is undone like those
-        before it, no later one runs, and the login fails with LoginAbandoned.
+        If a hook ends its own session, at once or after waiting, it is undone like those before it,
+        no later one runs, and the login fails with LoginAbandoned.
         """
         for position, hook in enumerate(OPENING):
             gate = Gate()
@@ -137,7 +138,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_logoutInsideThenWaiting(self) -> None:
         """
-        A hook that ends its own session and waits all the same is cancelled at once.
+        A hook that ends its own session and then waits is cancelled at once.
         """
         for position, hook in enumerate(OPENING):
             gate = Gate()
@@ -152,8 +153,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_logoutWhileWaiting(self) -> None:
         """
-        A session that is ended while a hook waits cancels what is waited for, undoes what was done,
-        and its login fails with LoginAbandoned; a second logout changes nothing.
+        If a session is logged out while a hook waits, the hook is cancelled, what was done is
+        undone, and the login fails with LoginAbandoned; a second logout changes nothing.
         """
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
@@ -167,7 +168,8 @@ class OpeningTests(SynchronousTestCase):
 
     def test_cancelling(self) -> None:
         """
-        Cancelling the login cancels what is waited for and undoes what was done.
+        If the login is cancelled while a hook waits, the hook is cancelled, and what was done is
+        undone.
         """
         for position, hook, gate, act in gates(OPENING):
             script = Script({hook: act})
@@ -182,7 +184,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_stubbornHook(self) -> None:
         """
-        A hook that succeeds although it was cancelled is undone as well.
+        A hook that succeeds despite being cancelled is undone, too.
         """
         for position, hook in enumerate(OPENING):
             script = Script({hook: Gate().stubborn})
@@ -193,7 +195,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_cancellingWhileUndoing(self) -> None:
         """
-        Cancelling a login that has failed, and is being undone, fails it now; the undoing goes on.
+        Cancelling a login while it is being undone makes it fail at once, and the undoing goes on.
         """
         gate = Gate()
         script = Script({"attached 1": FAILING[0], "release 1": gate.deferred})
@@ -206,7 +208,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_firstReasonWins(self) -> None:
         """
-        A hook that ends its own session and then raises does not change why the login failed.
+        If a hook ends its own session and then raises, the login fails with LoginAbandoned.
         """
 
         def act(session: Session) -> object:
@@ -218,7 +220,7 @@ class OpeningTests(SynchronousTestCase):
 
     def test_noneOfTheHooksIsASession(self) -> None:
         """
-        What a hook answers, beside something to wait for, is ignored.
+        What a hook returns is ignored, unless it can be waited for.
         """
         script = Script(dict.fromkeys(("admit 0", "attached 2", "detached 1"), lambda session: 42))
         opened(script.login())[2]()
@@ -227,12 +229,12 @@ class OpeningTests(SynchronousTestCase):
 
 class ClosingTests(SynchronousTestCase):
     """
-    A logout, with something happening at each of its hooks.
+    A logout in which something happens at each hook.
     """
 
     def test_failure(self) -> None:
         """
-        A hook that fails while closing is logged by its name, and the others still run.
+        A hook that fails while its session closes is logged by name, and the other hooks run.
         """
         for hook, act in product(CLOSING, FAILING):
             script = Script({hook: act})
@@ -243,8 +245,8 @@ class ClosingTests(SynchronousTestCase):
 
     def test_waiting(self) -> None:
         """
-        Undoing waits for each hook before the next one runs, whether the hook succeeds or fails,
-        and the session is closed when the last one is done.
+        Undoing waits for each hook before the next one runs, whether it succeeds or fails, and the
+        session is closed when the last one has finished.
         """
         for succeeds in (True, False):
             for position, hook, gate, act in gates(CLOSING):
@@ -264,7 +266,7 @@ class ClosingTests(SynchronousTestCase):
 
     def test_logoutManyTimes(self) -> None:
         """
-        Logging out ten times, also from inside a hook and while one waits, undoes once.
+        Logging out ten times, even inside a hook and while one waits, undoes everything once.
         """
         for _position, hook, gate, act in gates(CLOSING):
 
@@ -283,7 +285,7 @@ class ClosingTests(SynchronousTestCase):
 
     def test_name(self) -> None:
         """
-        The log says which hook failed, and whose session it was.
+        The log names the hook that failed, and the avatar ID.
         """
         script = Script({"detached 1": FAILING[0]})
         events = self.observeEvents()
@@ -295,7 +297,7 @@ class ClosingTests(SynchronousTestCase):
 
     def observeEvents(self) -> list[dict[str, object]]:
         """
-        Answer a list that the log events of this test go into.
+        Collect the log events of this test, and return the list.
         """
         from twisted.logger import globalLogPublisher
 
@@ -313,7 +315,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_attributes(self) -> None:
         """
-        A session knows whose it is, what was asked for, and what was given.
+        A session knows its realm, avatar ID, mind, interfaces and avatar.
         """
         seen: list[Session] = []
         script = Script({"attached 0": seen.append})
@@ -329,7 +331,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_repr(self) -> None:
         """
-        The repr says whose session it is, what the avatar is seen as, and where in its life it is.
+        The repr shows the avatar ID, the interface and the stage of the session.
         """
         seen: list[str] = []
 
@@ -352,7 +354,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_loggedIn(self) -> None:
         """
-        A session says whether its login succeeded, also when it is over.
+        A session knows whether its login succeeded, even when it is over.
         """
         seen: list[tuple[str, bool]] = []
 
@@ -367,14 +369,14 @@ class SessionTests(SynchronousTestCase):
 
     def test_noCycles(self) -> None:
         """
-        A login that is refused at once leaves nothing for the garbage collector to find.
+        A login that is refused at once leaves nothing for the garbage collector.
         """
         script = Script({"attached 0": FAILING[0]})
         assert garbageOf(script.login) == 0
 
     def test_slots(self) -> None:
         """
-        A session has no dictionary.
+        A session has no C{__dict__}.
         """
         script = Script()
         opened(script.login())
@@ -389,8 +391,8 @@ class RealmClosingTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         """
-        Closing a realm closes its source, logs everybody out, and fires when all of that is done;
-        it does not matter how often it is called.
+        Closing a realm closes its source, logs everybody out, and fires when that is done; it may
+        be called repeatedly.
         """
         gate = Gate()
         script = Script({"release 0": gate.deferred})
@@ -407,7 +409,7 @@ class RealmClosingTests(SynchronousTestCase):
 
     def test_loginAfterwards(self) -> None:
         """
-        A realm that is closing, or closed, refuses logins before any hook runs.
+        A realm that is closing or closed refuses logins before any hook runs.
         """
         gate = Gate()
         script = Script({"release 0": gate.deferred})
@@ -423,7 +425,7 @@ class RealmClosingTests(SynchronousTestCase):
 
     def test_pendingLogin(self) -> None:
         """
-        A login that is going on when the realm closes fails with RealmClosed.
+        A login that waits when the realm closes fails with RealmClosed.
         """
         gate = Gate()
         script = Script({"acquire": gate.deferred})
@@ -452,7 +454,7 @@ class RealmClosingTests(SynchronousTestCase):
 
 def gates(hooks: tuple[str, ...]) -> Iterator[tuple[int, str, Gate, Act]]:
     """
-    Have each hook wait, once for a Deferred and once in a coroutine.
+    Yield each hook with a gate that makes it wait, once for a Deferred and once in a coroutine.
     """
     for position, hook in enumerate(hooks):
         for kind in ("deferred", "coroutine"):
@@ -462,7 +464,7 @@ def gates(hooks: tuple[str, ...]) -> Iterator[tuple[int, str, Gate, Act]]:
 
 def outcome(login: Callable[[], object]) -> Any:
     """
-    Answer what a login comes to: a Deferred, or the failure if it fails at once.
+    Return the Deferred of a login, or its failure if it fails at once.
     """
     try:
         return waiting(login())

@@ -37,7 +37,7 @@ class SimpleAvatar(pb.Avatar):
 
     def perspective_greet(self) -> str:
         """
-        Greet, and count the greetings.
+        Return a greeting, and count it.
         """
         self.greetings += 1
         return f"<{self.greetings}>hello {self.name}"
@@ -45,7 +45,7 @@ class SimpleAvatar(pb.Avatar):
 
 class Greeter:
     """
-    The state that the how-to's second system keeps.
+    The state in the how-to's second system.
     """
 
     def __init__(self, name: bytes) -> None:
@@ -54,7 +54,7 @@ class Greeter:
 
     def hello(self) -> str:
         """
-        Greet, and count the greetings.
+        Return a greeting, and count it.
         """
         self.greetings += 1
         return f"<{self.greetings}>hello {self.name}"
@@ -62,7 +62,7 @@ class Greeter:
 
 class FreshAvatar(pb.Avatar):
     """
-    The avatars of the how-to's second system.
+    The avatar in the how-to's second system.
     """
 
     def __init__(self, name: bytes, greeter: Greeter) -> None:
@@ -70,13 +70,13 @@ class FreshAvatar(pb.Avatar):
 
     def perspective_greet(self) -> str:
         """
-        Have the greeter greet.
+        Return the greeter's greeting.
         """
         return self.greeter.hello()
 
     def perspective_who(self) -> int:
         """
-        Tell avatars apart.
+        Return something that tells avatars apart.
         """
         return id(self)
 
@@ -91,19 +91,19 @@ class CountingAvatar(Avatar):
 
     def perspective_connections(self) -> int:
         """
-        Answer how many there are.
+        Return the number of connections.
         """
         return self.connections
 
 
 class SixSystemsTests(PBTestCase):
     """
-    S1 to S6.
+    The systems S1 to S6.
     """
 
     async def test_cachingRealm(self) -> None:
         """
-        S1: an avatar is made at the first login and used by every later one, from any connection.
+        S1: an avatar is made at the first login, and used by every later one from any connection.
         """
         self.serve(AvatarCache()(SimpleAvatar))
         first = await self.client().login()
@@ -119,7 +119,7 @@ class SixSystemsTests(PBTestCase):
 
     async def test_cachedState(self) -> None:
         """
-        S2: two connections share the greeter's count and have avatars of their own.
+        S2: two connections share the greeter's count, and have separate avatars.
         """
 
         def build(session: Session) -> FreshAvatar:
@@ -133,7 +133,7 @@ class SixSystemsTests(PBTestCase):
 
     async def test_connectionAware(self) -> None:
         """
-        S3: the avatar's connections follow logins and disconnects.
+        S3: the avatar's count of connections follows logins and disconnects.
         """
         online, cache = MindRegistry(), AvatarCache()
         self.serve(online(ConnectionCounter()(cache(CountingAvatar))))
@@ -152,8 +152,8 @@ class SixSystemsTests(PBTestCase):
 
     async def test_limit(self) -> None:
         """
-        S4: the login after the last that may be is refused by name, without a word in the server's
-        log; when the first client is gone, a login works again.
+        S4: a login beyond the limit is refused by name, with nothing in the server's log; when the
+        first client is gone, a login succeeds again.
         """
         online = MindRegistry()
         realm = online(ConnectionLimit()(ConnectionCounter()(AvatarCache()(CountingAvatar))))
@@ -175,8 +175,8 @@ class SixSystemsTests(PBTestCase):
 
     async def test_remoteClock(self) -> None:
         """
-        S5: the avatar tells its client the time every period, the client can change the period, and
-        after the logout it is told no more.
+        S5: the avatar tells its client the time once in each period, the client can change the
+        period, and nothing is sent after the logout.
         """
         clock = Clock()
 
@@ -220,7 +220,7 @@ class SixSystemsTests(PBTestCase):
     async def test_clientsOfAnAvatar(self) -> None:
         """
         S6: one call on the avatar reaches every client that is logged in as it, and when one has
-        gone the one that is left.
+        gone, the client that is left.
         """
 
         class Shared(Avatar):
@@ -249,7 +249,8 @@ class SixSystemsTests(PBTestCase):
 
     async def test_unsupportedInterface(self) -> None:
         """
-        In each, a login that asks for what the realm does not serve raises NotImplementedError.
+        In all six, a login for an interface that the realm does not serve fails with
+        NotImplementedError.
         """
         self.serve(AvatarCache()(Greeter))
         failure = await refusal(self.client().login())

@@ -1,5 +1,5 @@
 """
-The soak, as long as a test may take.
+The soak, for as long as a test may take.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SoakTests(SynchronousTestCase):
 
     def test_soak(self) -> None:
         """
-        After 2,000 logins and 200 kills nothing is left, and memory has grown by less than a block
+        After 2,000 logins and 200 kills, nothing is left, and memory has grown by less than a block
         for each login.
         """
         result = subprocess.run(  # noqa: S603  # our own program

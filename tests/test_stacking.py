@@ -1,10 +1,11 @@
 """
-Tests for what can be stacked upon what: L{avatarkit.Realm} and L{avatarkit.Block}.
+Tests for what blocks can be stacked on: L{avatarkit.Realm} and L{avatarkit.Block}.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import wraps
+from typing import Any, ClassVar
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -26,7 +27,6 @@ from avatarkit import (
     PerConnection,
     Realm,
     Session,
-    UnsupportedInterface,
 )
 from avatarkit._realm.sources import RealmSource
 from scripted import Boom, IOther, IThing, Player, Script, frank, opened, raises, waiting
@@ -34,7 +34,7 @@ from scripted import Boom, IOther, IThing, Player, Script, frank, opened, raises
 
 class Seen(Block):
     """
-    A block that remembers the sessions that it saw.
+    A block that keeps the sessions it sees.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Seen(Block):
 
     def attached(self, session: Session) -> None:
         """
-        Remember the session.
+        Keep the session.
         """
         self.sessions.append(session)
 
@@ -54,7 +54,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_factories(self) -> None:
         """
-        A class, a function and any other callable of one avatar ID are avatar factories.
+        A class, a function or any other callable of one avatar ID is an avatar factory.
         """
 
         class Callable_:
@@ -72,7 +72,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_asyncFactories(self) -> None:
         """
-        A factory may be an async function, or answer a Deferred.
+        A factory may be an async function, or return a Deferred.
         """
         gate: Deferred[None] = Deferred()
 
@@ -92,7 +92,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_source(self) -> None:
         """
-        An IAvatarSource is asked for the avatar, and told when it is needed no longer.
+        An IAvatarSource is asked for an avatar, and told when the session no longer needs it.
         """
         script = Script()
         opened(Seen()(script.realm.sources[0]).requestAvatar(b"alice", None, IThing))[2]()
@@ -100,7 +100,8 @@ class TargetTests(SynchronousTestCase):
 
     def test_realm(self) -> None:
         """
-        Stacking on a realm of ours puts the block on top: one session runs all blocks.
+        Stacking on one of avatarkit's realms puts the block on top, and one session runs all
+        blocks.
         """
         inner, outer = Seen(), Seen()
         below = inner(Player)
@@ -113,7 +114,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_nothingElse(self) -> None:
         """
-        Anything else is a TypeError that says what would have been right.
+        Any other target raises a TypeError that says what a target must be.
         """
         for target in (None, 3, "realm", [Player], object()):
             error = self.assertRaises(TypeError, Seen(), target)
@@ -136,7 +137,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_uncalledBlock(self) -> None:
         """
-        A block, or a cache, that has no target itself is not taken for an avatar factory.
+        A block or cache without a target is not taken for an avatar factory.
         """
         for target in (Seen(), ConnectionLimit(2), AvatarCache()):
             error = self.assertRaises(TypeError, Seen(), target)
@@ -153,7 +154,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_missingCall(self) -> None:
         """
-        Decorating with a class instead of an instance is a TypeError that says how to write it.
+        Decorating with a class instead of an instance raises a TypeError that says how to write it.
         """
 
         class Bare(Block):
@@ -170,7 +171,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_misplacedArguments(self) -> None:
         """
-        A block that takes no arguments refuses them, and one that takes some may take a callable.
+        A block without arguments refuses any, and a block with an argument may take a callable.
         """
 
         class Bare(Block):
@@ -186,7 +187,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """
-        A block cannot be in a realm twice, but in two realms.
+        A block can be in two realms, but not twice in one.
         """
 
         @attrs.define
@@ -202,7 +203,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_blocks(self) -> None:
         """
-        A realm can be made with any provider of IBlock, and of nothing else.
+        A realm can be built with any provider of IBlock, and with nothing else.
         """
 
         @implementer(IBlock)
@@ -228,7 +229,8 @@ class TargetTests(SynchronousTestCase):
 
     def test_idleHooks(self) -> None:
         """
-        A hook that a block does not have costs a session nothing.
+        A hook that a block does not define takes no place in the plan of a session, but one that is
+        set on an instance runs.
         """
         assert len(Seen()(Player)._plan) == len(Realm(Player)._plan) + 1
 
@@ -239,9 +241,30 @@ class TargetTests(SynchronousTestCase):
         taught.admit = raises
         self.assertRaises(Boom, frank(taught(Player)).requestAvatar, b"alice", None, IThing)
 
+    def test_wrappedHooks(self) -> None:
+        """
+        A hook that is made of a base class's by C{functools.wraps} is called.
+        """
+        called: list[str] = []
+
+        def traced(hook: Any) -> Any:
+            @wraps(hook)
+            def call(*args: object) -> object:
+                called.append(hook.__name__)
+                return hook(*args)
+
+            return call
+
+        class Traced(Block):
+            admit, release = traced(Block.admit), traced(Block.release)
+            attached, detached = traced(Block.attached), traced(Block.detached)
+
+        opened(Traced()(Player).requestAvatar(b"alice", None, IThing))[2]()
+        assert called == ["admit", "attached", "detached", "release"]
+
     def test_interfaces(self) -> None:
         """
-        What is said to provide an interface does.
+        Every class provides the interfaces that it declares.
         """
         verifyObject(IRealm, Realm(Player))
         verifyClass(IBlock, Block)
@@ -264,20 +287,132 @@ class TargetTests(SynchronousTestCase):
         assert repr(AvatarCache()) == "AvatarCache()"
 
 
+class MisspeltTests(SynchronousTestCase):
+    """
+    A class of blocks whose only hook is misspelt.
+    """
+
+    def test_refused(self) -> None:
+        """
+        A class that overrides no hook, and has a method with nearly the name of one, is refused
+        when it is made, with both names.
+        """
+        for name, meant in {
+            "admitt": "admit",
+            "_admit": "admit",
+            "releaze": "release",
+            "released": "release",
+            "attach": "attached",
+            "Attached": "attached",
+            "attached_": "attached",
+            "detach": "detached",
+            "detatched": "detached",
+        }.items():
+            error = self.assertRaises(TypeError, type, "Slip", (Block,), {name: method})
+            assert str(error) == (
+                f"Slip overrides no hook of a block, but has a method {name!r}: "
+                f"did you mean {meant!r}?"
+            )
+
+    def test_attrs(self) -> None:
+        """
+        That goes for classes of attrs as well.
+        """
+        with self.assertRaises(TypeError) as caught:
+
+            @attrs.define(eq=False)
+            class Slip(Block):
+                name: str
+
+                def attach(self, session: Session) -> None:
+                    pass
+
+        assert "did you mean 'attached'?" in str(caught.exception)
+
+    def test_otherMethods(self) -> None:
+        """
+        A class that overrides any of the hooks may have other methods, whatever they are called.
+        """
+        for hook in ("admit", "release", "attached", "detached"):
+            names = {hook: method, "attach": method, "released": method, "_admit": method}
+            assert type("Fine", (Block,), names)()(Player).blocks
+
+        @attrs.define(eq=False)
+        class Slotted(Block):
+            name: str
+
+            def attached(self, session: Session) -> None:
+                pass
+
+            def attach(self) -> None:
+                pass
+
+        assert Slotted("it")(Player).blocks
+        assert not hasattr(Slotted("it"), "__dict__")
+
+    def test_inherited(self) -> None:
+        """
+        The hook may come from a base class or from a mixin.
+        """
+
+        class Mixin:
+            def attached(self, session: Session) -> None:
+                pass
+
+        for bases in ((ConnectionLimit,), (Seen,), (Mixin, Block)):
+            kind = type("Fine", bases, {"attach": method})
+            assert issubclass(kind, Block)
+
+    def test_noMethods(self) -> None:
+        """
+        A class without such a name is not refused, nor one where the name is not a method's.
+        """
+        for names in ({}, {"permit": method}, {"attach": 3, "released": None}):
+            assert type("Fine", (Block,), names)()(Player).blocks
+
+        @attrs.define(eq=False)
+        class Slotted(Block):
+            attach: bool = False
+
+        assert Slotted(True).attach
+
+    def test_arguments(self) -> None:
+        """
+        The arguments of a class are passed on to its other bases.
+        """
+
+        class Named:
+            name: ClassVar[str]
+
+            def __init_subclass__(cls, *, name: str) -> None:
+                cls.name = name
+
+        class Fine(Block, Named, name="it"):
+            pass
+
+        assert Fine.name == "it"
+
+
+def method(*args: object) -> None:
+    """
+    Be a method of a block.
+    """
+
+
 @implementer(IRealm)
 class OldRealm:
     """
-    A realm that somebody has written by hand.
+    A hand-written realm.
     """
 
     def __init__(self) -> None:
         self.logins: list[tuple[object, ...]] = []
         self.logouts = 0
-        self.wrap: Any = lambda answer: answer
+        self.wrap: Any = lambda result: result
 
     def requestAvatar(self, avatarId: object, mind: object, *interfaces: type[Interface]) -> Any:
         """
-        Answer whatever interface comes last, and an avatar that does not say that it provides it.
+        Return the last interface, and an avatar that does not declare it.
         """
         self.logins.append((avatarId, mind, *interfaces))
         return self.wrap((interfaces[-1], f"avatar {len(self.logins)}", self.logout))
@@ -291,12 +426,13 @@ class OldRealm:
 
 class ForeignRealmTests(SynchronousTestCase):
     """
-    A stack around a realm that is not ours.
+    A stack around a realm that is not avatarkit's.
     """
 
     def test_login(self) -> None:
         """
-        The realm gets what the login asked, its answer is respected, and its logout called once.
+        The realm gets what the login asks for, its interface and avatar are used, and its logout is
+        called once.
         """
         old, mind = OldRealm(), object()
         realm = Seen()(old)
@@ -312,16 +448,16 @@ class ForeignRealmTests(SynchronousTestCase):
 
     def test_later(self) -> None:
         """
-        The realm may answer a Deferred, or, against the rules, a coroutine.
+        The realm may return a Deferred, or, against the rules, a coroutine.
         """
         gate: Deferred[None]
 
-        async def coroutine(answer: object) -> object:
+        async def coroutine(result: object) -> object:
             await gate
-            return answer
+            return result
 
-        def deferred(answer: object) -> object:
-            return gate.addCallback(lambda ignored: answer)
+        def deferred(result: object) -> object:
+            return gate.addCallback(lambda ignored: result)
 
         for wrap in (coroutine, deferred):
             gate = Deferred()
@@ -333,13 +469,13 @@ class ForeignRealmTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         """
-        Whatever way the realm fails, the login fails with the same, and no logout is called.
+        However the realm fails, the login fails with the same exception, and no logout is called.
         """
 
-        def raising(answer: object) -> object:
+        def raising(result: object) -> object:
             raise Boom
 
-        for wrap in (raising, lambda answer: fail(Boom()), lambda answer: Failure(Boom())):
+        for wrap in (raising, lambda result: fail(Boom()), lambda result: Failure(Boom())):
             old = OldRealm()
             old.wrap = wrap
             self.assertRaises(Boom, frank(Seen()(old)).requestAvatar, b"alice", None, IThing)
@@ -347,18 +483,18 @@ class ForeignRealmTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """
-        A realm that answers something else is a TypeError that shows what it answered.
+        If the realm returns anything else, a TypeError shows what it returned.
         """
         for nonsense in (None, (IThing, "avatar"), "abc"):
             old = OldRealm()
-            old.wrap = lambda answer, nonsense=nonsense: nonsense
+            old.wrap = lambda result, nonsense=nonsense: nonsense
             realm = frank(Realm(old))
             error = self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IThing)
             assert repr(nonsense) in str(error)
 
     def test_alreadyFailedAfar(self) -> None:
         """
-        A failure that came over the network, which cannot be raised, is answered as a Deferred.
+        A failure that came over the network, and cannot be raised, is returned in a Deferred.
         """
         failure: Any = CopiedFailure.__new__(CopiedFailure)
         failure.__dict__.update(Failure(Boom()).__dict__)
@@ -369,16 +505,19 @@ class ForeignRealmTests(SynchronousTestCase):
 
     def test_otherInterface(self) -> None:
         """
-        An interface that nobody asked for is respected as well: the realm knows its avatars.
+        An interface that was not asked for is used, too: the realm knows its avatars.
         """
         old = OldRealm()
-        old.wrap = lambda answer: (IOther, *answer[1:])
+        old.wrap = lambda result: (IOther, *result[1:])
         assert opened(Realm(old).requestAvatar(b"alice", None, IThing))[0] is IOther
+        realm = PerConnection[Any, Any](lambda session: session.avatar)(AvatarCache()(old))
+        results = [opened(realm.requestAvatar(b"alice", None, IThing))[:2] for _ in range(2)]
+        assert results == [(IOther, "avatar 2")] * 2
 
     def test_belowCache(self) -> None:
         """
-        Below a cache it is asked once, with no mind, for what the first login asked for, and what
-        it answered is respected where a later login asks for it.
+        Below a cache, the realm is asked once, without a mind, for what the first login asks for;
+        later logins get the same avatar if they ask for its interface, and otherwise another one.
         """
         old, cache = OldRealm(), AvatarCache()
         realm = frank(cache(old))
@@ -386,10 +525,12 @@ class ForeignRealmTests(SynchronousTestCase):
         second = opened(realm.requestAvatar(b"alice", object(), IOther))
         assert old.logins == [(b"alice", None, IThing, IOther)]
         assert first[:2] == second[:2] == (IOther, "avatar 1")
-        self.assertRaises(UnsupportedInterface, realm.requestAvatar, b"alice", object(), IThing)
+        third = opened(realm.requestAvatar(b"alice", object(), IThing))
+        assert old.logins[1:] == [(b"alice", None, IThing)]
+        assert third[:2] == (IThing, "avatar 2")
         assert dict(cache) == {b"alice": "avatar 1"}
         self.successResultOf(realm.close())
-        assert old.logouts == 1
+        assert old.logouts == 2
 
     def test_close(self) -> None:
         """

@@ -1,5 +1,5 @@
 """
-Tests for the tests: each says in a sentence what is true when it passes, and can fail.
+Tests for the tests: each has a sentence that is true when it passes, and can fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import avatarkit.testing
 
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 
-#: What fails a test by itself, beside an assert.
+#: What can fail a test, apart from an assert.
 CHECKS = [name for name in avatarkit.testing.__all__ if name.startswith("check")]
 ASSERTION = re.compile(
     rf"self\.(assert|fail|successResultOf)|({'|'.join(CHECKS)}|verifyClass|verifyObject)$"
@@ -28,10 +28,10 @@ ASSERTION = re.compile(
 @attrs.frozen(eq=False)
 class Code:
     """
-    A function, and what its names stand for.
+    A function, and where its names come from.
 
-    @ivar module: the name of the module that it is in.
-    @ivar cls: the class, if it is a method.
+    @ivar module: the name of its module.
+    @ivar cls: its class, if it is a method.
     """
 
     module: str
@@ -41,7 +41,7 @@ class Code:
     @property
     def isTest(self) -> bool:
         """
-        Whether it is a test method.
+        Return whether this is a test method.
         """
         named = self.function.name.startswith("test_")
         return self.module.startswith("test_") and self.cls is not None and named
@@ -50,14 +50,14 @@ class Code:
 @attrs.define(eq=False)
 class Suite:
     """
-    The modules of the tests, by name.
+    The modules in the directory of tests, by name.
     """
 
     _modules: Mapping[str, ast.Module]
 
     def tests(self) -> Iterator[Code]:
         """
-        Return all test methods.
+        Yield all test methods.
         """
         for module, tree in self._modules.items():
             for cls in tree.body:
@@ -66,7 +66,7 @@ class Suite:
 
     def canFail(self, code: Code, seen: frozenset[Function] = frozenset()) -> bool:
         """
-        Return whether there is an assertion in a function, or in a helper that it names.
+        Return whether a function, or a helper that it names, has an assertion.
         """
         seen |= {code.function}
         inside = [*ast.walk(code.function)]
@@ -89,7 +89,7 @@ class Suite:
 
     def _find(self, module: str, name: str) -> Code | tuple[str, ast.ClassDef] | None:
         """
-        Return the function or the class that a name stands for in a module.
+        Return the function or class that a name stands for in a module.
         """
         for node in self._modules[module].body:
             if isinstance(node, ast.ImportFrom) and node.module and node.module in self._modules:
@@ -104,7 +104,7 @@ class Suite:
 
     def _method(self, module: str, cls: ast.ClassDef | None, name: str) -> Code | None:
         """
-        Return the method of a class, or of its bases, as far as they are in the tests.
+        Return a method of a class or of its bases, as far as they are in the tests.
         """
         if cls is None:
             return None
@@ -122,14 +122,14 @@ def _methods(module: str, cls: ast.ClassDef) -> Iterator[Code]:
 
 def namesOf(tests: Iterable[Code]) -> list[str]:
     """
-    Return where some tests are.
+    Return the names of tests.
     """
     return [f"{each.module}.{each.function.name}" for each in tests]
 
 
 def withoutSentence(suite: Suite) -> list[str]:
     """
-    Return the tests that do not say what they promise.
+    Return the tests without a docstring.
     """
     return namesOf(each for each in suite.tests() if not ast.get_docstring(each.function))
 
@@ -148,7 +148,7 @@ class TestsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Read them.
+        Parse the tests.
         """
         paths = Path(__file__).parent.glob("*.py")
         self.suite = Suite({path.stem: ast.parse(path.read_text()) for path in paths})
@@ -161,21 +161,21 @@ class TestsTests(SynchronousTestCase):
 
     def test_assertions(self) -> None:
         """
-        Every test has an assertion, of its own or of a helper.
+        Every test has an assertion of its own or in a helper.
         """
         assert withoutAssertion(self.suite) == []
 
     def test_all(self) -> None:
         """
-        The tests that are looked at are those that run.
+        The tests that are checked are the tests that run.
         """
         here = namesOf(each for each in self.suite.tests() if each.module == __name__)
         assert here == [f"test_tests.{name}" for name in vars(TestsTests) if name[:5] == "test_"]
 
     def test_found(self) -> None:
         """
-        A test without a sentence is found, and so is one without an assertion of its own, of a
-        helper or of a base class.
+        A test without a sentence is found, and so is a test without an assertion of its own, in a
+        helper or in a base class.
         """
         suite = Suite({name: ast.parse(dedent(text)) for name, text in MADE_UP.items()})
         assert withoutSentence(suite) == ["test_it.test_mute"]

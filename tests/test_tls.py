@@ -1,5 +1,5 @@
 """
-The same over TLS.
+Tests of pushes over TLS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pb import Client, PBTestCase, reactor, transportOf
 
 def selfSigned() -> Any:
     """
-    Answer a certificate for localhost with its key.
+    Return a certificate for localhost, with its key.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -44,35 +44,35 @@ def selfSigned() -> Any:
 
 class TLSTests(PBTestCase):
     """
-    A server that is reached over TLS only.
+    A server that can be reached over TLS only.
     """
 
     timeout = 20
 
     def setUp(self) -> None:
         """
-        Have a certificate, which clients trust.
+        Make a certificate.
         """
         super().setUp()
         self.certificate = selfSigned()
 
     def listen(self, factory: Any) -> Any:
         """
-        Listen with it.
+        Listen with the certificate.
         """
         options = self.certificate.options()
         return reactor.listenSSL(0, factory, options, interface="127.0.0.1")
 
     def connect(self, factory: Any) -> None:
         """
-        Connect to who has it.
+        Connect, and trust only the certificate.
         """
         options = ssl.optionsForClientTLS("localhost", trustRoot=self.certificate)
         reactor.connectSSL("127.0.0.1", self.port, factory, options)
 
     async def stack(self, **bounds: Any) -> list[Client]:
         """
-        Serve a registry, with three clients.
+        Serve a registry with three clients.
         """
         self.online = MindRegistry(**bounds)
         self.realm = self.online(lambda avatarId: Avatar())
@@ -84,7 +84,7 @@ class TLSTests(PBTestCase):
 
     async def test_push(self) -> None:
         """
-        Clients are pushed to, in order, and answer.
+        Pushes reach all clients in order, and their answers arrive.
         """
         clients = await self.stack()
         self.online.everyone.callRemote("first", b"x" * 2**19, pbanswer=False)

@@ -1,8 +1,8 @@
 """
-What users of avatarkit are told by type checkers.
+What type checkers tell users of avatarkit.
 
     mypy --strict --warn-unused-ignores (with mypy_zope:plugin), and pyright with
-    reportUnnecessaryTypeIgnoreComment: every "type: ignore" below is an error that has to be there.
+    reportUnnecessaryTypeIgnoreComment: every "type: ignore" below is an error that must be there.
 """
 
 # ruff: noqa: B018, D103, D101, D102, RUF100
@@ -112,7 +112,7 @@ assert_type(cache.get(b"alice"), Player | None)
 assert_type(cache(Player), Realm[Player])
 assert_type(cache.below, Realm[Player])
 cache[b"a"].nmae  # type: ignore[attr-defined]
-assert_type(AvatarCache()[b"alice"], Any)  # nothing was said
+assert_type(AvatarCache()[b"alice"], Any)  # no type was given
 
 
 # 14-16: PerConnection
@@ -133,7 +133,7 @@ assert_type(PerConnection(buildLater)(AvatarCache()(makeLater)), Realm[Greeter])
 assert_type(PerConnection(buildDeferred)(makeDeferred), Realm[Greeter])
 assert_type(ConnectionLimit(1)(PerConnection(buildLater)), Realm[Greeter])
 PerConnection(build)(Greeter)  # type: ignore[arg-type]
-PerConnection(build)(Realm(lambda avatarId: 3))  # wrong, and not seen: a Realm is an IRealm, too
+PerConnection(build)(Realm(lambda avatarId: 3))  # wrong, but not noticed: a Realm is an IRealm, too
 
 
 # 17: sessions
@@ -170,7 +170,7 @@ class Bare(Block):
 
 assert_type(Watch()(Player), Realm[Player])
 assert_type(Bare()(Player), Realm[Player])
-assert_type(Watch()(lambda avatarId: 3), Realm[int])  # wrong, and not seen
+assert_type(Watch()(lambda avatarId: 3), Realm[int])  # wrong, but not noticed
 
 # 19: registry, limit
 online = MindRegistry[Player]()

@@ -4,7 +4,8 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 
 from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
-from ._limit.limit import ConnectionLimit, everyone
+from ._limit.keys import everyone
+from ._limit.limit import ConnectionLimit
 from ._limit.policies import displaceOldest, displaceUnresponsive, refuse
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.counter import ConnectionCounter
@@ -17,11 +18,13 @@ from ._realm.session import Session
 from .errors import (
     LoginAbandoned,
     LoginRefused,
+    LoginWaitsForItself,
     MindIsBehind,
     RealmClosed,
     RealmFailed,
     TooManyConnections,
     TooManyLogins,
+    TooManyWaiting,
     UnsupportedInterface,
 )
 from .interfaces import (
@@ -48,6 +51,7 @@ __all__ = [
     "IMindAware",
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindAware",
     "MindGroup",
     "MindIsBehind",
@@ -59,6 +63,7 @@ __all__ = [
     "Session",
     "TooManyConnections",
     "TooManyLogins",
+    "TooManyWaiting",
     "UnsupportedInterface",
     "disconnect",
     "displaceOldest",

@@ -1,14 +1,19 @@
 """
 The refusals, which a client receives, and the misuse errors, which a programmer does.
 
-A refusal is a L{twisted.spread.pb.Error}, so that Perspective Broker sends it by name and logs
-nothing, and both a L{twisted.cred.error.LoginDenied} and an
-L{twisted.cred.error.UnauthorizedLogin}, since POP3 and web guard know the first, and IMAP4, FTP,
-SSH and IRC know only the second.
+A refusal is a L{LoginRefused<avatarkit.LoginRefused>}: a L{twisted.spread.pb.Error}, so that
+Perspective Broker sends it by name and logs nothing, and both a
+L{twisted.cred.error.LoginDenied} and an L{twisted.cred.error.UnauthorizedLogin}, since POP3 and
+web guard know the first, and IMAP4, FTP, SSH and IRC know only the second.
 Its text is what the client may read; what only the server should know is in its attributes, and
 over Perspective Broker the client receives nothing but the name and the text.
 
-What is no refusal, and was not written for the client, is L{RealmFailed} to it.
+L{TooManyConnections<avatarkit.TooManyConnections>}, L{TooManyLogins<avatarkit.TooManyLogins>},
+L{RealmClosed<avatarkit.RealmClosed>} and L{LoginAbandoned<avatarkit.LoginAbandoned>} are refusals;
+L{UnsupportedInterface<avatarkit.UnsupportedInterface>} and
+L{MindIsBehind<avatarkit.MindIsBehind>} are not.
+What is not a refusal, and was not written for the client, reaches it as
+L{RealmFailed<avatarkit.RealmFailed>}.
 """
 
 from __future__ import annotations
@@ -25,11 +30,13 @@ from ._tools.telling import Told
 __all__ = [
     "LoginAbandoned",
     "LoginRefused",
+    "LoginWaitsForItself",
     "MindIsBehind",
     "RealmClosed",
     "RealmFailed",
     "TooManyConnections",
     "TooManyLogins",
+    "TooManyWaiting",
     "UnsupportedInterface",
 ]
 
@@ -71,6 +78,30 @@ class TooManyConnections(LoginRefused, ValueError):
     ) -> None:
         super().__init__(text, avatarId=avatarId)
         self.maximum = maximum
+
+
+class TooManyWaiting(TooManyConnections):
+    """
+    As many logins as may are waiting for a session to go, so that they get in: this one is refused
+    without having anyone asked, or displaced.
+
+    It is a L{TooManyConnections}, which it would have been told if it had waited in vain.
+
+    @ivar maximumWaiting: how many logins may wait; not part of the text.
+    """
+
+    text = "too many logins are waiting"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        avatarId: Hashable = None,
+        maximum: int | None = None,
+        maximumWaiting: int | None = None,
+    ) -> None:
+        super().__init__(text, avatarId=avatarId, maximum=maximum)
+        self.maximumWaiting = maximumWaiting
 
 
 class TooManyLogins(LoginRefused):
@@ -151,6 +182,24 @@ class UnsupportedInterface(Told, pb.Error, NotImplementedError):
         super().__init__(self.text if text is None else text)
         self.avatarId = avatarId
         self.interfaces = interfaces
+
+
+class LoginWaitsForItself(RuntimeError):
+    """
+    The login would have waited for itself: what makes the avatar, or sees it off, waits for a login
+    that needs this avatar.
+
+    It is not a refusal but a fault in the server's program.
+
+    @ivar avatarId: whose login it was.
+    """
+
+    def __init__(self, *, avatarId: Hashable = None) -> None:
+        super().__init__(
+            f"the login of {avatarId!r} waits for itself: the factory or the logout of its avatar, "
+            "or what they wait for, waits for this login; do not wait for it there"
+        )
+        self.avatarId = avatarId
 
 
 class MindIsBehind(Exception):

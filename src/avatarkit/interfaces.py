@@ -164,7 +164,8 @@ class IMind(Interface):
         """
         Call the client's C{remote_} method of that name.
 
-        @return: a Deferred of the client's answer; C{None} with C{pbanswer=False}.
+        @return: a Deferred of the client's answer, which fails if the client goes first; C{None}
+            with C{pbanswer=False}.
         @raise twisted.spread.pb.DeadReferenceError: if the client is gone.
         """
 

@@ -7,26 +7,30 @@ nobody uses it is up to the L{Shelf<avatarkit._avatars.shelf.Shelf>}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from typing import cast, overload
 
 import attrs
 from twisted.cred.checkers import ANONYMOUS
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from .._realm.audit import Audited
 from .._realm.inner import InnerSessions
-from .._realm.realm import Realm, Target
+from .._realm.realm import Realm, Target, partsOf
 from .._realm.session import Session
 from .._realm.targets import Factory, ForeignRealm, LaterFactory, Source, Stackable
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.typevars import A, B
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
+from .keeping import State
 from .life import Life
 from .shelf import Shelf
+
+_log = Logger()
 
 
 @implementer(IAvatarSource)
@@ -38,28 +42,51 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
     It is a read-only mapping from avatar ID to avatar, of the avatars that are ready.
 
+    Over a realm that is not ours, which chooses the interface that its avatar is seen through, an
+    ID may have several avatars, one for each interface.  A login gets one whose interface it asks
+    for.  The mapping then shows the oldest of each ID; L{retire} and L{evict} mean all of them.
+
     The realm below is asked once, with no mind, however many logins want the avatar at the same
     time.  If it fails, all of them fail, and the next login asks again.  An avatar that no login
     succeeded with is not kept.  Anonymous logins never share an avatar, and theirs are not kept.
 
     To retire an avatar is to end its inner session: its C{logout} is called, if it has one, and may
-    wait.  A login that comes meanwhile waits for that, and gets a new avatar.
+    wait.  A login that comes meanwhile waits for that, and gets a new avatar.  An avatar that is
+    still not gone after C{retireTimeout} seconds is given up, which is logged: logins wait for it
+    no longer, and L{Realm.audit<avatarkit.Realm.audit>} mentions it until it is gone.
+
+    A login that would wait for itself, because the factory, a C{logout} or a block below waits for
+    it, fails with L{avatarkit.LoginWaitsForItself}, as far as that can be seen: in a coroutine, and
+    if its Deferred is returned.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.
 
+    @ivar key: a callable of the session that returns what sessions with one avatar have in common,
+        something hashable, if that is not their avatar ID: for IDs that are new objects at each
+        login, for example.  Wherever an avatar ID is mentioned here, such a key is meant then,
+        except that the realm below is asked with the ID of the login that came first.
     @ivar idleTimeout: how many seconds an avatar is kept after its last session; C{None}: for ever,
         0: not at all.
     @ivar maximumIdle: how many avatars are kept that are not in use; those unused longest are
         retired first; C{None}: all are kept.
+    @ivar retireTimeout: how many seconds an avatar may take to retire, until it is given up;
+        C{None}: as many as it likes.
     """
 
+    key: Callable[[Session], Hashable] | None = attrs.field(default=None, kw_only=True)
     idleTimeout: float | None = attrs.field(default=None, kw_only=True)
     maximumIdle: int | None = attrs.field(default=None, kw_only=True)
+    retireTimeout: float | None = attrs.field(default=60, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _shelf: Shelf[A] | None = attrs.field(default=None, init=False)
     _anonymous: InnerSessions[A] | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+
+    @key.validator
+    def _checkKey(self, attribute: object, key: object) -> None:
+        if key is not None and not callable(key):
+            raise TypeError(f"key must be a callable of a session, not {key!r}")
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, seconds: object) -> None:
@@ -69,6 +96,10 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _checkMaximumIdle(self, attribute: object, maximum: object) -> None:
         if maximum is not None:
             checkCount("maximumIdle", maximum)
+
+    @retireTimeout.validator
+    def _checkRetireTimeout(self, attribute: object, seconds: object) -> None:
+        checkSeconds("retireTimeout", seconds, orNone=True)
 
     @_reactor.validator
     def _checkReactor(self, attribute: object, reactor: object) -> None:
@@ -104,6 +135,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise TypeError(
                 f"{realm!r} needs minds, and below a cache there are none: stack it above the cache"
             )
+        _sayWhatCounts(realm)
         self._shelf = Shelf(realm, self, self._reactor)
         self._anonymous = InnerSessions(realm, minds=False)
         return Realm(self)
@@ -112,13 +144,16 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         return "AvatarCache()" if self._shelf is None else f"AvatarCache({self.below!r})"
 
     def __getitem__(self, avatarId: Hashable) -> A:
-        return self._ready()[avatarId].avatar
+        for life in self._every(avatarId):
+            if life.state is State.READY:
+                return life.avatar
+        raise KeyError(avatarId)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._ready())
+        return iter(() if self._shelf is None else self._shelf.keys())
 
     def __len__(self) -> int:
-        return len(self._ready())
+        return 0 if self._shelf is None else len(self._shelf.keys())
 
     @property
     def below(self) -> Realm[A]:
@@ -131,13 +166,39 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         """
         Retire an avatar now, if it is there and idle.
 
-        @return: a Deferred that fires when the avatar's logout is done, with whether it was there
-            and idle.
+        @return: a Deferred that fires when the avatar's logout is done, or is given up, with
+            whether the avatar was there and idle.
         """
-        life = self._ready().get(avatarId)
-        if life is None or life not in self._kept.idle:
-            return succeed(False)
-        return life.retire().addCallback(lambda closed: True)
+        idle = [life for life in self._every(avatarId) if life in self._kept.idle]
+        return _allOf([life.retire().addCallback(lambda gone: True) for life in idle])
+
+    def evict(
+        self, avatarId: Hashable, reason: Exception | None = None, *, discard: bool = False
+    ) -> Deferred[bool]:
+        """
+        Have an avatar go now, wherever it is in its life: end the sessions that use it and the
+        logins that wait for it, and then retire it.  A login that comes meanwhile waits for that,
+        and gets a new avatar.
+
+        It may be called from inside any hook, which must not wait for it.
+
+        @param reason: what the logins fail with that are ended;
+            L{LoginAbandoned<avatarkit.LoginAbandoned>} by default.
+        @param discard: whether the avatar's C{logout} is not to be called, nor the one that a realm
+            which is not ours returned, for a user that no longer exists: blocks see the end of the
+            avatar's session all the same.  If C{logout} has been called already, it goes on.  A
+            source of your own is called C{discard(session)} instead of C{release}, if it has that.
+        @return: a Deferred that fires when the avatar is gone, or given up, with whether there was
+            one.
+        @raise TypeError: if the reason is not an exception.
+        @raise ValueError: if the ID is that of anonymous logins, which share no avatar.
+        """
+        if reason is not None and not isinstance(reason, Exception):
+            raise TypeError(f"reason must be an exception, not {reason!r}")
+        if avatarId == ANONYMOUS:
+            raise ValueError("anonymous logins share no avatar: end their sessions instead")
+        lives = self._every(avatarId)
+        return _allOf([life.evict(reason, discard=discard) for life in lives])
 
     def acquire(self, session: Session) -> A | Awaitable[A]:
         """
@@ -151,13 +212,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
             return self._guests.acquire(session)
-        life = shelf.ready.get(session.avatarId)
-        if life is not None:
-            return life.use(session)
-        life = shelf.unready.get(session.avatarId)
-        if life is None:
-            life = Life(shelf, session.avatarId)
-        return life.join(session)
+        key = session.avatarId if self.key is None else self._keyOf(session)
+        life = shelf.ready.get(key) or shelf.seek(key, session)
+        return life.use(session) if life.state is State.READY else life.join(session)
 
     def release(self, session: Session) -> object:
         """
@@ -167,14 +224,14 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             return self._guests.release(session)
         shelf = self._shelf
         assert shelf is not None
-        shelf.lifeOf(session.avatarId).leave(session)
+        shelf.lent.pop(session).leave(session)
         return None
 
     def close(self) -> Deferred[None]:
         """
         Retire all avatars, those in use as soon as they are not, and load no more.
 
-        @return: a Deferred that fires with C{None} when all of them are gone.
+        @return: a Deferred that fires with C{None} when all of them are gone, or given up.
         """
         self._closing = True
         return Deferred.fromCoroutine(self._close())
@@ -182,11 +239,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def audit(self) -> Iterator[str]:
         """
         Say which avatars have users that they should not have, or lack some that they should, or
-        are wrongly idle.
+        are wrongly idle, or were given up and are not gone yet.
         """
-        if self._shelf is None:
-            return
-        lives = self._shelf.lives()
+        lives = self._kept.lives()
         for kept, there, what in (
             ({each for life in lives for each in life.users}, self._sessionsPast, "uses"),
             (
@@ -198,20 +253,42 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
-        for life in self._shelf.ready.values():
-            if (life in self._shelf.idle) is bool(life.users):
-                yield f"the avatar of {life.avatarId!r} in {self!r} is wrongly idle, or not idle"
+        for life in self._kept.ready.values():
+            if (life in self._kept.idle) is bool(life.users):
+                yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
+
+        for life in self._kept.overdue:
+            yield (
+                f"the avatar of {life.key!r} in {self!r} was given up: "
+                f"{life.inTheWay()} has not finished"
+            )
 
     async def _close(self) -> None:
         if self._shelf is not None:
             await self._shelf.close()
-            await self._guests.close()
+            await self._guests.close({life.inner for life in self._shelf.overdue if life.inner})
+
+    def _stopTimers(self) -> None:
+        """
+        Nobody waits for L{close} any more.
+        """
+        self._kept.stopTimers()
+        self._guests._stopTimers()
 
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         return super()._asSources() if self._shelf is None else (self,)
 
-    def _ready(self) -> Mapping[Hashable, Life[A]]:
-        return {} if self._shelf is None else self._shelf.ready
+    def _keyOf(self, session: Session) -> Hashable:
+        assert self.key is not None
+        key = self.key(session)
+        try:
+            hash(key)
+        except TypeError:
+            raise TypeError(f"the key of a cache must be hashable, which {key!r} is not") from None
+        return key
+
+    def _every(self, key: Hashable) -> list[Life[A]]:
+        return [] if self._shelf is None else self._shelf.every(key)
 
     @property
     def _kept(self) -> Shelf[A]:
@@ -222,3 +299,25 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     def _guests(self) -> InnerSessions[A]:
         assert self._anonymous is not None
         return self._anonymous
+
+
+def _sayWhatCounts(below: Realm) -> None:
+    """
+    Say which parts of a realm below a cache count avatars there, though they are for sessions.
+    """
+    for part in partsOf(below):
+        if getattr(part, "countsSessions", False):
+            _log.warn(
+                "{part!r} is below a cache, where it counts avatars, each of which has one "
+                "connection: stack it above the cache to count logins",
+                part=part,
+            )
+
+
+def _allOf(ends: list[Deferred[bool]]) -> Deferred[bool]:
+    """
+    Return a Deferred that fires with whether any of several avatars was there, when all are gone.
+    """
+    if len(ends) == 1:
+        return ends[0]
+    return gatherResults(ends).addCallback(any)

@@ -9,82 +9,44 @@ avatar is needed and closed when the avatar must go.  Each ID has one machine:
   - I{ready}: the avatar is there, and some number of sessions use it; if none does it is I{idle};
   - I{retiring}: the inner session is closing, or is about to, because something below has ended it
     and the sessions that use it go first; a login that comes now waits until that is done, and the
-    avatar is then loaded anew.
+    avatar is then loaded anew;
+  - I{overdue}: that took too long, and nobody waits for it any more.  This machine sees the old
+    avatar off, and the ID has a new one.
 
 Since an ID has one machine, and a machine one inner session at a time, there are never two avatars
-of an ID.
+of an ID, unless one of them is overdue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from contextlib import suppress
-from copy import copy
-from enum import Enum
 from functools import partial
-from typing import Generic, Protocol
+from typing import Generic
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
-from .._realm.inner import closeInner, innerSession, openInner, standOn
-from .._realm.realm import Realm
+from .._realm.inner import (
+    awaitedBy,
+    closeInner,
+    discardInner,
+    endSession,
+    innerSession,
+    inTheWayOf,
+    openInner,
+    standOn,
+)
 from .._realm.session import LoginResult, Session
-from .._tools.awaiting import LATER, settle
+from .._tools.failures import another
 from .._tools.typevars import A
-from ..errors import RealmClosed
-
-
-class State(Enum):
-    """
-    Where the avatar of an ID is in its life.
-    """
-
-    GONE = "gone"
-    LOADING = "loading"
-    READY = "ready"
-    RETIRING = "retiring"
-
-
-class Keeper(Protocol[A]):
-    """
-    What keeps avatars, as far as each of them needs to know: it is told what becomes of them.
-
-    @ivar below: the realm that avatars come from.
-    @ivar closing: whether no more avatars are to be loaded.
-    """
-
-    @property
-    def below(self) -> Realm[A]: ...
-
-    @property
-    def closing(self) -> bool: ...
-
-    def file(self, life: Life[A]) -> None:
-        """
-        The avatar is ready.
-        """
-
-    def withdraw(self, life: Life[A]) -> None:
-        """
-        The avatar is loading, or retiring: nobody may have it now.
-        """
-
-    def drop(self, life: Life[A]) -> None:
-        """
-        The avatar, which was withdrawn, is gone.
-        """
-
-    def rest(self, life: Life[A]) -> None:
-        """
-        Nobody uses the avatar any more: retire it now, or later.
-        """
-
-    def wake(self, life: Life[A]) -> None:
-        """
-        The avatar, which rested, is used again, or retires.
-        """
+from .._waiting.awaiting import LATER, settle
+from ..errors import LoginWaitsForItself, RealmClosed
+from .keeping import Keeper, State
+from .waiters import Waiter
 
 
 @attrs.define(eq=False)
@@ -92,23 +54,29 @@ class Life(Generic[A]):
     """
     What becomes of the avatar of one ID.
 
-    @ivar keeper: what keeps it.
-    @ivar inner: the session that the avatar belongs to; C{None} while it is retiring.
+    @ivar keeper: who keeps it.
+    @ivar key: whose avatar it is: an avatar ID, or what the cache's key made of it.
+    @ivar inner: the session that the avatar belongs to; C{None} while there is none.
     @ivar users: the sessions that use the avatar.
     @ivar handing: whether it is just being handed to those who waited for it.
     @ivar waiting: the logins that wait for it, first come first.
     @ivar proven: whether a login has succeeded with it.
+    @ivar _ends: the Deferreds of L{whenGone}.
+    @ivar _deadline: the call that gives the avatar up.
     """
 
-    keeper: Keeper[A]
-    avatarId: Hashable
+    keeper: Keeper[Life[A]]
+    key: Hashable
     state: State = State.GONE
     inner: Session[A] | None = None
     users: dict[Session, None] = attrs.field(factory=dict)
     handing: bool = False
-    waiting: dict[Deferred[A], Session] = attrs.field(factory=dict)
+    waiting: dict[Waiter[A], Session] = attrs.field(factory=dict)
     proven: bool = False
     _ends: list[Deferred[None]] = attrs.field(factory=list)
+    _deadline: IDelayedCall | None = None
+
+    _log = Logger()
 
     @property
     def avatar(self) -> A:
@@ -133,7 +101,8 @@ class Life(Generic[A]):
         if self.unused:
             self.keeper.wake(self)
         self.users[session] = None
-        if self.inner.interface in session.interfaces:  # a foreign realm below has chosen it
+        self.keeper.lent[session] = self
+        if self.inner.interface is not Interface:  # a foreign realm below has chosen it
             session.interface = self.inner.interface
         return self.inner.avatar
 
@@ -145,33 +114,120 @@ class Life(Generic[A]):
         del self.users[session]
         self._settle()
 
+    def suits(self, session: Session) -> bool:
+        """
+        Return whether it is, or may become, an avatar for what a session asks for: a realm of
+        somebody else's below may have made it for one interface.
+        """
+        inner = self.inner
+        if inner is None or self.state is State.LOADING or inner.interface is Interface:
+            return True
+        return inner.interface in session.interfaces or inner.interfaces == session.interfaces
+
     def join(self, session: Session) -> Deferred[A]:
         """
         Return a Deferred of the avatar, which is not ready; see to it that it is loaded.
         """
-        waiter: Deferred[A] = Deferred(self._abandon)
+        waiter = Waiter(self)
+        self.adopt(waiter, session)
+        return waiter
+
+    def adopt(self, waiter: Waiter[A], session: Session) -> None:
+        """
+        Have a login wait for this avatar, which is not ready.
+        """
+        waiter.life = self
         self.waiting[waiter] = session
         if self.state is State.GONE:
             self._load()
-        return waiter
+        else:
+            self._allowTime()
 
     def retire(self) -> Deferred[None]:
         """
         Let go of the avatar, which is idle.
 
-        @return: a Deferred that fires with C{None} when it is gone.
+        @return: a Deferred that fires with C{None} when it is gone, or given up.
         """
-        self.keeper.wake(self)
-        self.keeper.withdraw(self)
-        return self._end()
+        gone = self.whenGone()
+        self._withhold()
+        self._end()
+        return gone
+
+    def evict(self, reason: Exception | None, *, discard: bool) -> Deferred[bool]:
+        """
+        Let go of the avatar, wherever it is in its life: end the sessions that use it, and the
+        logins that wait for it.
+
+        @param reason: what logins fail with.
+        @param discard: whether the avatar is not to be told.
+        @return: a Deferred that fires when it is gone, or given up, with whether it was there.
+        """
+        state, free = self.state, self.state is State.LOADING or self.unused
+        gone = succeed(None) if state is State.GONE else self.whenGone()
+        if discard and self.inner is not None:
+            discardInner(self.inner)
+        users, waiting = tuple(self.users), tuple(self.waiting.items())
+        if state is State.LOADING or state is State.READY:
+            self._withhold()
+        for waiter, session in waiting:
+            endSession(session, reason)
+            if waiter in self.waiting:  # the session does not wait yet, but will
+                waiter.cancel()
+        for session in users:
+            endSession(session, reason)
+        if free and (state is State.LOADING or state is State.READY):
+            self._end()
+        else:
+            self._allowTime()
+        return gone.addCallback(lambda gone: state is not State.GONE)
 
     def whenGone(self) -> Deferred[None]:
         """
-        Return a Deferred that fires with C{None} when the ID has no avatar any more.
+        Return a Deferred that fires with C{None} when the avatar is gone, or given up.
         """
         end: Deferred[None] = Deferred()
         self._ends.append(end)
+        self._allowTime()
         return end
+
+    def stopTimer(self) -> None:
+        """
+        Let it take as long as it likes to be gone.
+        """
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def hindrance(self) -> Deferred[object] | None:
+        """
+        Return what those wait for who wait for the avatar, if that is known.
+        """
+        return None if self.inner is None else awaitedBy(self.inner)
+
+    def abandon(self, waiter: Waiter[A]) -> None:
+        """
+        A login no longer waits for the avatar.
+        """
+        self.waiting.pop(waiter, None)
+        if not self.waiting and self.state is State.LOADING:
+            self._end()
+
+    def refuse(self, waiter: Waiter[A]) -> None:
+        """
+        A login waits for itself.
+        """
+        session = self.waiting.pop(waiter)
+        waiter.errback(LoginWaitsForItself(avatarId=session.avatarId))
+        self.abandon(waiter)
+
+    def inTheWay(self) -> str:
+        """
+        Return what keeps the avatar from being gone, as the log and the audit put it.
+        """
+        assert self.inner is not None
+        session = next(iter(self.users), self.inner)
+        return f"{inTheWayOf(session)} ({type(self.inner.avatar).__qualname__})"
 
     def _load(self) -> None:
         self.state, self.proven = State.LOADING, False
@@ -185,11 +241,12 @@ class Life(Generic[A]):
         del early  # which this frame and the traceback of a failure would keep alive together
 
     def _arrived(self, inner: Session[A], result: LoginResult | Failure) -> None:
-        if inner is self.inner:  # otherwise it was given up meanwhile
+        if inner is self.inner and self.state is State.LOADING:  # otherwise it was given up
             self._loaded(result)
 
     def _loaded(self, result: LoginResult | Failure) -> None:
         if isinstance(result, Failure):
+            self._explain(result)
             self._forget(result)
             return
         assert self.inner is not None
@@ -199,21 +256,34 @@ class Life(Generic[A]):
         self.handing = True
         while self.waiting and self.state is State.READY:  # those who are told may change both
             waiter, session = self._next()
-            waiter.callback(self.use(session))
+            if self.suits(session):
+                waiter.callback(self.use(session))
+            else:
+                self.keeper.reroute(waiter, session)
         self.handing = False
         self._settle()
 
-    def _next(self) -> tuple[Deferred[A], Session]:
+    def _explain(self, failure: Failure) -> None:
+        """
+        Say so if a realm of somebody else's may have failed because there are no minds here.
+        """
+        missed = any(session.mind is not None for session in self.waiting.values())
+        if self.keeper.apart and missed and failure.check(AttributeError, TypeError):
+            self._log.error(
+                "{below} was asked for the avatar of {avatarId!r} with the mind None, as all that "
+                "is below an AvatarCache, and failed: {error!r}; if it needs minds, do not put a "
+                "cache around it",
+                below=repr(self.keeper.below),
+                avatarId=self.key,
+                error=failure.value,
+            )
+
+    def _next(self) -> tuple[Waiter[A], Session]:
         """
         Return the login that has waited longest, and no longer have it wait.
         """
         waiter = next(iter(self.waiting))
         return waiter, self.waiting.pop(waiter)
-
-    def _abandon(self, waiter: Deferred[A]) -> None:
-        self.waiting.pop(waiter, None)
-        if not self.waiting and self.state is State.LOADING:
-            self._end()
 
     def _settle(self) -> None:
         """
@@ -237,52 +307,93 @@ class Life(Generic[A]):
         if self.unused:
             self.retire()
             return
-        self.state = State.RETIRING
-        self.keeper.withdraw(self)
+        self._withhold()
         for session in tuple(self.users):
             act(session)
 
-    def _end(self) -> Deferred[None]:
-        inner, self.inner = self.inner, None
-        assert inner is not None
+    def _withhold(self) -> None:
+        """
+        Let nobody have the avatar any more.
+        """
+        if self.state is State.READY and self.unused:
+            self.keeper.wake(self)
+        self.keeper.withdraw(self)
         self.state = State.RETIRING
-        inner.whenClosed().addCallback(self._retired)
-        return closeInner(inner)
+
+    def _end(self) -> None:
+        """
+        Close the inner session, which nobody uses.
+        """
+        assert self.inner is not None
+        if self.state is not State.OVERDUE:
+            self.state = State.RETIRING
+        closeInner(self.inner).addCallback(self._retired)
+        self._allowTime()
+
+    def _allowTime(self) -> None:
+        """
+        If the avatar is to go, and is told so or waited for, give it up if that takes too long.
+        """
+        if self.state is State.RETIRING and self._deadline is None:
+            self._deadline = self.keeper.allow(self._giveUp)
+
+    def _giveUp(self) -> None:
+        self._log.error(
+            "the avatar of {avatarId!r} is given up: it was to retire, and {hook} did not finish "
+            "in {seconds} seconds",
+            avatarId=self.key,
+            hook=self.inTheWay(),
+            seconds=self.keeper.retireTimeout,
+        )
+        self._deadline = None
+        self.state = State.OVERDUE
+        heir = self.keeper.giveUp(self)
+        heir.waiting, self.waiting = self.waiting, {}
+        heir._ends, self._ends = self._ends, []
+        for waiter in heir.waiting:
+            waiter.life = heir
+        heir._over()
 
     def _retired(self, closed: None) -> None:
+        self.stopTimer()
+        if self.state is State.OVERDUE:
+            self.keeper.forget(self)
+        else:
+            self._over()
+
+    def _over(self) -> None:
+        """
+        There is no avatar: say so, and load it anew if anybody wants it.
+        """
+        self.state, self.inner = State.GONE, None
+        self._tellEnds()
+        if self.state is not State.GONE:  # somebody who was told has logged in
+            return
         if self.waiting and not self.keeper.closing:
             self._load()
         else:
-            self._forget(Failure(RealmClosed(avatarId=self.avatarId)))
+            self._forget(None)
 
-    def _forget(self, reason: Failure) -> None:
+    def _forget(self, failure: Failure | None) -> None:
         """
         Have no avatar any more, and tell those who still wait why.
+
+        @param failure: why; C{None}: because no more avatars are loaded.
         """
-        self.state = State.GONE
+        asked = () if self.inner is None else self.inner.interfaces
+        self.state, self.inner = State.GONE, None
         self.keeper.drop(self)
+        self._tellEnds()
+        while self.waiting:
+            waiter, session = self._next()
+            if failure is None:
+                waiter.errback(RealmClosed(avatarId=session.avatarId))
+            elif self.keeper.apart and session.interfaces != asked:
+                self.keeper.reroute(waiter, session)
+            else:
+                waiter.errback(another(failure))
+
+    def _tellEnds(self) -> None:
         ends, self._ends = self._ends, []
         for end in ends:
             end.callback(None)
-        while self.waiting:
-            waiter, _session = self._next()
-            waiter.errback(_another(reason))
-
-
-def _another(failure: Failure) -> Failure:
-    """
-    Return a copy of a failure for one more of those who wait, with an exception of its own, so that
-    none of them adds to the traceback of the others.
-
-    A failure that came over the network has no exception, only its text, and no constructor that
-    would take that: such a one is made anew from its attributes.  C{copy.copy} would go through
-    C{Failure.__reduce__}, which drops what is not text.
-    """
-    value = failure.value
-    if not isinstance(value, BaseException):
-        twin = failure.__class__.__new__(failure.__class__)
-        twin.__dict__.update(failure.__dict__)
-        return twin
-    with suppress(Exception):  # not every exception can be copied
-        value = copy(value)
-    return Failure(value, failure.type, failure.tb)

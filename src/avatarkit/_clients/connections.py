@@ -2,20 +2,30 @@
 The connection behind a mind.
 
 Several minds may share a connection, so what belongs to a connection is kept for that, and not for
-a mind.  It is kept I{on} it, as an attribute, so that it goes when the connection goes, and a mind
-leads to it without asking anyone.
+a mind.  A broker of Perspective Broker keeps it itself, as an attribute, so that it disappears with
+the connection, and can be found directly from a mind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.spread.pb import RemoteReference
+import attrs
+from twisted.logger import Logger
+from twisted.spread.pb import Broker, RemoteReference
 
 T = TypeVar("T")
 
-#: The attribute of a connection that holds what L{attach} was given.
+#: The attribute of a broker that holds what L{attach} was given.
 _ATTACHED = "_avatarkit"
+
+#: What is kept for minds of other kinds, by C{id}, until it is detached: nothing is written on
+#: objects that belong to somebody else.
+_kept: dict[int, object] = {}
+
+#: The attribute of a broker that holds its L{Partings}.
+_PARTINGS = "_avatarkitPartings"
 
 
 def connectionOf(mind: object) -> object:
@@ -26,25 +36,85 @@ def connectionOf(mind: object) -> object:
     return mind.broker if isinstance(mind, RemoteReference) else mind
 
 
-def attach(connection: object, thing: object) -> bool:
+def attach(connection: object, thing: object) -> None:
     """
-    Keep something on a connection.
-
-    @return: whether it is kept: an object that takes no attributes cannot keep anything.
+    Keep something for a connection.
     """
-    try:
+    if isinstance(connection, Broker):
         setattr(connection, _ATTACHED, thing)
-    except (AttributeError, TypeError):
-        return False
-    return True
+    else:
+        _kept[id(connection)] = thing
 
 
 def attachedTo(connection: object, kind: type[T]) -> T | None:
     """
-    Return what is kept on a connection, if there is anything.
+    Return what is kept for a connection, if there is anything.
     """
-    thing = getattr(connection, _ATTACHED, None)
+    if isinstance(connection, Broker):
+        thing = getattr(connection, _ATTACHED, None)
+    else:
+        thing = _kept.get(id(connection))
     return thing if isinstance(thing, kind) else None
+
+
+def detach(connection: object) -> None:
+    """
+    Keep nothing for a connection any longer; a broker takes it along when it goes.
+    """
+    _kept.pop(id(connection), None)
+
+
+@attrs.define(eq=False)
+class Partings:
+    """
+    What is to be done when a connection of Perspective Broker's is lost.
+
+    A broker keeps such callbacks in a list, which it searches for one that is taken back.  So it is
+    given a single one for each connection, and all others are kept here.
+    """
+
+    _calls: dict[Callable[[], object], None] = attrs.field(factory=dict, init=False)
+
+    _log = Logger()
+
+    def add(self, call: Callable[[], object]) -> None:
+        """
+        Have something called when the connection is lost.
+        """
+        self._calls[call] = None
+
+    def discard(self, call: Callable[[], object]) -> None:
+        """
+        Take it back, if it is still to be called.
+        """
+        self._calls.pop(call, None)
+
+    def lost(self) -> None:
+        """
+        The connection is lost.  A call that raises does not keep the others from being made.
+        """
+        for call in tuple(self._calls):
+            if call not in self._calls:
+                continue
+            del self._calls[call]
+            try:
+                call()
+            except Exception:
+                self._log.failure("{call!r} failed when a connection was lost", call=call)
+
+
+def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its brokers
+    """
+    Return what is to be done when the connection of a broker is lost.
+
+    @raise AttributeError: if it is lost, like C{Broker.notifyOnDisconnect}.
+    """
+    partings: Partings | None = getattr(broker, _PARTINGS, None)
+    if partings is None or broker.disconnected:
+        partings = Partings()
+        broker.notifyOnDisconnect(partings.lost)
+        setattr(broker, _PARTINGS, partings)
+    return partings
 
 
 # Any: a transport is whatever a reactor, or TLS, or somebody's wrapper, makes of a connection.

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from .._tools.adapting import adapted
 from .._tools.clock import clockOr
 from ..interfaces import IDisconnectableMind, IMind
-from .connections import bufferedIn, connectionOf
+from .connections import bufferedIn, connectionOf, partingsOf
 
 
 def mindOf(mind: object) -> IMind | None:
@@ -30,6 +30,18 @@ def mindOf(mind: object) -> IMind | None:
     Return an L{IMind} for a mind, or C{None} if it cannot be adapted.
     """
     return None if mind is None else adapted(IMind, mind)
+
+
+def callRemoteOf(mind: object) -> Callable[..., object] | None:
+    """
+    Return what calls the client of a mind, or C{None} if the mind is nothing that can be called:
+    it is what the client chose to send, and may be a number.
+    """
+    own: object = getattr(mind, "callRemote", None)
+    if callable(own):
+        return own
+    found = mindOf(mind)
+    return None if found is None else found.callRemote
 
 
 def isDead(mind: object) -> bool:
@@ -98,8 +110,8 @@ class PBMind:
     """
     A L{RemoteReference}, which does not itself say whether it is dead.
 
-    Disconnect callbacks are registered with the broker and not with the reference: a callback of
-    the reference that raises suppresses those after it.
+    Disconnect callbacks are kept for the connection and not registered with the reference: a
+    callback of the reference that raises suppresses those after it.
     """
 
     reference: RemoteReference
@@ -133,14 +145,15 @@ class PBMind:
         """
         Have C{callback} called with the reference when the connection is lost.
         """
-        self._notifiers[callback] = partial(callback, self.reference)
-        self.reference.broker.notifyOnDisconnect(self._notifiers[callback])
+        notifier = partial(callback, self.reference)
+        partingsOf(self.reference.broker).add(notifier)
+        self._notifiers[callback] = notifier
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
         Take the callback back.
         """
-        self.reference.broker.dontNotifyOnDisconnect(self._notifiers.pop(callback))
+        partingsOf(self.reference.broker).discard(self._notifiers.pop(callback))
 
     def loseConnection(self) -> None:
         """

@@ -6,28 +6,35 @@ of a key are handled one at a time: only the one whose turn it is displaces anyb
 come meanwhile wait for their turn and then look again, so that a slot that was made for one is not
 taken by another.
 While a policy waits it is nobody's turn, so that those who come meanwhile can share what it waits
-for.
+for.  A slot that becomes free then is taken all the same, and what the policy says is not needed.
+
+Somebody else's code runs in between, and may end the session that contends.  So it is looked at
+before anything is waited for, before anybody must go, and before the slot is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from inspect import CORO_RUNNING, getcoroutinestate
-from typing import Generic
+from typing import Generic, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._clients.minds import shareConnection
 from .._realm.session import Session
-from .._tools.awaiting import awaited
-from .._tools.turns import Turn
 from .._tools.typevars import A
+from .._waiting.awaiting import awaited
+from .._waiting.shielding import shielded
+from .._waiting.turns import Turn
 from .policies import Choice, Holders, Policy
 from .slots import DEADLINE, Slots
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -39,6 +46,7 @@ class Contest(Generic[A]):
     @ivar key: the key that it wants a slot of.
     @ivar maximum: how many slots the key has.
     @ivar slots: the slots of all keys.
+    @ivar turn: the session's turn at the key.
     @ivar policy: says who must go.
     @ivar clock: measures the time that those who go may take.
     @ivar displaced: called with each session that must go, before it does.
@@ -49,6 +57,7 @@ class Contest(Generic[A]):
     key: Hashable
     maximum: int
     slots: Slots[A]
+    turn: Turn
     policy: Policy[A]
     clock: IReactorTime
     displaced: Callable[[Session[A]], None]
@@ -56,29 +65,30 @@ class Contest(Generic[A]):
 
     _log = Logger()
 
-    def begin(self, turn: Turn) -> Deferred[None]:
+    def begin(self) -> Deferred[None]:
         """
         Return a Deferred that fires with C{None} when the session has a slot, and fails when it is
         refused, or has ended.
         """
-        contending = self._contend(turn)
+        contending = self._contend()
         contest = Deferred.fromCoroutine(contending)
-        return _cancellable(contest, contending, whenOver=turn.end)
+        return _cancellable(contest, contending, whenOver=self.turn.end)
 
-    async def _contend(self, turn: Turn) -> None:
+    async def _contend(self) -> None:
         """
         Take a slot, when somebody has gone for it.
         """
         chosen: list[Session[A]] | None = None
         while True:
-            await turn.take()
+            await self._while(self.turn.take())
             deciding = await self._makeRoom(chosen)
-            self._checkWanted(deciding)
             if deciding is None:
+                self._checkWanted()
                 self.slots.take(self.session, self.key)
                 return
-            turn.end()
-            chosen = await deciding
+            self.turn.end()
+            decided = self.turn.unless(self._haveRoom, deciding)
+            chosen = await self._while(decided.addErrback(self._undecided))
 
     async def _makeRoom(self, chosen: list[Session[A]] | None) -> Deferred[list[Session[A]]] | None:
         """
@@ -88,21 +98,24 @@ class Contest(Generic[A]):
         @return: C{None} when there is room; a Deferred of who must go if the policy must be waited
             for.
         """
-        while not self.slots.haveRoom(self.key, self.maximum):
+        decision: Deferred[list[Session[A]]] | list[Session[A]] | None = chosen
+        while not self._haveRoom():
             holders = self.slots.of(self.key)
-            leaving = [each for each in holders if self.slots.isLeaving(each)]
             staying = self._staying(holders)
             if staying.excess <= 0:
-                await self.slots.untilGone(leaving, self.clock)
+                await self._untilRoom(filter(self.slots.isLeaving, holders))
                 continue
-            if chosen is None:
+            if decision is None:
+                self._checkWanted()
                 decision = self._decide(staying)
-                if isinstance(decision, Deferred):
-                    return decision
-                chosen = decision
-            await self._displace(chosen)
-            chosen = None
+            if isinstance(decision, Deferred):
+                return decision
+            self._displace(decision)
+            decision = None
         return None
+
+    def _haveRoom(self) -> bool:
+        return self.slots.haveRoom(self.key, self.maximum)
 
     def _staying(self, holders: tuple[Session[A], ...]) -> Holders[A]:
         """
@@ -112,18 +125,32 @@ class Contest(Generic[A]):
         staying.key, staying.excess = self.key, len(staying) - self.maximum + 1
         return staying
 
-    def _checkWanted(self, deciding: Deferred[list[Session[A]]] | None) -> None:
+    async def _untilRoom(self, leaving: Iterable[Session[A]]) -> None:
+        """
+        Wait until enough of those who are leaving have gone, or one of them has had its time.
+        """
+        now = self.clock.seconds()
+        due = self.slots.due(leaving, self.key, now)
+        late = deferLater(self.clock, max(due - now, 0), lambda: True)
+        if await self._while(self.turn.unless(self._haveRoom, late)):
+            self.slots.revoke(self.key, max(due, self.clock.seconds()))
+
+    async def _while(self, waiting: Deferred[T]) -> T:
+        """
+        Wait for something while the session is there.
+        """
+        if self.session.ended:
+            waiting.addErrback(lambda failure: None)
+            waiting.cancel()
+            raise CancelledError
+        return await waiting
+
+    def _checkWanted(self) -> None:
         """
         Go no further if the session has ended while this ran, when there was nothing to cancel.
-
-        @param deciding: what the policy is doing, which then is in vain.
         """
-        if not self.session.ended:
-            return
-        if deciding is not None:
-            deciding.addErrback(lambda failure: None)
-            deciding.cancel()
-        raise CancelledError
+        if self.session.ended:
+            raise CancelledError
 
     def _decide(self, holders: Holders[A]) -> list[Session[A]] | Deferred[list[Session[A]]]:
         """
@@ -134,44 +161,70 @@ class Contest(Generic[A]):
             waiting = awaited(choice)
             if waiting is None:
                 return _checkChoice(choice, holders)  # type: ignore[arg-type]  # not an awaitable
-        except Exception:
-            raise self._policyFailed() from None
-        return Deferred.fromCoroutine(self._decideLater(holders, waiting))
+        except BaseException:
+            self._logFailed(Failure())
+            raise self.refusal() from None
+        deciding = shielded(waiting, self._notCancelled).addCallback(_checkChoice, holders)
+        return deciding.addErrback(self._failed)
 
-    async def _decideLater(
-        self, holders: Holders[A], choice: Awaitable[Choice[A]]
-    ) -> list[Session[A]]:
-        try:
-            return _checkChoice(await choice, holders)
-        except Exception as error:
-            if self.session.ended and isinstance(error, CancelledError):
-                raise
-            raise self._policyFailed() from None
+    def _failed(self, failure: Failure) -> Failure:
+        """
+        The policy has failed, perhaps because nobody needs it any more.
+        """
+        if not failure.check(CancelledError):
+            self._logFailed(failure)
+        return failure
 
-    async def _displace(self, chosen: list[Session[A]]) -> None:
+    def _undecided(self, failure: Failure) -> Failure:
         """
-        Have those go who must and have not gone by themselves, and wait until they are gone.
+        There is no decision.
         """
+        if failure.check(CancelledError):
+            if self.session.ended:
+                return failure
+            self._logFailed(failure)
+        raise self.refusal()
+
+    def _displace(self, chosen: list[Session[A]]) -> None:
+        """
+        Have those go who must and have not gone by themselves.
+        """
+        self._checkWanted()  # nobody must go for one that has gone itself
         if not chosen:
             raise self.refusal()
-        if self.session.ended:  # nobody must go for one that has gone itself
-            raise CancelledError
         for goer in chosen:
             if self.slots.isLeaving(goer):
                 continue
+            self._checkWanted()
             self.slots.going[goer] = self.clock.seconds()
             self.displaced(goer)
-            if shareConnection(goer.mind, self.session.mind):
+            if self._sharesConnection(goer):
                 goer.logout()
             else:
                 goer.disconnect(timeout=DEADLINE, reactor=self.clock)
-        await self.slots.untilGone(chosen, self.clock)
 
-    def _policyFailed(self) -> Exception:
+    def _sharesConnection(self, goer: Session[A]) -> bool:
+        try:
+            return shareConnection(goer.mind, self.session.mind)
+        except BaseException:  # somebody's adapter
+            self._log.failure("the connection of {avatarId!r} is not known", avatarId=goer.avatarId)
+            return False
+
+    def _logFailed(self, failure: Failure) -> None:
         self._log.failure(
-            "whenFull={policy} failed for {key!r}", policy=repr(self.policy), key=self.key
+            "whenFull={policy} failed for {key!r}",
+            failure=failure,
+            policy=repr(self.policy),
+            key=self.key,
         )
-        return self.refusal()
+
+    def _notCancelled(self, failure: Failure) -> None:
+        self._log.failure(
+            "whenFull={policy} could not be cancelled for {key!r}",
+            failure=failure,
+            policy=repr(self.policy),
+            key=self.key,
+        )
 
 
 def _cancellable(
@@ -193,15 +246,15 @@ def _cancellable(
         if getcoroutinestate(contending) != CORO_RUNNING:
             contest.cancel()
 
-    answer: Deferred[None] = Deferred(cancel)
+    outer: Deferred[None] = Deferred(cancel)
 
     def over(result: Failure | None) -> None:
-        if not answer.called:
-            answer.callback(result)  # a Failure starts the errbacks
+        if not outer.called:
+            outer.callback(result)  # a Failure starts the errbacks
         whenOver()  # only now, so that the next one finds this session where it is going to be
 
     contest.addBoth(over)
-    return answer
+    return outer
 
 
 def _checkChoice(choice: Choice[A], holders: Holders[A]) -> list[Session[A]]:

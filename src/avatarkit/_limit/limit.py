@@ -9,53 +9,34 @@ When there is no slot, a L{Contest<avatarkit._limit.contest.Contest>} sees to it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from enum import Enum
 from functools import partial
-from typing import TypeAlias, cast
+from typing import cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._realm.targets import isTarget
-from .._tools.awaiting import awaited
 from .._tools.checks import checkCount, checkReactor
 from .._tools.clock import clockOr
-from .._tools.turns import Turns
+from .._tools.counting import countDown
 from .._tools.typevars import A
-from ..errors import LoginRefused, TooManyConnections
+from .._waiting.awaiting import awaited
+from .._waiting.shielding import shielded
+from .._waiting.turns import Turns
+from ..errors import LoginRefused, TooManyConnections, TooManyWaiting
 from .contest import Contest
+from .keys import Key, Quota, avatarIdOf, checkedKey, checkedNumber
 from .policies import Policy, policy, refuse
 from .slots import Slots
-
-#: What is limited: a callable of the session that returns something hashable.
-Key: TypeAlias = Callable[[Session[A]], Hashable]
-
-#: How many sessions there may be for one session: a number, or C{None} for any number.
-Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
-
-
-class _Everyone(Enum):
-    everyone = "everyone"
-
-    def __call__(self, session: Session) -> Hashable:
-        """
-        Return the same for every session.
-        """
-        return self
-
-    def __repr__(self) -> str:
-        return "everyone"
-
-
-#: The key of a limit for all sessions together: C{ConnectionLimit(1000, key=everyone)}.  It returns
-#: itself, so that C{limit.sessions(everyone)} are all sessions.
-everyone = _Everyone.everyone
 
 
 class _Unsaid(Enum):
@@ -69,11 +50,8 @@ class _Unsaid(Enum):
 _UNSAID = cast("int | None", _Unsaid.UNSAID)
 
 
-def avatarIdOf(session: Session) -> Hashable:
-    """
-    The key of a limit for each avatar ID.
-    """
-    return session.avatarId
+#: How many logins may wait for the slots of a key, unless a limit says otherwise.
+WAITING = 1000
 
 
 @attrs.define(eq=False, repr=False)
@@ -92,17 +70,21 @@ class ConnectionLimit(Audited, Block[A]):
         L{avatarkit.displaceOldest}, L{avatarkit.displaceUnresponsive}, or your own: a callable of
         the session and the sessions that are there, oldest first, that returns those of them that
         must go, or a Deferred or coroutine of that.
+    @ivar maximumWaiting: how many logins may wait for the slots of a key at the same time, at least
+        1; those that come when as many do are refused.
     """
 
     maximum: int | None = attrs.field(default=_UNSAID)
     quota: Quota[A] | None = attrs.field(default=None, kw_only=True)
     key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True)
     whenFull: Policy[A] = attrs.field(default=refuse, kw_only=True, converter=policy)
+    maximumWaiting: int = attrs.field(default=WAITING, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
     _refusals: int = attrs.field(default=0, init=False)
     _displacements: int = attrs.field(default=0, init=False)
-    _slots: Slots[A] = attrs.field(factory=Slots, init=False, repr=False)
-    _turns: Turns = attrs.field(factory=Turns, init=False)
+    _waiting: Counter[Hashable] = attrs.field(factory=Counter, init=False)
+    _turns: Turns = attrs.field(init=False)
+    _slots: Slots[A] = attrs.field(init=False, repr=False)
 
     _log = Logger()
 
@@ -113,6 +95,8 @@ class ConnectionLimit(Audited, Block[A]):
         checkReactor(self._reactor)
         if unsaid:
             object.__setattr__(self, "maximum", 1 if self.quota is None else None)
+        self._turns = Turns(self._reactor)
+        self._slots = Slots(self._turns)
 
     @maximum.validator
     def _checkMaximum(self, attribute: object, maximum: object) -> None:
@@ -135,12 +119,17 @@ class ConnectionLimit(Audited, Block[A]):
         if not callable(key):
             raise TypeError(f"key must be a callable of a session, not {key!r}")
 
+    @maximumWaiting.validator
+    def _checkMaximumWaiting(self, attribute: object, maximumWaiting: object) -> None:
+        checkCount("maximumWaiting", maximumWaiting, least=1)
+
     def __repr__(self) -> str:
         parts = {
             "": self.maximum,
             "quota=": self.quota,
             "key=": None if self.key is avatarIdOf else self.key,
             "whenFull=": None if self.whenFull is refuse else self.whenFull,
+            "maximumWaiting=": None if self.maximumWaiting == WAITING else self.maximumWaiting,
         }
         given = (f"{name}{part!r}" for name, part in parts.items() if part is not None)
         return f"ConnectionLimit({', '.join(given)})"
@@ -155,7 +144,7 @@ class ConnectionLimit(Audited, Block[A]):
     @property
     def displacements(self) -> int:
         """
-        How many sessions had to go.
+        How many sessions were displaced.
         """
         return self._displacements
 
@@ -175,16 +164,18 @@ class ConnectionLimit(Audited, Block[A]):
         """
         maximum, waiting = self.maximum, None
         try:
-            key = _hashable(self.key(session))
+            key = checkedKey(self.key(session))
             if self.quota is not None:
                 quota = self.quota(session)
                 waiting = awaited(quota)
-                maximum = _number(quota) if waiting is None else None
-        except Exception as error:
-            raise self._broken(session, error) from None
+                maximum = checkedNumber(quota) if waiting is None else None
+        except Exception:
+            raise self._broken(session, Failure()) from None
         if waiting is None:
             return self._enter(session, key, maximum)
-        return Deferred.fromCoroutine(self._enterLater(session, key, waiting))
+        number = shielded(waiting, partial(self._notCancelled, session)).addCallback(checkedNumber)
+        number.addErrback(partial(self._quotaFailed, session))
+        return number.addCallback(partial(self._enterLate, session, key))
 
     def release(self, session: Session[A]) -> None:
         """
@@ -205,16 +196,15 @@ class ConnectionLimit(Audited, Block[A]):
         if not kept.issuperset(slots.otherKeys) or not all(map(slots.isHeldBy, kept)):
             yield f"{self!r} does not know which slot is whose"
 
-    async def _enterLater(
-        self, session: Session[A], key: Hashable, quota: Awaitable[object]
-    ) -> None:
-        try:
-            maximum = _number(await quota)
-        except Exception as error:
-            raise self._broken(session, error) from None
-        waiting = self._enter(session, key, maximum)
-        if waiting is not None:
-            await waiting
+    def _enterLate(
+        self, session: Session[A], key: Hashable, maximum: int | None
+    ) -> Deferred[None] | None:
+        """
+        Enter after the quota was waited for, unless the session has ended.
+        """
+        if session.ended:
+            raise CancelledError
+        return self._enter(session, key, maximum)
 
     def _enter(
         self, session: Session[A], key: Hashable, maximum: int | None
@@ -222,22 +212,32 @@ class ConnectionLimit(Audited, Block[A]):
         """
         Take a slot if there is one and nobody waits for it; otherwise have somebody go for it.
         """
-        if maximum is None or (key not in self._turns and self._slots.haveRoom(key, maximum)):
+        queue = self._turns.queues.get(key)
+        free = queue is None or queue.isFree()
+        if maximum is None or (free and self._slots.haveRoom(key, maximum)):
             self._slots.take(session, key)
             return None
         if self.whenFull is refuse or not maximum:
             raise self._refusal(session, key, maximum)
+        if self._waiting[key] >= self.maximumWaiting:
+            raise self._refusal(session, key, maximum, waiting=True)
         contest = Contest(
             session,
             key,
             maximum,
             self._slots,
+            self._turns.turn(key),
             self.whenFull,
             clockOr(self._reactor),
             displaced=partial(self._displaced, key=key, maximum=maximum),
             refusal=partial(self._refusal, session, key, maximum),
         )
-        return contest.begin(self._turns.turn(key))
+        self._waiting[key] += 1
+        return contest.begin().addBoth(self._waited, key)
+
+    def _waited(self, result: Failure | None, key: Hashable) -> Failure | None:
+        countDown(self._waiting, key)
+        return result
 
     def _displaced(self, goer: Session[A], key: Hashable, maximum: int) -> None:
         self._displacements += 1
@@ -248,46 +248,55 @@ class ConnectionLimit(Audited, Block[A]):
             maximum=maximum,
         )
 
-    def _refusal(self, session: Session[A], key: Hashable, maximum: int) -> TooManyConnections:
+    def _refusal(
+        self, session: Session[A], key: Hashable, maximum: int, *, waiting: bool = False
+    ) -> TooManyConnections:
+        """
+        Return what a login is refused with.
+
+        @param waiting: whether it is because so many wait already.
+        """
         self._refusals += 1
         self._log.info(
-            "a login of {avatarId!r} is refused: {key!r} may have {maximum}",
+            "a login of {avatarId!r} is refused: {key!r} may have {maximum}"
+            + (", and {maximumWaiting} wait" if waiting else ""),
             avatarId=session.avatarId,
             key=key,
             maximum=maximum,
+            maximumWaiting=self.maximumWaiting,
         )
-        return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
+        if not waiting:
+            return TooManyConnections(avatarId=session.avatarId, maximum=maximum)
+        return TooManyWaiting(
+            avatarId=session.avatarId, maximum=maximum, maximumWaiting=self.maximumWaiting
+        )
 
-    def _broken(self, session: Session[A], error: Exception) -> Exception:
+    def _quotaFailed(self, session: Session[A], failure: Failure) -> Failure:
+        if session.ended and failure.check(CancelledError):
+            return failure
+        raise self._broken(session, failure)
+
+    def _broken(self, session: Session[A], failure: Failure) -> Exception:
         """
         Return what a login fails with whose key or quota failed.  The failure is logged, unless it
-        was meant as a refusal, or came because the session has ended.
+        was meant as a refusal.
         """
-        if session.ended and isinstance(error, CancelledError):
-            return error
         self._refusals += 1
-        if isinstance(error, LoginRefused):
+        if isinstance(failure.value, LoginRefused):
             self._log.info("a login of {avatarId!r} is refused", avatarId=session.avatarId)
-            return error
+            return failure.value
         self._log.failure(
             "the key or the quota of {limit} failed for {avatarId!r}",
+            failure=failure,
             limit=repr(self),
             avatarId=session.avatarId,
         )
         return LoginRefused(avatarId=session.avatarId)
 
-
-def _hashable(key: Hashable) -> Hashable:
-    hash(key)
-    if hasattr(type(key), "__await__"):
-        getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
-        raise TypeError(f"a key cannot be waited for: {key!r}")
-    return key
-
-
-def _number(quota: object) -> int | None:
-    if quota is None:
-        return None
-    checkCount("a quota", quota)
-    assert isinstance(quota, int)
-    return quota
+    def _notCancelled(self, session: Session[A], failure: Failure) -> None:
+        self._log.failure(
+            "the quota of {limit} could not be cancelled for {avatarId!r}",
+            failure=failure,
+            limit=repr(self),
+            avatarId=session.avatarId,
+        )

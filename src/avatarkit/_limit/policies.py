@@ -13,19 +13,14 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeAlias
 
 import attrs
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
-from .._clients.minds import mindOf
 from .._realm.session import Session
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.counting import countDown
 from .._tools.typevars import A
+from .asking import Unresponsive
 
 
 class Holders(tuple[Session[A], ...], Generic[A]):
@@ -60,11 +55,12 @@ def displaceOldest(
     """
     The new login wins: the oldest session must go.
 
-    Two clients that would displace each other for ever are stopped: a login that would make more
-    than C{flapping} displacements of its key within C{per} seconds is refused instead.
+    Two clients that would displace each other for ever are stopped: after C{flapping} logins of a
+    key that displaced others within C{per} seconds, the next one is refused instead.
+    A login counts once, however many must go for it: several, if the maximum was lowered.
     Limits that share one such policy share its counts.
 
-    @param flapping: how many displacements there may be.
+    @param flapping: how many logins may displace others.
     @param per: within how many seconds.
     @param reactor: measures the time; the global reactor by default.
     """
@@ -75,7 +71,11 @@ def displaceOldest(
 
 
 def displaceUnresponsive(
-    message: str = "ping", *, timeout: float = 10, reactor: IReactorTime | None = None
+    message: str = "ping",
+    *,
+    timeout: float = 10,
+    answerFresh: float = 5,
+    reactor: IReactorTime | None = None,
 ) -> Policy:
     """
     Clients that are no longer there must go: the cure for being locked out by one's own dead
@@ -83,17 +83,21 @@ def displaceUnresponsive(
 
     All holders are asked at once, by C{callRemote(message)}.  Any answer is a sign of life, even an
     error from the client, such as that it has no such method.  A mind that cannot be asked, like
-    C{None}, counts as alive.  Logins that come while a holder is being asked share the question.
+    C{None}, counts as alive.  Logins that come while a holder is being asked share the question,
+    and those that come soon after share its answer.
 
     @param message: the remote method to call.
     @param timeout: how many seconds the clients have to answer.
+    @param answerFresh: for how many seconds a client that answered is not asked again; 0 to ask for
+        each login.
     @param reactor: measures the time; the global reactor by default.
     """
     if not isinstance(message, str):
         raise TypeError(f"message must be the name of a remote method, not {message!r}")
     checkSeconds("timeout", timeout)
+    checkSeconds("answerFresh", answerFresh)
     checkReactor(reactor)
-    return _Unresponsive(message, timeout, reactor)
+    return Unresponsive(message, timeout, answerFresh, reactor)
 
 
 def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
@@ -112,7 +116,8 @@ def policy(given: Policy[A] | Callable[[], Policy[A]]) -> Policy[A]:
 @attrs.define(eq=False)
 class _Oldest:
     """
-    @ivar _log: when which key saw a displacement, oldest first, as far as it still matters.
+    @ivar _log: when a login of which key displaced others, oldest first, as far as it still
+        matters.
     @ivar _counts: how many of them each key has.
     """
 
@@ -130,62 +135,8 @@ class _Oldest:
         while self._log and self._log[0][0] <= now - self.per:
             _time, key = self._log.popleft()
             countDown(self._counts, key)
-        if self._counts[holders.key] + holders.excess > self.flapping:
+        if self._counts[holders.key] >= self.flapping:
             return ()
-        self._log.extend([(now, holders.key)] * holders.excess)
-        self._counts[holders.key] += holders.excess
+        self._log.append((now, holders.key))
+        self._counts[holders.key] += 1
         return holders[: holders.excess]
-
-
-@attrs.define(eq=False)
-class _Unresponsive:
-    """
-    @ivar _asked: who is being asked, and those who want to know.
-    """
-
-    message: str
-    timeout: float
-    reactor: IReactorTime | None
-    _asked: dict[Session, list[Deferred[bool]]] = attrs.field(factory=dict, init=False, repr=False)
-
-    async def __call__(self, session: Session, holders: Holders) -> Iterable[Session]:
-        """
-        Ask all of them, and return those that gave no sign of life.
-        """
-        answers = [self._ask(holder) for holder in holders]
-        return [holder for holder, alive in zip(holders, answers, strict=True) if not await alive]
-
-    def _ask(self, holder: Session) -> Deferred[bool]:
-        answer: Deferred[bool] = Deferred()
-        if holder in self._asked:
-            self._asked[holder].append(answer)
-            return answer
-        self._asked[holder] = [answer]
-        call = maybeDeferred(self._call, mindOf(holder.mind) or holder.mind)
-        call.addTimeout(self.timeout, clockOr(self.reactor))
-        alive = call.addCallbacks(lambda ignored: True, _isSignOfLife)
-        alive.addCallback(self._answered, holder)
-        return answer
-
-    def _call(self, mind: object) -> object:
-        if getattr(mind, "disconnected", False):
-            raise DeadReferenceError("the client is gone")
-        callRemote = getattr(mind, "callRemote", None)
-        return None if callRemote is None else callRemote(self.message)
-
-    def _answered(self, alive: bool, holder: Session) -> None:
-        for answer in self._asked.pop(holder):
-            answer.callback(alive)
-
-
-#: What a call fails with that was not answered.
-GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
-
-
-def _isSignOfLife(failure: Failure) -> bool:
-    """
-    Return whether a call that failed was answered.
-    """
-    if isinstance(failure, CopiedFailure):
-        return True
-    return not failure.check(*GONE)

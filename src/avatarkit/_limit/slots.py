@@ -1,8 +1,9 @@
 """
 Who holds the slots of a limit, and who of them is about to go.
 
-A slot is given back when its session has ended; a session whose closing hangs loses its slot before
-that, when it has had its time.
+A slot is given back when its session is undone.  If somebody waits for that session to go, the slot
+is free only when it has closed; but a session whose closing hangs loses its slot when it has had
+its time.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from collections.abc import Hashable, Iterable
 from typing import Generic
 
 import attrs
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from .._realm.session import Session
 from .._tools.typevars import A
+from .._waiting.turns import Turns
 
 #: How many seconds a session that must go may take to do so.
 DEADLINE = 5
@@ -27,16 +27,22 @@ class Slots(Generic[A]):
     """
     The slots of all keys of a limit.
 
+    @ivar turns: who must be told that a slot is free.
     @ivar holders: the sessions that hold the slots of each key, oldest first.
     @ivar otherKeys: the keys of the sessions whose key is not their avatar ID.
     @ivar going: the sessions that must go, and since when, in seconds.
+    @ivar closing: those of them that hold no slot of a key any more, and have not closed.
     @ivar revoked: the sessions that have lost their slot and have not ended yet.
     """
 
+    turns: Turns
     holders: dict[Hashable, dict[Session[A], None]] = attrs.field(factory=dict, init=False)
     otherKeys: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
     going: dict[Session[A], float] = attrs.field(factory=dict, init=False)
+    closing: dict[Hashable, dict[Session[A], None]] = attrs.field(factory=dict, init=False)
     revoked: set[Session[A]] = attrs.field(factory=set, init=False)
+
+    _log = Logger()
 
     def of(self, key: Hashable) -> tuple[Session[A], ...]:
         """
@@ -48,7 +54,10 @@ class Slots(Generic[A]):
         """
         Return whether one more session may have a slot.
         """
-        return len(self.holders.get(key, ())) < maximum
+        held = len(self.holders.get(key, ()))
+        if self.closing:
+            held += len(self.closing.get(key, ()))
+        return held < maximum
 
     def isHeldBy(self, session: Session[A]) -> bool:
         """
@@ -65,25 +74,34 @@ class Slots(Generic[A]):
         if key is not session.avatarId:
             self.otherKeys[session] = key
 
-    def give(self, session: Session[A]) -> None:
+    def give(self, session: Session[A]) -> Hashable:
         """
         Take a session's slot away.
+
+        @return: the key that it was of.
         """
         key = self.otherKeys.pop(session, session.avatarId)
         holders = self.holders[key]
         del holders[session]
         if not holders:
             del self.holders[key]
+        return key
 
     def release(self, session: Session[A]) -> None:
         """
         A session has ended: take its slot away, unless that has been done.
         """
-        self.going.pop(session, None)
         if session in self.revoked:
             self.revoked.remove(session)
-        else:
-            self.give(session)
+            return
+        key = self.give(session)
+        if not (self.going or self.turns.queues):  # nearly always
+            return
+        if session in self.going:
+            self.closing.setdefault(key, {})[session] = None
+        elif key not in self.turns.queues:
+            return
+        session.whenClosed().addCallback(self._gone, session, key)
 
     def isLeaving(self, holder: Session[A]) -> bool:
         """
@@ -91,24 +109,46 @@ class Slots(Generic[A]):
         """
         return holder.ended or holder in self.going
 
-    async def untilGone(self, leaving: Iterable[Session[A]], clock: IReactorTime) -> None:
+    def due(self, leaving: Iterable[Session[A]], key: Hashable, now: float) -> float:
         """
-        Wait until sessions are closed, but not for longer than they may take.
+        Return when the first of those who are leaving has had its time, which begins now if nobody
+        has waited for it before.
         """
-        goers = tuple(leaving)
-        since = [self.going.setdefault(each, clock.seconds()) for each in goers]
-        gone: Deferred[list[tuple[bool, None]]] = Deferred()
-        DeferredList([each.whenClosed() for each in goers]).chainDeferred(gone)
-        try:
-            if not gone.called:
-                gone.addTimeout(max(min(since) + DEADLINE - clock.seconds(), 0), clock)
-            await gone
-        except defer.TimeoutError:
-            for each in goers:
-                if self.going[each] + DEADLINE <= clock.seconds() and self.isHeldBy(each):
-                    self.give(each)
-                    self.revoked.add(each)
-        finally:
-            for each in goers:
-                if not self.isHeldBy(each):
-                    self.going.pop(each, None)
+        since = [self.going.setdefault(each, now) for each in leaving]
+        since += [self.going[each] for each in self.closing.get(key, ())]
+        return min(since) + DEADLINE
+
+    def revoke(self, key: Hashable, now: float) -> None:
+        """
+        Take the slots away from those who have had their time.
+        """
+        late = [*self.holders.get(key, ()), *self.closing.get(key, ())]
+        for session in late:
+            if self.going.get(session, now) + DEADLINE > now:
+                continue
+            self._log.warn(
+                "a session of {avatarId!r} did not close in {timeout} seconds, and loses its slot "
+                "of {key!r}",
+                avatarId=session.avatarId,
+                timeout=DEADLINE,
+                key=key,
+            )
+            if self.isHeldBy(session):
+                self.give(session)
+                self.revoked.add(session)
+            self._forget(session, key)
+
+    def _gone(self, closed: None, session: Session[A], key: Hashable) -> None:
+        self._forget(session, key)
+        self.turns.look(key)
+
+    def _forget(self, session: Session[A], key: Hashable) -> None:
+        """
+        A session need not be waited for any longer.
+        """
+        self.going.pop(session, None)
+        closing = self.closing.get(key)
+        if closing is not None and session in closing:
+            del closing[session]
+            if not closing:
+                del self.closing[key]

@@ -7,9 +7,9 @@ None of them has an C{__init__}, so that a subclass need not call it: the how-to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import attrs
@@ -21,8 +21,24 @@ from .._push.groups import MindGroup
 from .._push.lines import find
 from .._tools.counting import countDown
 from ..interfaces import IConnectionAware, IMindAware
+from .telling import UNCOUNTED, UNTOLD, checked, mustCallSuper
 
 # Any in this module: a mind is whatever the client, or the protocol, chose to send.
+
+
+class Uncounted:
+    """
+    How many sessions an avatar has of which nobody has told it any: the attribute of that name
+    takes its place when somebody does.
+    """
+
+    def __get__(self, avatar: object, kind: type) -> int:
+        """
+        Return that there are none.
+        """
+        if avatar is not None:
+            UNCOUNTED.say(avatar)
+        return 0
 
 
 @implementer(IConnectionAware)
@@ -31,16 +47,21 @@ class ConnectionAware:
     Keeps how many sessions an avatar has, as a
     L{ConnectionCounter<avatarkit.ConnectionCounter>} tells it.
 
+    A subclass that overrides one of the methods must call that of this class.
+
     @ivar connections: how many.
     """
 
-    connections: int = 0
+    if TYPE_CHECKING:
+        connections: int = 0
+    else:
+        connections = Uncounted()
 
     def connect(self) -> object:
         """
         A session has begun.
         """
-        self.connections += 1
+        self.connections = self.__dict__.get("connections", 0) + 1
         return None
 
     def disconnect(self) -> object:
@@ -55,6 +76,8 @@ class ConnectionAware:
 class MindAware:
     """
     Keeps the minds of an avatar's clients, as a L{MindRegistry<avatarkit.MindRegistry>} tells it.
+
+    A subclass that overrides one of the methods must call that of this class.
     """
 
     @cached_property
@@ -78,9 +101,80 @@ class MindAware:
     def detached(self, mind: Any) -> object:
         """
         A client has logged out, or is gone.
+
+        @raise TypeError: if it has not logged in.
         """
-        self._attachedMinds.remove(mind)
+        try:
+            self._attachedMinds.remove(mind)
+        except KeyError:
+            raise TypeError(mustCallSuper(self, "attached(mind)")) from None
         return None
+
+
+def connecting(aware: IConnectionAware) -> Callable[[], object]:
+    """
+    Return what tells an avatar with a C{connect} of its own that a session has begun.
+
+    If it leaves the C{disconnect} of L{ConnectionAware} as it is, its C{connect} must have counted.
+    """
+    if (
+        not isinstance(aware, ConnectionAware)
+        or type(aware).disconnect is not ConnectionAware.disconnect
+    ):
+        return aware.connect
+    return checked(
+        aware.connect, lambda: None if _counted(aware) else mustCallSuper(aware, "connect()")
+    )
+
+
+def disconnecting(aware: IConnectionAware) -> Callable[[], object]:
+    """
+    Return what tells an avatar with a C{connect} of its own that a session has ended.
+
+    Its C{connect} must have counted as often as its C{disconnect} does.
+    """
+    if not isinstance(aware, ConnectionAware):
+        return aware.disconnect
+    return checked(
+        aware.disconnect,
+        lambda: mustCallSuper(aware, "connect()") if _counted(aware) < 0 else None,
+    )
+
+
+def _counted(avatar: ConnectionAware) -> int:
+    count: int = vars(avatar).get("connections", 0)
+    return count
+
+
+def attaching(aware: IMindAware, mind: Any) -> Callable[[], object]:
+    """
+    Return what tells an avatar with an C{attached} of its own that a client has logged in.
+
+    If it leaves the C{detached} of L{MindAware} as it is, its C{attached} must have kept the mind.
+    """
+    tell = partial(aware.attached, mind)
+    if not isinstance(aware, MindAware) or type(aware).detached is not MindAware.detached:
+        return tell
+    return checked(
+        tell,
+        lambda: None if mind in aware._attachedMinds else mustCallSuper(aware, "attached(mind)"),
+    )
+
+
+def detaching(aware: IMindAware, mind: Any, isThere: Callable[[], object]) -> Callable[[], object]:
+    """
+    Return what tells an avatar with a C{detached} of its own that a client has logged out.
+
+    It must have let go of the mind, if C{attached} has kept it.
+
+    @param isThere: returns whether the avatar has another session with the mind.
+    """
+
+    def wrong() -> str | None:
+        kept = isinstance(aware, MindAware) and mind in aware._attachedMinds and not isThere()
+        return mustCallSuper(aware, "detached(mind)") if kept else None
+
+    return checked(partial(aware.detached, mind), wrong)
 
 
 class Avatar(ConnectionAware, MindAware, pb.Avatar):
@@ -95,6 +189,7 @@ class MindBag:
     The minds that an avatar was told of, by identity, in the order in which they came.
 
     @ivar avatar: a weak reference to the avatar.
+    @ivar told: whether the avatar was told of a session, with a mind or without one.
     @ivar _again: how many more times a mind is there, for those that are there more than once.
     """
 
@@ -102,6 +197,7 @@ class MindBag:
     _minds: dict[int, Any] = attrs.field(factory=dict, init=False)
     _again: dict[int, int] = attrs.field(factory=dict, init=False)
     _size: int = attrs.field(default=0, init=False)
+    told: bool = attrs.field(default=False, init=False)
 
     def __iter__(self) -> Iterator[Any]:
         for key, mind in self._minds.items():
@@ -110,11 +206,17 @@ class MindBag:
     def __len__(self) -> int:
         return self._size
 
+    def __contains__(self, mind: object) -> bool:
+        return id(mind) in self._minds
+
     def addressees(self) -> Iterator[Addressee]:
         """
         Return whom a push to them goes to.
         """
-        return find(self, self.avatar())
+        avatar = self.avatar()
+        if not self.told and avatar is not None:
+            UNTOLD.say(avatar)
+        return find(self, avatar)
 
     def add(self, mind: Any) -> None:
         """
@@ -126,6 +228,7 @@ class MindBag:
         else:
             self._minds[key] = mind
         self._size += 1
+        self.told = True
 
     def remove(self, mind: Any) -> None:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -13,9 +14,12 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import undoOnFailure
+from .._tools.kinds import Kinds
 from .._tools.typevars import A
+from .._waiting.awaiting import undoOnFailure
 from ..interfaces import IConnectionAware
+from .bases import ConnectionAware, connecting, disconnecting
+from .telling import NOT_CONNECTION_AWARE, sayIfMeant
 
 
 @attrs.define(eq=False)
@@ -26,15 +30,26 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
     It is a read-only mapping from avatar ID to number of sessions, of those that have any.  While
     an avatar's C{connect} runs its session already counts; while C{disconnect} runs, it no longer
     does.  Anonymous sessions are counted together.
+
+    Below an L{AvatarCache<avatarkit.AvatarCache>} it counts avatars, which the cache says in the
+    log.
     """
+
+    countsSessions: ClassVar[bool] = True
 
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
     _total: int = attrs.field(default=0, init=False, repr=False)
+    _kinds: Kinds = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kinds = Kinds(self._counts)
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __getitem__(self, avatarId: Hashable) -> int:
+        if avatarId not in self._counts:
+            self._kinds.missed(avatarId)
         return self._counts[avatarId]
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -54,7 +69,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         """
         Return how many sessions an avatar ID has: 0 for a stranger.
         """
-        return self._counts.get(avatarId, 0)
+        return self.get(avatarId, 0)
 
     def attached(self, session: Session[A]) -> object:
         """
@@ -63,8 +78,11 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         aware = adapted(IConnectionAware, session.avatar)
         self._add(session.avatarId, 1)
         if aware is None:
+            sayIfMeant(NOT_CONNECTION_AWARE, session.avatar, "connect", "disconnect")
             return None
-        return undoOnFailure(aware.connect, self._add, session.avatarId, -1)
+        plain = getattr(type(aware), "connect", None) is ConnectionAware.connect
+        tell = aware.connect if plain else connecting(aware)
+        return undoOnFailure(tell, self._add, session.avatarId, -1)
 
     def detached(self, session: Session[A]) -> object:
         """
@@ -72,7 +90,11 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         """
         self._add(session.avatarId, -1)
         aware = adapted(IConnectionAware, session.avatar)
-        return None if aware is None else aware.disconnect()
+        if aware is None:
+            return None
+        if getattr(type(aware), "connect", None) is ConnectionAware.connect:
+            return aware.disconnect()
+        return disconnecting(aware)()
 
     def audit(self) -> Iterator[str]:
         """
@@ -92,7 +114,10 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
 
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change
-        count = self._counts.get(avatarId, 0) + change
+        before = self._counts.get(avatarId, 0)
+        if not before and type(avatarId) is not self._kinds.only:
+            self._kinds.loggedIn(avatarId)
+        count = before + change
         if count:
             self._counts[avatarId] = count
         else:

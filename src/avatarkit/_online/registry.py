@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from functools import partial
+from reprlib import repr as short
 from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
+from .._clients.minds import callRemoteOf
 from .._push.addressees import Addressee
 from .._push.bounds import Bounds, skip
 from .._push.groups import MindGroup, disconnectAll
@@ -22,12 +25,16 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
 from .._tools.adapting import adapted
-from .._tools.awaiting import undoOnFailure
 from .._tools.checks import checkReactor
 from .._tools.counting import countDown
+from .._tools.kinds import Kinds
 from .._tools.typevars import A
+from .._waiting.awaiting import undoOnFailure
 from ..interfaces import IMindAware
+from .bases import MindAware, attaching, detaching
 from .directory import MindDirectory
+from .distinct import DistinctMinds, firsts
+from .telling import NOT_MIND_AWARE, UNTOLD, sayIfMeant
 
 
 @attrs.define(eq=False)
@@ -38,7 +45,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     C{registry[avatarId]} is the L{MindGroup} of an avatar ID, a live view that is empty when nobody
     is there; iteration, C{in} and C{len} are over the avatar IDs that are online.  While an
     avatar's C{attached} runs its session is already online; while C{detached} runs, it no longer
-    is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told.
+    is.  A session whose mind is C{None} is online, but in no group, and its avatar is not told; so
+    is one whose mind has no C{callRemote} and no adapter to L{IMind<avatarkit.IMind>}, which is
+    logged.
 
     A client that has stopped reading, or does not answer, can be kept from using up the server's
     memory: if it is too far behind it is left out of a push, and its result is a
@@ -51,11 +60,16 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         number.
     @param whenBehind: called with the L{Session} of a client when it falls behind:
         L{skip<avatarkit.skip>}, L{disconnect<avatarkit.disconnect>}, or your own.
+    @param oncePerMind: whether a client that logs in several times with one mind is in each group
+        once, and gets each push once, also through C{minds} of its avatar; by default it does once
+        for each of its sessions.  The avatar is told of each session in any case.
     @param reactor: measures the time; the global reactor by default.
     @ivar _online: the sessions of each avatar ID.
-    @ivar _reachable: the sessions that have a mind.
+    @ivar _reachable: the sessions that have a mind that can be called.
     @ivar _mindless: how many sessions of each avatar ID have none.
     @ivar _directory: the sessions of each mind.
+    @ivar _distinct: how many minds they are, if each is in a group once.
+    @ivar _hushed: the class of the last avatar that was not told since its session has no mind.
     """
 
     needsMinds: ClassVar[bool] = True
@@ -68,6 +82,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _whenBehind: Callable[[Session[A]], object] = attrs.field(
         default=skip, alias="whenBehind", kw_only=True, repr=False
     )
+    _oncePerMind: bool = attrs.field(default=False, alias="oncePerMind", kw_only=True, repr=False)
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
@@ -78,14 +93,22 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     )
     _reachable: dict[Session[A], None] = attrs.field(factory=dict, init=False, repr=False)
     _mindless: Counter[Hashable] = attrs.field(factory=Counter, init=False, repr=False)
+    _kinds: Kinds = attrs.field(init=False, repr=False)
+    _distinct: DistinctMinds | None = attrs.field(init=False, repr=False)
+    _hushed: type | None = attrs.field(default=None, init=False, repr=False)
+
+    _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         checkReactor(self._reactor)
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
-        self._directory = MindDirectory(self._reactor, self._bounds)
+        self._directory = MindDirectory(self._reactor, self._bounds, self._oncePerMind)
+        self._distinct = DistinctMinds() if self._oncePerMind else None
+        self._kinds = Kinds(self._online)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
+        self._lookUp(avatarId)
         return self._group(partial(self._reachableAs, avatarId), partial(self._count, avatarId))
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -95,15 +118,16 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         return len(self._online)
 
     def __contains__(self, avatarId: object) -> bool:
-        return avatarId in self._online
+        return bool(self._lookUp(avatarId))
 
     @property
     def everyone(self) -> MindGroup:
         """
         The minds of all sessions, a live view.
         """
-        reachable = self._reachable
-        return self._group(lambda: reachable, reachable.__len__)
+        reachable, distinct = self._reachable, self._distinct
+        count = reachable.__len__ if distinct is None else lambda: distinct.total
+        return self._group(lambda: reachable, count)
 
     def select(self, predicate: Callable[[Session[A]], object]) -> MindGroup:
         """
@@ -116,7 +140,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         def selected() -> Iterator[Session[A]]:
             return (each for each in self._reachable if predicate(each))
 
-        return self._group(selected, lambda: sum(1 for each in selected()))
+        return self._group(selected, lambda: sum(1 for each in self._inGroup(selected())))
 
     def disconnect(
         self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
@@ -138,25 +162,35 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Return the current sessions of an avatar ID, oldest first.
         """
-        return tuple(self._online.get(avatarId, ()))
+        return tuple(self._lookUp(avatarId))
 
     def attached(self, session: Session[A]) -> object:
         """
         File the session, and tell the avatar.
         """
-        aware = self._toTell(session)
-        self._file(session)
-        if aware is None:
+        aware = None if session.mind is None else adapted(IMindAware, session.avatar)
+        if not self._file(session):
+            if type(session.avatar) is not self._hushed:  # it is not told, but would be
+                self._hushed = type(session.avatar)
+                UNTOLD.hush(session.avatar)
             return None
-        return undoOnFailure(partial(aware.attached, session.mind), self._unfile, session)
+        if aware is None:
+            sayIfMeant(NOT_MIND_AWARE, session.avatar, "attached")
+            return None
+        plain = getattr(type(aware), "attached", None) is MindAware.attached
+        tell = partial(aware.attached, session.mind) if plain else attaching(aware, session.mind)
+        return undoOnFailure(tell, self._unfile, session)
 
     def detached(self, session: Session[A]) -> object:
         """
         Take the session off the file, and tell the avatar.
         """
-        self._unfile(session)
-        aware = self._toTell(session)
-        return None if aware is None else aware.detached(session.mind)
+        aware = adapted(IMindAware, session.avatar) if self._unfile(session) else None
+        if aware is None:
+            return None
+        if getattr(type(aware), "detached", None) is MindAware.detached:
+            return aware.detached(session.mind)
+        return detaching(aware, session.mind, partial(self._hasBoth, session))()
 
     def audit(self) -> Iterator[str]:
         """
@@ -168,46 +202,95 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             yield f"{session!r} is not on the file of {self!r}"
         for session in filed - there:
             yield f"{session!r} is on the file of {self!r} and should not be"
-        if {each for each in filed if each.mind is not None} != set(self._reachable):
+        withMind = {each for each in filed if callRemoteOf(each.mind) is not None}
+        if withMind != set(self._reachable):
             yield f"everyone in {self!r} is not everyone"
-        if Counter(each.avatarId for each in filed if each.mind is None) != self._mindless:
+        if Counter(each.avatarId for each in filed - withMind) != self._mindless:
             yield f"{self!r} miscounts the sessions without a mind"
 
     def _group(
         self, sessions: Callable[[], Iterable[Session[A]]], count: Callable[[], int]
     ) -> MindGroup:
-        return MindGroup(MindsOf(sessions, count, self._bounds), reactor=self._reactor)
+        minds = MindsOf(lambda: self._inGroup(sessions()), count, self._bounds)
+        return MindGroup(minds, reactor=self._reactor)
+
+    def _inGroup(self, sessions: Iterable[Session[A]]) -> Iterable[Session[A]]:
+        return firsts(sessions) if self._oncePerMind else sessions
 
     def _reachableAs(self, avatarId: Hashable) -> Iterator[Session[A]]:
-        return (each for each in self._online.get(avatarId, ()) if each.mind is not None)
+        return (each for each in self._lookUp(avatarId) if each in self._reachable)
 
     def _count(self, avatarId: Hashable) -> int:
-        return len(self._online.get(avatarId, ())) - self._mindless[avatarId]
+        if self._distinct is not None:
+            return self._distinct[avatarId] if self._lookUp(avatarId) else 0
+        return len(self._lookUp(avatarId)) - self._mindless[avatarId]
 
-    def _toTell(self, session: Session[A]) -> IMindAware | None:
-        return None if session.mind is None else adapted(IMindAware, session.avatar)
+    def _lookUp(self, avatarId: object) -> Collection[Session[A]]:
+        sessions = self._online.get(avatarId)
+        if sessions is None:
+            self._kinds.missed(avatarId)
+            return ()
+        return sessions
 
-    def _file(self, session: Session[A]) -> None:
+    def _hasBoth(self, ended: Session[A]) -> bool:
+        """
+        Return whether there is a session of the same mind and avatar.
+        """
+        to = self._directory.addresseeOf(ended.mind, ended.avatar)
+        return to is not None and to.session is not None and to.session.avatar is ended.avatar
+
+    def _canBeCalled(self, session: Session[A]) -> bool:
+        """
+        Return whether a mind can be called, and say if it cannot.
+        """
+        if callRemoteOf(session.mind) is not None:
+            return True
+        self._log.info(
+            "{avatarId!r} logs in with a mind that cannot be called, {mind}: as without a mind, it "
+            "gets no pushes, and its avatar is not told",
+            avatarId=session.avatarId,
+            mind=short(session.mind),
+        )
+        return False
+
+    def _file(self, session: Session[A]) -> bool:
+        """
+        Take note of a session; return whether its client can be called.
+        """
         sessions = self._online.get(session.avatarId)
         if sessions is None:
+            if type(session.avatarId) is not self._kinds.only:
+                self._kinds.loggedIn(session.avatarId)
             sessions = self._online[session.avatarId] = {}
         sessions[session] = None
-        if session.mind is None:
+        mind = session.mind
+        if mind is None or not (
+            callable(getattr(mind, "callRemote", None)) or self._canBeCalled(session)
+        ):
             self._mindless[session.avatarId] += 1
-        else:
-            self._reachable[session] = None
-            self._directory.file(session)
+            return False
+        self._reachable[session] = None
+        self._directory.file(session)
+        if self._distinct is not None:
+            self._distinct.add(session)
+        return True
 
-    def _unfile(self, session: Session[A]) -> None:
+    def _unfile(self, session: Session[A]) -> bool:
+        """
+        Forget a session; return whether its client could be called.
+        """
         sessions = self._online[session.avatarId]
         del sessions[session]
         if not sessions:
             del self._online[session.avatarId]
-        if session.mind is None:
+        if session not in self._reachable:
             countDown(self._mindless, session.avatarId)
-        else:
-            del self._reachable[session]
-            self._directory.unfile(session)
+            return False
+        del self._reachable[session]
+        self._directory.unfile(session)
+        if self._distinct is not None:
+            self._distinct.remove(session)
+        return True
 
 
 @attrs.define(eq=False)

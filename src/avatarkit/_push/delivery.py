@@ -17,6 +17,8 @@ others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias, cast
 
@@ -26,18 +28,23 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.spread.pb import DeadReferenceError, PBConnectionLost
+from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteReference
 
-from .._clients.connections import attach, attachedTo, connectionOf
+from .._clients.answers import readable
+from .._clients.connections import connectionOf
 from ..errors import MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
-from .wire import Message
+from .lines import lineOf
+from .wire import Message, NotCallable
 
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
 
-#: What a client answered, as a L{DeferredList<twisted.internet.defer.DeferredList>} has it: whether
+#: The attribute of a reactor that holds its L{Lanes}.
+_LANES = "_avatarkitLanes"
+
+#: What a client answered, as in a L{DeferredList<twisted.internet.defer.DeferredList>}: whether
 #: it did, and its answer or the L{Failure}.  Any: the answer is whatever the client sends.
 Result: TypeAlias = tuple[bool, Any]
 
@@ -95,7 +102,7 @@ class Push:
             if bounds is not None and session is not None:
                 bounds.check(mind, session)
             answer = message.send(mind)
-        except BaseException:  # as a Deferred has it
+        except BaseException:  # as a Deferred does
             self._failed(place, to, Failure())
             return
         if not self._unsent:
@@ -118,13 +125,19 @@ class Push:
             return
         if to.bounds is not None:
             to.bounds.sent(to.mind)
-        answer.addBoth(self._answered, place, to.bounds, id(connectionOf(to.mind)))
+        take = partial(self._answered, place, to.bounds, id(connectionOf(to.mind)))
+        if isinstance(to.mind, RemoteReference):
+            line = lineOf(to.mind)
+            line.owe(to.mind.broker, take)
+            answer.addBoth(line.pay, take)
+        else:
+            answer.addBoth(take)
 
-    def _answered(self, result: object, place: int, bounds: Bounds | None, connection: int) -> None:
+    def _answered(self, place: int, bounds: Bounds | None, connection: int, result: object) -> None:
         if bounds is not None:
             bounds.answered(connection)
         if self._results and isinstance(result, Failure):
-            self._failed(place, self.addressees[place], result)
+            self._failed(place, self.addressees[place], readable(result))
         else:
             self._settle(place, True, result)
 
@@ -140,7 +153,9 @@ class Push:
         """
         Nobody waits for the result, but somebody should know.
         """
-        if not failure.check(MindIsBehind):
+        if failure.check(NotCallable):
+            self._log.warn("a push was left out: {reason}", reason=failure.getErrorMessage())
+        elif not failure.check(MindIsBehind):
             self._log.failure("{mind} could not be told", failure=failure, mind=mind)
 
     def _settle(self, place: int, success: bool, result: object) -> None:
@@ -277,8 +292,9 @@ def lanesOf(clock: IReactorTime) -> Lanes:
     They are kept on the reactor, and go with it.  One that takes no attributes has new lanes for
     each push: it sends what does not fit into a turn later than what is pushed meanwhile.
     """
-    lanes = attachedTo(clock, Lanes)
-    if lanes is None:
+    lanes = getattr(clock, _LANES, None)
+    if not isinstance(lanes, Lanes):
         lanes = Lanes()
-        attach(clock, lanes)
+        with suppress(Exception):
+            setattr(clock, _LANES, lanes)
     return lanes

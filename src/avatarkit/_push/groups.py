@@ -103,9 +103,13 @@ class MindGroup(Collection[Any]):
             L{Failure<twisted.python.failure.Failure>}: of what it raised;
             L{twisted.spread.pb.DeadReferenceError} if it is gone, which ends its session, or has
             logged out meanwhile; L{twisted.spread.pb.PBConnectionLost} if it went before it
-            answered; L{twisted.internet.defer.TimeoutError};
+            answered; L{twisted.spread.pb.ProtocolError} if it answered with a failure that cannot
+            be read; L{twisted.internet.defer.TimeoutError};
             L{MindIsBehind<avatarkit.MindIsBehind>}.  Cancelling the Deferred leaves out those that
             the push has not been sent to, and waits for nobody.
+        @raise TypeError: if Perspective Broker cannot send one of the arguments to one of the
+            clients; nothing is sent to anybody then.  What an object that can be sent has in it is
+            found out when it is encoded: then it is the result of each client.
         """
         if not isinstance(name, (str, bytes)):
             raise TypeError(f"the name of a method must be a str, not {name!r}")
@@ -115,6 +119,7 @@ class MindGroup(Collection[Any]):
         addressees = tuple(self._addressees())
         clock = clockOr(self._reactor or reactorOf(addressees))
         message = Message(name, args, kw, answering=bool(pbanswer), toMany=len(addressees) > 1)
+        message.check(to.mind for to in addressees)
         push = Push(message, addressees, message.answering)
         done = push.whenDone(pbtimeout, clock) if pbanswer else None
         lanesOf(clock).push(push, clock)

@@ -1,20 +1,27 @@
 """
-From a mind to its sessions.
+From a mind to its sessions, and what its connection owes.
 
 A group of minds alone finds their sessions, and how far they may be behind, because each connection
-knows the directories that its sessions are filed in: nobody has to ask all directories that there
-are.
+knows the directories that its sessions are filed in, so that there is no need to ask every
+directory.
+
+A connection owes the answers to what was pushed over it.  Perspective Broker forgets a request as
+soon as it begins to read the answer: if the answer cannot be read, the Deferred of the request
+never fires, not even when the connection is lost.  So whatever is still owed then is settled here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.spread.pb import Broker, PBConnectionLost
 
-from .._clients.connections import attach, attachedTo, connectionOf
+from .._clients.connections import attach, attachedTo, connectionOf, partingsOf
+from .._clients.minds import identityOf
 from .._tools.counting import countDown
 from .addressees import Addressee
 
@@ -36,6 +43,12 @@ class Directory(Protocol):
         What measures the time of its pushes.
         """
 
+    @property
+    def oncePerMind(self) -> bool:
+        """
+        Whether a mind is pushed to once, however many sessions it has.
+        """
+
     def addresseeOf(self, mind: object, avatar: object = None) -> Addressee | None:
         """
         Return whom a push to a mind goes to, if the mind is filed here.
@@ -50,9 +63,13 @@ class Line:
     What is kept on a connection.
 
     @ivar directories: those that have sessions of its minds on file, oldest first, and how many.
+    @ivar _owed: what takes each answer that the connection owes.
+    @ivar _watching: whether it is told when the connection is lost.
     """
 
     directories: dict[Directory, int] = attrs.field(factory=dict, init=False)
+    _owed: dict[Callable[[object], object], None] = attrs.field(factory=dict, init=False)
+    _watching: bool = attrs.field(default=False, init=False)
 
     def filed(self, directory: Directory) -> None:
         """
@@ -70,8 +87,7 @@ class Line:
         """
         A directory has taken a session of this connection off its file.
         """
-        if directory in self.directories:  # a mind that takes no attributes has a new line by now
-            countDown(self.directories, directory)
+        countDown(self.directories, directory)
 
     def addresseeOf(self, mind: object, avatar: object) -> Addressee:
         """
@@ -83,13 +99,42 @@ class Line:
         bounded = [to for to in found if to.bounds is not None]
         return (*bounded, *found, Addressee(mind))[0]
 
+    def isOncePerMind(self) -> bool:
+        """
+        Return whether a mind of this connection is pushed to once, however often it is in a group.
+        """
+        return any(each.oncePerMind for each in self.directories)
+
+    def owe(self, broker: Broker, take: Callable[[object], object]) -> None:
+        """
+        A connection of Perspective Broker's owes an answer.
+
+        @param take: called once, with the answer, or with the L{Failure} that there will be none.
+        """
+        if not self._watching:
+            self._watching = True
+            partingsOf(broker).add(self._lost)
+        self._owed[take] = None
+
+    def pay(self, answer: object, take: Callable[[object], object]) -> None:
+        """
+        An answer has come.
+        """
+        del self._owed[take]
+        take(answer)
+
+    def _lost(self) -> None:
+        """
+        The connection is lost, and nobody will answer any more.
+        """
+        owed, self._owed = self._owed, {}
+        for take in owed:
+            take(Failure(PBConnectionLost("the client left without an answer that can be read")))
+
 
 def lineOf(mind: object) -> Line:
     """
     Return the line of a mind's connection, a new one if there is none.
-
-    A mind that takes no attributes, and is its own connection, gets a new one each time: its
-    session is known to its registry only.
     """
     connection = connectionOf(mind)
     line = attachedTo(connection, Line)
@@ -103,9 +148,18 @@ def find(minds: Iterable[object], avatar: object = None) -> Iterator[Addressee]:
     """
     Return whom a push to minds goes to that may or may not be on file anywhere.
     """
+    seen: set[Hashable] = set()
     for mind in minds:
         line = attachedTo(connectionOf(mind), Line)
-        yield Addressee(mind) if line is None else line.addresseeOf(mind, avatar)
+        if line is None:
+            yield Addressee(mind)
+            continue
+        if line.isOncePerMind():
+            key = identityOf(mind)
+            if key in seen:
+                continue
+            seen.add(key)
+        yield line.addresseeOf(mind, avatar)
 
 
 def reactorOf(addressees: Iterable[Addressee]) -> IReactorTime | None:

@@ -8,8 +8,8 @@ followed by that.  Whatever is not known to come out the same goes through the m
 C{callRemote}.
 
 All that this relies on in L{twisted.spread} is said here.  These names are public, and are not
-described as something to build on: C{luid} and C{broker} of a L{RemoteReference};
-C{disconnected}, C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentDialect},
+described as something to build on: C{luid} and C{broker} of a L{RemoteReference}; C{disconnected},
+C{security}, C{waitingForAnswers}, C{newRequestID}, C{currentRequestID}, C{currentDialect},
 C{prefixLimit}, C{setPrefixLimit}, C{outgoingSymbols}, C{outgoingVocabulary}, C{serialize},
 C{sendEncoded}, C{transport} of a L{Broker}; C{int2b128}, C{LIST}, C{INT}, C{LONGINT} of
 L{banana<twisted.spread.banana>}.  And this is what its private C{_sendMessage} does: a message is
@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from decimal import Decimal
 from io import BytesIO
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 import attrs
@@ -33,7 +34,8 @@ from twisted.internet.defer import Deferred
 from twisted.spread import banana
 from twisted.spread.pb import Broker, DeadReferenceError, RemoteReference
 
-from .._clients.minds import mindOf
+from .._clients.minds import callRemoteOf
+from .sendable import checkSendable, strictly
 
 T = TypeVar("T")
 
@@ -55,12 +57,19 @@ _LARGEST_INT = 2**31 - 1
 _RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
 
 
+class NotCallable(TypeError):
+    """
+    What a push should go to is no client.
+    """
+
+
 @attrs.define(eq=False)
 class Message:
     """
     A call of a C{remote_} method, to be sent to any number of minds.
 
     @ivar answering: whether it asks for answers.
+    @ivar _strangers: what is not plain data in its arguments.
     """
 
     _name: str | bytes
@@ -68,15 +77,23 @@ class Message:
     _kw: dict[str, object]
     answering: bool = attrs.field(kw_only=True)
     _toMany: bool = attrs.field(alias="toMany", kw_only=True)
+    _strangers: list[object] = attrs.field(init=False)
     _plain: bool = attrs.field(init=False)
     _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._plain = (
-            self._toMany
-            and _RESERVED.isdisjoint(self._kw)
-            and not strangersIn((self._args, self._kw))
-        )
+        self._strangers = strangersIn((self._args, self._kw))
+        self._plain = self._toMany and not self._strangers and _RESERVED.isdisjoint(self._kw)
+
+    def check(self, minds: Iterable[object]) -> None:
+        """
+        Check that it can be sent to all of these minds.
+
+        @raise TypeError: if there is something in the arguments that Perspective Broker cannot
+            send.
+        """
+        if self._strangers:
+            checkSendable(self._strangers, minds)
 
     def keep(self) -> None:
         """
@@ -116,8 +133,22 @@ class Message:
         Have the mind send it.
         """
         wishes = {} if self.answering else {"pbanswer": False}
-        target: Any = mind if hasattr(mind, "callRemote") else mindOf(mind)
-        result: object = target.callRemote(self._name, *self._args, **self._kw, **wishes)
+        callRemote = callRemoteOf(mind)
+        if callRemote is None:
+            raise NotCallable(
+                f"{short(mind)} is no client: it has no callRemote, and no adapter to IMind"
+            )
+        broker: Any = mind.broker if isinstance(mind, RemoteReference) else None
+        last = getattr(broker, "currentRequestID", None)
+        strict = strictly(broker) if broker is not None and self._strangers else nullcontext()
+        try:
+            with strict:
+                result = callRemote(self._name, *self._args, **self._kw, **wishes)
+        except BaseException:
+            if broker is not None and broker.currentRequestID != last and broker.waitingForAnswers:
+                # It was too large, and not sent; the broker waits for an answer all the same.
+                broker.waitingForAnswers.pop(broker.currentRequestID, None)
+            raise
         return result
 
     def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
@@ -198,7 +229,7 @@ def _encoder(prefixLimit: int) -> tuple[Any, BytesIO]:
 
 def _openingOf(parts: int, first: bytes) -> bytes:
     """
-    Return how a list of so many parts begins.
+    Return the beginning of a list with a number of parts.
     """
     encoder, encoded = _encoder(64)
     banana.int2b128(parts, encoded.write)

@@ -9,8 +9,10 @@ the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from operator import attrgetter
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
@@ -21,10 +23,10 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface
 
-from .._tools.awaiting import awaited
 from .._tools.clock import clockOr
 from .._tools.saying import say
-from .._tools.slices import Slices
+from .._waiting.awaiting import awaited
+from .._waiting.slices import Slices
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .roll import Roll
@@ -32,6 +34,25 @@ from .session import CLOSED, Session
 
 #: How many sessions are ended at once, however long that takes.
 AT_ONCE = 100
+
+
+def stopTimers(sources: Iterable[IAvatarSource]) -> None:
+    """
+    Nobody waits any more for sources to let go of their avatars: those that measure how long that
+    takes need not.
+    """
+    for source in sources:
+        if isinstance(source, Timed):
+            source._stopTimers()
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """
+    A source that measures how long its avatars take to go.
+    """
+
+    def _stopTimers(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -70,12 +91,16 @@ class Closing:
             return closing
         return self._orLate(closing, timeout, reactor, everySession)
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, waived: AbstractSet[Session] = frozenset()) -> Deferred[None]:
         """
         Refuse logins and let go of avatars; see L{Realm.drain<avatarkit.Realm.drain>}.
+
+        @param waived: sessions whose end nobody waits for.
         """
         self.begun = True
         waits: list[Deferred[None]] = [self.roll.whenEmpty()]
+        if waived:
+            waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
         for source in self.sources:
             self._unclosed.append(source)
             closing: Deferred[object] = maybeDeferred(lambda close: awaited(close()), source.close)
@@ -99,6 +124,7 @@ class Closing:
             unfinished = filter(attrgetter("ended"), everySession())
             logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
             self._logSources(timeout)
+            stopTimers(self.sources)
             logging.addCallback(closed.callback)
 
         def done(ignored: object) -> None:

@@ -7,18 +7,43 @@ A session that stands on an inner one ends before it does, whichever of the two 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic
+from collections.abc import Callable, Set
+from typing import Generic, cast
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import Interface, implementer
 
-from .._tools.awaiting import awaited
+from .._tools.failures import twin
 from .._tools.typevars import A
+from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource
+from .closing import stopTimers
 from .realm import Realm
 from .session import LoginResult, Session
+from .sources import RealmSource
+
+
+@attrs.define(eq=False, repr=False)
+class InnerSession(Session[A]):
+    """
+    A session that another one, or several, stand on.
+    """
+
+
+def unchosen(session: Session) -> type[Interface] | None:
+    """
+    Return the interface of a session for which none has been chosen: that of an inner session is
+    one that everything provides, since nobody looks at its avatar.
+    """
+    return Interface if isinstance(session, InnerSession) else None
+
+
+def choosesInterfaces(below: Realm) -> bool:
+    """
+    Return whether a realm of somebody else's at the bottom chooses what avatars are seen through.
+    """
+    return any(isinstance(each, RealmSource) for realm in below._realms() for each in realm.sources)
 
 
 def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
@@ -29,7 +54,7 @@ def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[
     somebody else's at the bottom is asked for the interfaces of the session above, and chooses one
     of them.
     """
-    return Session(
+    return InnerSession(
         below, below._plan, session.avatarId, mind, session.interfaces, interface=Interface
     )
 
@@ -60,6 +85,40 @@ def closeInner(inner: Session) -> Deferred[None]:
     inner._above = None
     inner.logout()
     return inner.whenClosed()
+
+
+def discardInner(inner: Session) -> None:
+    """
+    Have an inner session be closed without a word to its avatar.
+    """
+    sources = cast("Realm", inner.realm).sources
+    undos: dict[object, Callable[[Session], object]]
+    undos = {each.release: getattr(each, "discard", each.release) for each in sources}
+    inner._plan = tuple(hook._replace(undo=undos.get(hook.undo, hook.undo)) for hook in inner._plan)
+
+
+def endSession(session: Session, reason: Exception | None) -> None:
+    """
+    Log a session out that stands on an inner one.
+
+    @param reason: what its login fails with if it is still in progress.
+    """
+    session._end(None if reason is None else twin(reason))
+
+
+def awaitedBy(inner: Session) -> Deferred[object] | None:
+    """
+    Return what an inner session waits for, on its way up or down.
+    """
+    return inner._hindrance()
+
+
+def inTheWayOf(session: Session) -> str:
+    """
+    Return what keeps a session from being closed, for the log: a hook, or the session itself if it
+    has not even ended.
+    """
+    return session._currentHook() if session.ended else repr(session)
 
 
 @implementer(IAvatarSource)
@@ -97,6 +156,8 @@ class InnerSessions(Generic[A]):
             raise
         standOn(inner, lambda end: end(session))
         self._inner[session] = inner
+        if inner.interface is not Interface:  # a foreign realm below has chosen it
+            session.interface = inner.interface
         return inner.avatar
 
     def release(self, session: Session) -> Deferred[None]:
@@ -107,8 +168,23 @@ class InnerSessions(Generic[A]):
         inner.loggedIn = session.loggedIn
         return closeInner(inner)
 
-    def close(self) -> Deferred[None]:
+    def discard(self, session: Session) -> Deferred[None]:
+        """
+        Close the inner session without a word to its avatar.
+        """
+        discardInner(self._inner[session])
+        return self.release(session)
+
+    def close(self, waived: Set[Session] = frozenset()) -> Deferred[None]:
         """
         Let the realm below come to its end.
+
+        @param waived: its sessions whose end nobody waits for.
         """
-        return self.below.drain()
+        return self.below._closing.drain(waived)
+
+    def _stopTimers(self) -> None:
+        """
+        Nobody waits for L{close} any more.
+        """
+        stopTimers(self.below.sources)

@@ -2,7 +2,8 @@
 The order of a realm's hooks, laid out once for all its sessions.
 
 From the bottom: the realm notes the session; the blocks admit it, outermost first; the sources give
-it an avatar; its interface is chosen; the blocks see it attached, innermost first.
+it an avatar; its interface is chosen, perhaps with an adapter; the blocks see it attached,
+innermost first.
 A session goes up that list when it opens, and down when it closes.
 """
 
@@ -12,11 +13,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from .._tools.awaiting import awaited
+from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
 from .session import Hook, Session
+from .sources import logoutAspect
 
 H = TypeVar("H", bound=Callable[..., object])
+
+#: The methods that L{idle} has marked.
+_idle: set[Callable[..., object]] = set()
 
 
 def layPlan(
@@ -31,7 +36,7 @@ def layPlan(
         noting,
         *(hook for block in blocks for hook in _hooks(block, "admit", "release")),
         *(Hook(_acquireFrom(source), source.release) for source in sources),
-        Hook(Session._chooseInterface, _nothing),
+        Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
     )
 
@@ -39,8 +44,11 @@ def layPlan(
 def idle(hook: H) -> H:
     """
     Mark a method of a base class that does nothing: a pair of these is left out of the plan.
+
+    The function itself is marked, by being in a set, and not by an attribute, which
+    C{functools.wraps} would copy to a hook that does something.
     """
-    vars(hook)["idle"] = True
+    _idle.add(hook)
     return hook
 
 
@@ -49,7 +57,7 @@ def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
     Return a block's hook, or nothing if the block does nothing there.
     """
     hooks = getattr(block, do), getattr(block, undo)
-    if all(getattr(each, "idle", False) for each in hooks):
+    if all(getattr(each, "__func__", None) in _idle for each in hooks):
         return ()
     return (Hook(*hooks, decides=do == "admit"),)
 
@@ -69,9 +77,3 @@ def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:
 
     vars(acquire)["__wrapped__"] = source.acquire  # whose name goes into the log
     return acquire
-
-
-def _nothing(session: Session) -> None:
-    """
-    Undo what needs no undoing.
-    """

@@ -29,7 +29,7 @@ from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
 from ..interfaces import IAvatarSource, IBlock
 from .audit import Audited, lookAfterMinds
 from .closing import Closing, RealmService
-from .entrance import Entrance
+from .entrance import BackDoor, Entrance
 from .plan import layPlan
 from .roll import Roll
 from .session import Door, Hook, LoginResult, Session
@@ -77,10 +77,10 @@ class Realm(Generic[A]):
 
     def __init__(self, target: Target, *, blocks: Iterable[AnyBlock] = ()) -> None:
         """
-        @param target: a L{Realm} (the blocks go on top of its own, and it is as the target in all
-            else), an avatar factory (any callable of one avatar ID: a class, a function, an async
-            function), an L{IAvatarSource}, or any other realm: whatever has a C{requestAvatar}, as
-            for a portal, whether it is declared to provide L{IRealm} or not.
+        @param target: a L{Realm} (the blocks go on top of its own, and the realm keeps the target's
+            settings), an avatar factory (any callable of one avatar ID: a class, a function, an
+            async function), an L{IAvatarSource}, or any other realm: whatever has a
+            C{requestAvatar}, whether it declares L{IRealm<twisted.cred.portal.IRealm>} or not.
         @param blocks: L{IBlock} providers, outermost first.
         @raise TypeError: if the target cannot be stacked on, if a block is not one, or if a block
             is stacked twice.
@@ -107,6 +107,15 @@ class Realm(Generic[A]):
     def __repr__(self) -> str:
         parts = (*self.blocks, *reversed(self.sources))
         return f"<Realm: {' over '.join(map(safe_repr, parts))}>"
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        """
+        Refuse to be subclassed, as a class is that became a realm when it was decorated.
+        """
+        raise TypeError(
+            f"{self!r} is a realm, and cannot be subclassed: leave the class undecorated, and "
+            "stack the blocks on it afterwards, as in realm = block(Player)"
+        )
 
     @property
     def sessions(self) -> AbstractSet[Session[A]]:
@@ -316,3 +325,20 @@ def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:
             raise TypeError(f"{block!r} is not a block: it does not provide IBlock")
         if any(block is other for other in blocks[:index]):
             raise TypeError(f"{block!r} is already in this realm: make another one")
+
+
+def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:
+    """
+    Return the blocks and sources of a realm, and of those below it.
+    """
+    for each in realm._realms():
+        yield from each._parts()
+
+
+def askPlainly(
+    realm: Realm, avatarId: Hashable, mind: object, interfaces: tuple[type[Interface], ...]
+) -> LoginResult | Deferred[LoginResult]:
+    """
+    Log in, as L{Realm.requestAvatar} does, and hide and log nothing of what is raised.
+    """
+    return realm._ask(avatarId, mind, interfaces, BackDoor(realm._entrance))

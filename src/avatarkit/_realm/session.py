@@ -10,7 +10,7 @@ once, for every block:
   - I{Last in, first out}: there is one cursor, and it moves by one.
   - I{Once}: the cursor passes a hook upward only when the hook has returned, and passes it downward
     only once; a session that is going down never turns up again.
-  - I{A synchronous stack answers synchronously}: the cursor moves on at once, unless a hook really
+  - I{A synchronous stack returns synchronously}: the cursor moves on at once, unless a hook really
     waits; then the session goes on from where it was when that hook is done.
   - I{A failure stays where it happened}: what fails on the way down is logged, and the cursor
     moves on.
@@ -35,14 +35,15 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, mindOf
 from .._tools.adapting import adapted
-from .._tools.awaiting import LATER, awaited, cancel, settle
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
+from .._waiting.awaiting import LATER, awaited, cancel, settle
+from .._waiting.circles import Waiting
 from ..errors import LoginAbandoned, UnsupportedInterface
 from ..interfaces import IMind
 
-#: What a realm returns from a login, as L{twisted.cred} has it: the interface, the aspect, and the
+#: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
 LoginResult: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
@@ -101,8 +102,9 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   row        state    waits  login  what happens                          next
 #   ---------  -------  -----  -----  ------------------------------------  ------------------------
 #   starting   OPENING  no     no     the hooks run, inside requestAvatar   waiting open closing
-#   waiting    OPENING  yes    yes    a hook waits                          resumed stuck dropped
-#                                                                           failing
+#                                                                           closed
+#   waiting    OPENING  yes    yes    a hook waits                          resumed open stuck
+#                                                                           dropped failing closing
 #   resumed    OPENING  no     yes    it is done, and the next hooks run    waiting open failing
 #                                                                           closing
 #   open       OPEN     no     no     logged in                             closing
@@ -115,9 +117,27 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
 #   closed     CLOSED   no     no     the last undo is done
 #
+# From starting to closed: the realm does not let the session in.  From waiting to open: the last
+# hook is done.  From waiting to closing: the login is cancelled, and the hook ends without a word.
 # From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
 # then waits all the same.  From dropped to stuck, and from closing to failing: requestAvatar, which
 # has not returned yet, must return a Deferred after all.
+
+
+class _Promise(Waiting[A]):
+    """
+    A Deferred of something that a session will have come to.
+    """
+
+    def __init__(self, session: Session, canceller: Callable[[Deferred[A]], None] | None) -> None:
+        super().__init__(canceller)
+        self._session = session
+
+    def awaits(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._session._hindrance()
 
 
 def _noRefusal(hook: Callable[..., object]) -> TypeError:
@@ -145,6 +165,7 @@ class Session(Generic[A]):
         one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
+    @ivar _undoing: the Deferred that is waited for on the way down.
     @ivar _door: where the login came in, while it waits.
     @ivar _login: the Deferred that the login returned, until it fires.
     @ivar _reason: why the login failed, until it has said so.
@@ -165,6 +186,7 @@ class Session(Generic[A]):
     _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[object] | None = None
+    _undoing: Deferred[object] | None = None
     _door: Door | None = None
     _login: Deferred[LoginResult] | None = None
     _reason: Failure | None = None
@@ -232,7 +254,7 @@ class Session(Generic[A]):
             return succeed(None)
         if self._watchers is None:
             self._watchers = []
-        watcher: Deferred[None] = Deferred()
+        watcher: Deferred[None] = _Promise(self, None)
         self._watchers.append(watcher)
         return watcher
 
@@ -253,7 +275,7 @@ class Session(Generic[A]):
         self._door = door
         if door is not None:
             door.begun()
-        login = self._login = Deferred(self._cancelled)
+        login = self._login = _Promise(self, self._cancelled)
         if self._state is OPENING:
             try:
                 self._watch()
@@ -267,7 +289,7 @@ class Session(Generic[A]):
         fail with.
         """
         if self._above is not None:
-            self._above(Session.logout)
+            self._above(lambda each: each._end(reason))
         elif self._state is OPEN:
             self._state = CLOSING
             self._descend()
@@ -304,6 +326,12 @@ class Session(Generic[A]):
         Return whether the session is in a hook on its way up.
         """
         return self._state is OPENING or self._waiting is not None
+
+    def _hindrance(self) -> Deferred[object] | None:
+        """
+        Return what the session waits for.
+        """
+        return self._undoing if self._waiting is None else self._waiting
 
     def _currentHook(self) -> str:
         """
@@ -366,9 +394,9 @@ class Session(Generic[A]):
         Go no further up.  The login fails with the first reason.
         """
         self._state = CLOSING
-        self._unwatch()
         if self._reason is None:
             self._reason = reason
+        self._unwatch()
 
     def _abandon(self, reason: Failure) -> None:
         """
@@ -436,9 +464,10 @@ class Session(Generic[A]):
         """
         Undo what is left to undo.
 
-        @param failed: the L{Failure} of the undo that was waited for last, if it failed.
+        @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
+            for last, if it failed.
         """
-        plan = self._plan
+        plan, self._undoing = self._plan, None
         while True:
             if isinstance(failed, Failure):
                 self._undoFailed(failed, plan[self._depth].undo)
@@ -447,7 +476,7 @@ class Session(Generic[A]):
             self._depth -= 1
             try:
                 result = plan[self._depth].undo(self)
-                waiting = None if result is None else awaited(result)
+                waiting = self._undoing = None if result is None else awaited(result)
                 failed = None if waiting is None else settle(waiting, self._descend)
             except BaseException:
                 failed = Failure()
@@ -485,9 +514,9 @@ class Session(Generic[A]):
         self.loggedIn = True
         login, self._login = self._login, None
         self._leaveDoor()
-        self._unwatch()
         if login is not None:
             login.callback(self._result())
+        self._unwatch()
 
     def _closed(self) -> None:
         self._state = CLOSED

@@ -5,6 +5,7 @@ already has.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -12,8 +13,9 @@ import attrs
 from twisted.cred.portal import IRealm
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
+from zope.interface.interface import InterfaceClass
 
-from .._tools.awaiting import then
+from .._waiting.awaiting import then
 from ..interfaces import IAvatarSource, IBlock
 from .session import LoginResult, Session
 from .targets import AskedRealm, Factory, isRealm
@@ -37,6 +39,7 @@ def bottomSource(target: object) -> IAvatarSource:
     elif isRealm(target):
         return RealmSource(cast(AskedRealm, target))
     if callable(target):
+        _checkSignature(target)
         return FactorySource(target)
     raise TypeError(
         f"{safe_repr(target)} cannot be made a realm: give an avatar factory (a callable of one "
@@ -57,13 +60,52 @@ def _checkClass(target: type) -> None:
             )
 
 
+def _checkSignature(factory: Callable[..., object]) -> None:
+    """
+    Refuse what cannot be called with an avatar ID alone, as far as it says so.
+    """
+    try:
+        signature = inspect.signature(factory)
+    except Exception:  # many that are written in C do not say
+        return
+    if _takes(signature, 1):
+        return
+    hint = "write a function of the session and wrap it in PerConnection if it needs more"
+    if _takes(signature, 3):
+        hint = f"if this is the requestAvatar of a realm, give the realm; otherwise {hint}"
+    raise TypeError(
+        f"{factory!r} takes {signature}, but a factory is called with an avatar ID alone: {hint}"
+    )
+
+
+def _takes(signature: inspect.Signature, number: int) -> bool:
+    """
+    Return whether something can be called with so many arguments.
+    """
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        return False
+    return True
+
+
 def logoutOf(avatar: object) -> object:
     """
-    Tell an avatar that it is over, if it has a C{logout}, like
-    L{twisted.words.service.WordsRealm}.
+    Tell an avatar that it is over, if it has a C{logout}.
     """
     logout = getattr(avatar, "logout", None)
     return None if logout is None else logout()
+
+
+def logoutAspect(session: Session) -> object:
+    """
+    Tell what a session's avatar was seen through that the session is over, if that is an adapter
+    with a C{logout} of its own, like L{twisted.words.service.WordsRealm}.
+    """
+    aspect, avatar = session.aspect, session.avatar
+    if aspect is avatar or getattr(aspect, "logout", None) == getattr(avatar, "logout", None):
+        return None
+    return logoutOf(aspect)
 
 
 @implementer(IAvatarSource)
@@ -79,7 +121,11 @@ class FactorySource:
         """
         Make an avatar.
         """
-        return self.factory(session.avatarId)
+        made = self.factory(session.avatarId)
+        kind = type(made)
+        if kind is tuple:
+            return self._alone(made)
+        return then(made, self._alone) if hasattr(kind, "__await__") else made
 
     def release(self, session: Session) -> object:
         """
@@ -87,10 +133,26 @@ class FactorySource:
         """
         return logoutOf(session.avatar)
 
+    def discard(self, session: Session) -> None:
+        """
+        Do not tell the avatar.
+        """
+
     def close(self) -> None:
         """
         Nothing is kept here.
         """
+
+    def _alone(self, made: object) -> object:
+        """
+        Refuse what a realm returns.
+        """
+        if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], InterfaceClass):
+            raise TypeError(
+                f"{self.factory!r} returned {made!r}, but a factory returns the avatar alone: "
+                "give what returns (interface, avatar, logout) as the requestAvatar of a realm"
+            )
+        return made
 
 
 @implementer(IAvatarSource)
@@ -119,6 +181,12 @@ class RealmSource:
         Log out.
         """
         return self._logouts.pop(session)()
+
+    def discard(self, session: Session) -> None:
+        """
+        Do not log out.
+        """
+        del self._logouts[session]
 
     def close(self) -> None:
         """

@@ -1,7 +1,7 @@
 """
-What people test their own realms, blocks and avatars with.
+Tools for testing your own realms, blocks and avatars.
 
-Nothing in here needs a network or a test runner, or leaves anything behind.
+They need neither a network nor a particular test runner, and leave nothing behind.
 """
 
 from ._contracts import checkBlock, checkMind, checkRealm, checkSource

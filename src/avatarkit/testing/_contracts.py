@@ -1,8 +1,8 @@
 """
-Whether a part keeps the promises that the others rely on.
+Checks of the promises that blocks, sources, realms and minds make to each other.
 
-Each check makes parts and uses them in every way in which a realm does; it raises
-C{AssertionError} with a sentence that says which promise is broken, and answers C{None} if none is.
+Each check creates parts and uses them in every way in which a realm does.  It raises
+C{AssertionError} with a sentence that says which promise is broken, and returns C{None} if none is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 from weakref import ref
 
 from twisted.internet.defer import Deferred
@@ -20,48 +20,50 @@ from zope.interface import Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from .._realm.realm import Realm
-from .._realm.targets import isRealm
+from .._realm.realm import Realm, Target
+from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
-from ._scenes import REFUSALS, REPEATS, SLOW_WAYS, WAYS, Scene, atOnce, broken, hold, nothingLogged
+from ._scenes import REFUSALS, REPEATS, SLOW_WAYS, WAYS, Scene, atOnce, broken, hold, nothingFails
+
+# Any in this module: what a mind or a realm returns is not known until it has been checked.
 
 
 class IUnheardOf(Interface):
     """
-    What no avatar provides.
+    An interface that no avatar provides.
     """
 
 
 def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> None:
     """
-    Check what avatarkit needs of a mind: see L{IMind<avatarkit.IMind>}.
+    Check that a mind does what avatarkit needs of it: see L{IMind<avatarkit.IMind>}.
 
-    @param makeMind: called without arguments, any number of times: answers a mind of a client of
-        its own, and what makes that client be gone when it is called.  The client has no method
-        C{remote_avatarkitCheck}.
-    @raise AssertionError: if it breaks a promise.
+    @param makeMind: takes no arguments, may be called several times, and returns a mind with a
+        client of its own and a callable that makes that client leave.  The client must have no
+        method C{remote_avatarkitCheck}.
+    @raise AssertionError: if a promise is broken.
     """
     (mind, leave), (other, _) = makeMind(), makeMind()
     adapted, bystander = IMind(mind, None), IMind(other, None)
     hold(adapted is not None, f"{mind!r} can be adapted to IMind")
     _verify(IMind, adapted)
-    hold(not adapted.disconnected, "a mind is not disconnected when its client is there")
+    hold(not adapted.disconnected, "a mind is not disconnected while its client is there")
     silent = adapted.callRemote("avatarkitCheck", pbanswer=False)
-    hold(silent is None, "callRemote with pbanswer=False answers None")
+    hold(silent is None, "callRemote with pbanswer=False returns None")
     waiting: Any = adapted.callRemote("avatarkitCheck")
-    hold(isinstance(waiting, Deferred), "callRemote answers a Deferred")
-    failures: list[Any] = []
+    hold(isinstance(waiting, Deferred), "callRemote returns a Deferred")
+    failures: list[object] = []
     waiting.addBoth(failures.append)
-    told: list[str] = []
-    _listen(adapted, mind, told)
-    bystander.notifyOnDisconnect(lambda gone: told.append("who is still there"))
+    called = _listen(adapted, mind)
+    bystander.notifyOnDisconnect(lambda gone: called.append("that of a client that is still there"))
     leave()
     hold(adapted.disconnected, "a mind is disconnected when its client is gone")
-    hold(told == ["first", "last"], f"who asked is told that the client is gone, once: {told}")
+    expected = ["first", "last"]
+    hold(called == expected, f"a mind whose client leaves calls {expected}, not {called}")
     failed = len(failures) == 1 and isinstance(failures[0], Failure)
-    hold(failed, "a call that waits fails when the client is gone")
+    hold(failed, "a call that waits for its answer fails when the client leaves")
     try:
         adapted.callRemote("avatarkitCheck")
     except DeadReferenceError:
@@ -69,41 +71,50 @@ def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> No
     raise broken("callRemote raises DeadReferenceError when the client is gone")
 
 
-def _listen(adapted: Any, mind: object, told: list[str]) -> None:
+def _listen(adapted: IMind, mind: object) -> list[str]:
+    """
+    Register three callbacks, and take back the second.
+
+    @return: a list to which each adds its name when it is called; the first must be called with
+        the mind.
+    """
+    called: list[str] = []
+
     def first(gone: object) -> None:
-        told.append("first" if gone is mind else f"of {gone!r}")
+        called.append("first" if gone is mind else f"first with {gone!r}")
 
     def last(gone: object) -> None:
-        told.append("last")
+        called.append("last")
 
     def never(gone: object) -> None:
-        told.append("never")
+        called.append("one that was taken back")
 
     for callback in (first, never, last):
         adapted.notifyOnDisconnect(callback)
     adapted.dontNotifyOnDisconnect(never)
+    return called
 
 
 @overload
-def checkBlock(makeBlock: Callable[[], Any], *, waits: Literal[False] = False) -> None: ...
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: Literal[False] = False) -> None: ...
 
 
 @overload
-def checkBlock(makeBlock: Callable[[], Any], *, waits: Literal[True]) -> Deferred[None]: ...
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: Literal[True]) -> Deferred[None]: ...
 
 
-def checkBlock(makeBlock: Callable[[], Any], *, waits: bool = False) -> Deferred[None] | None:
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: bool = False) -> Deferred[None] | None:
     """
-    Check a block: that it undoes what it did, whatever way a session ends, and keeps nothing.
+    Check that a block undoes what it did, however a session ends, and keeps nothing of the session.
 
-    @param makeBlock: called without arguments, any number of times: returns a new
-        L{IBlock<avatarkit.IBlock>} that lets in at least one login of the avatar ID C{b"alice"} at
-        a time; without waiting, unless C{waits} is true.
+    @param makeBlock: takes no arguments, may be called several times, and returns a new
+        L{IBlock<avatarkit.IBlock>}.  The block must admit at least one session of C{b"alice"},
+        without waiting unless C{waits} is true.
     @param waits: whether the block's hooks may wait, for the reactor for example: up to ten seconds
         for each login and each logout.
-    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None}, or fails, when the
-        block is checked.
-    @raise AssertionError: if it breaks a promise.
+    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None} when the block is
+        checked, or fails with the C{AssertionError}.
+    @raise AssertionError: if a promise is broken.
     """
     checking = _checkBlock(makeBlock, waits)
     if waits:
@@ -112,7 +123,7 @@ def checkBlock(makeBlock: Callable[[], Any], *, waits: bool = False) -> Deferred
     return None
 
 
-async def _checkBlock(makeBlock: Callable[[], Any], waits: bool) -> None:
+async def _checkBlock(makeBlock: Callable[[], AnyBlock], waits: bool) -> None:
     for way in SLOW_WAYS if waits else WAYS:
         block = makeBlock()
         hold(IBlock.providedBy(block), f"{block!r} provides IBlock")
@@ -121,13 +132,13 @@ async def _checkBlock(makeBlock: Callable[[], Any], waits: bool) -> None:
     await _checkShared(makeBlock(), waits)
 
 
-async def _checkShared(block: Any, waits: bool) -> None:
+async def _checkShared(block: AnyBlock, waits: bool) -> None:
     """
-    Check that a block that is in two realms knows what it took from which.
+    Check that a block in two realms keeps their sessions apart.
     """
     scenes = [Scene(None, IPerspective, block, waits=waits) for _ in range(2)]
-    what = "two realms that share it are used at a time"
-    with nothingLogged(what):
+    what = "sessions in two realms that share the block"
+    with nothingFails(what):
         for scene in scenes:
             with suppress(*REFUSALS):
                 await scene.open()
@@ -140,17 +151,16 @@ async def _checkShared(block: Any, waits: bool) -> None:
 
 
 def checkSource(
-    makeSource: Callable[[], Any], *, interface: type[Interface] = IPerspective
+    makeSource: Callable[[], Target], *, interface: type[Interface] = IPerspective
 ) -> None:
     """
-    Check a source of avatars: that it gives each session an avatar, and keeps nothing of a session
-    that has ended.
+    Check that a source gives each session an avatar, and keeps nothing of a session that has ended.
 
-    @param makeSource: called without arguments, any number of times: answers a new
-        L{IAvatarSource<avatarkit.IAvatarSource>}, or whatever else blocks can be stacked upon, that
-        gives C{b"alice"} an avatar without waiting.
+    @param makeSource: takes no arguments, may be called several times, and returns a new
+        L{IAvatarSource<avatarkit.IAvatarSource>}, or anything else that blocks can be stacked on.
+        The source must give C{b"alice"} an avatar without waiting.
     @param interface: what the avatar provides.
-    @raise AssertionError: if it breaks a promise.
+    @raise AssertionError: if a promise is broken.
     """
     for way in WAYS:
         source = makeSource()
@@ -158,60 +168,55 @@ def checkSource(
             _verify(IAvatarSource, source)
         scene = Scene(source, interface)
         atOnce(scene.play(way))
-        with nothingLogged("closing it"):
+        with nothingFails("the realm's close()"):
             closing = scene.realm.close(timeout=None)
-        hold(closing.called, f"after {way.__doc__} it lets go of its avatars when it is closed")
+        hold(closing.called, f"after {way.__doc__}, close() lets go of every avatar at once")
 
 
 def checkRealm(
-    makeRealm: Callable[[], Any],
+    makeRealm: Callable[[], Realm | ForeignRealm],
     *,
     avatarId: Hashable = b"alice",
     interface: type[Interface] = IPerspective,
 ) -> None:
     """
-    Check any realm: that it answers as C{twisted.cred} and L{avatarkit} have it, also to those who
-    log out twice, or ask for what there is not.
+    Check that a realm returns what C{twisted.cred} and avatarkit expect, that it can be logged out
+    of twice, and that it refuses an interface that its avatars lack.
 
-    @param makeRealm: called without arguments, any number of times: answers a new realm that lets
-        in, and without waiting for more than what it is given, one login of the avatar ID at a
-        time.
+    @param makeRealm: takes no arguments, may be called several times, and returns a new realm.  The
+        realm must admit at least one session of the avatar ID, without waiting.
     @param avatarId: who logs in.
     @param interface: what the avatar is asked to provide.
-    @raise AssertionError: if it breaks a promise.
+    @raise AssertionError: if a promise is broken.
     """
-    realm = makeRealm()
-    hold(isRealm(realm), f"{realm!r} has a requestAvatar, as a realm has")
+    made = makeRealm()
+    hold(isRealm(made), f"{made!r} has a requestAvatar, as a realm has")
+    realm = cast("AskedRealm", made)
     for makeMind in (FakeMind, lambda: None):
         _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
-        hold(_unused(realm), "after a logout nothing is left of the login")
-    with nothingLogged("a login that asks for several interfaces, and one beside it"):
-        logout = _loginOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
+        hold(_unused(realm), "after a logout, nothing of the login is left")
+    with nothingFails("a login that asks for two interfaces, and a second login during it"):
+        logout = _logoutOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
         with suppress(*REFUSALS):
             _resultOf(ask(realm, avatarId, FakeMind(), interface))[2]()
         logout()
-    try:
-        _resultOf(ask(realm, avatarId, None, IUnheardOf))
-    except NotImplementedError:
-        pass
-    else:
-        raise broken("an interface that there is not is answered by NotImplementedError")
-    hold(_unused(realm), "after a login that failed nothing is left of it")
-    with nothingLogged("a login after one that failed"):
-        _loginOf(ask(realm, avatarId, None, interface), interface)()
+    _checkRefusal(lambda: ask(realm, avatarId, None, IUnheardOf))
+    hold(_unused(realm), "after a failed login, nothing of the login is left")
+    with nothingFails("a login after a failed one"):
+        _logoutOf(ask(realm, avatarId, None, interface), interface)()
 
 
 def _checkLogins(
-    ask: Callable[[Any], object], makeMind: Callable[[], object], interface: type[Interface]
+    ask: Callable[[object], object], makeMind: Callable[[], object], interface: type[Interface]
 ) -> None:
     """
-    Check many logins, one after the other, each of which is logged out twice.
+    Check many logins, one after the other, and log each out twice.
     """
     minds: list[ref[object]] = []
-    with nothingLogged("a login and two logouts"):
+    with nothingFails("a login and two logouts"):
         for _ in range(REPEATS):
             mind = makeMind()
-            logout = _loginOf(ask(mind), interface)
+            logout = _logoutOf(ask(mind), interface)
             logout()
             logout()
             if mind is not None:
@@ -219,32 +224,43 @@ def _checkLogins(
     del mind, logout
     gc.collect()
     kept = [each for each in minds if each() is not None]
-    hold(not kept, "after a logout nothing is left of the login's mind")
+    hold(not kept, "after a logout, nothing refers to the mind")
 
 
-def _loginOf(answer: object, interface: type[Interface]) -> Callable[[], object]:
+def _checkRefusal(ask: Callable[[], object]) -> None:
     """
-    Answer the logout of what a realm has answered.
+    Check a login for an interface that the avatar lacks.
     """
-    result = _resultOf(answer)
+    try:
+        _resultOf(ask())
+    except NotImplementedError:
+        return
+    raise broken("a login for an interface that the avatar lacks raises NotImplementedError")
+
+
+def _logoutOf(returned: object, interface: type[Interface]) -> Callable[[], object]:
+    """
+    Return the logout that the realm returned.
+    """
+    result = _resultOf(returned)
     right = isinstance(result, tuple) and len(result) == 3 and callable(result[2])
-    hold(right, f"a realm answers (interface, avatar, logout), and not {result!r}")
+    hold(right, f"requestAvatar returns (interface, avatar, logout), not {result!r}")
     seenAs, avatar, logout = result
-    hold(seenAs is interface, f"the interface is one that was asked for, and not {seenAs!r}")
+    hold(seenAs is interface, f"the interface that is returned is {interface!r}, not {seenAs!r}")
     provides = interface.providedBy(avatar)
-    hold(provides, f"the avatar provides the interface, and {avatar!r} does not")
+    hold(provides, f"the avatar provides the interface, which {avatar!r} does not")
     return logout  # type: ignore[no-any-return]  # it is callable
 
 
-def _resultOf(answer: object) -> Any:
+def _resultOf(returned: object) -> Any:
     """
-    Answer what a realm has answered, or raise why it did not.
+    Return the result of a login, or raise the reason why it failed.
     """
-    if not isinstance(answer, Deferred):
-        return answer
+    if not isinstance(returned, Deferred):
+        return returned
     results: list[object] = []
-    answer.addBoth(results.append)
-    hold(bool(results), "a login that need not wait is answered")
+    returned.addBoth(results.append)
+    hold(bool(results), "a login that need not wait has its result at once")
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
@@ -252,13 +268,16 @@ def _resultOf(answer: object) -> Any:
 
 def _unused(realm: object) -> bool:
     """
-    Answer whether nothing of a login is left, if that can be known.
+    Return whether nothing of a login is left in a realm; true if that cannot be known.
     """
     return not isinstance(realm, Realm) or not (realm.sessions or realm.audit())
 
 
 def _verify(interface: type[Interface], thing: object) -> None:
+    """
+    Check that an object has the attributes and methods of an interface.
+    """
     try:
         verifyObject(interface, thing)
     except Invalid as reason:
-        raise broken(f"it has what its interface has: {reason}") from None
+        raise broken(f"it implements {interface.__name__}: {reason}") from None

@@ -1,16 +1,15 @@
 """
 A mind without a network.
 
-It behaves as badly as a real one does: a fake that behaves better hides the bugs that come with
-the real one.
+It behaves as badly as a real one: a fake that behaves better hides the bugs that come with the real
+one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -20,20 +19,23 @@ from twisted.spread import banana, pb
 from twisted.spread.jelly import globalSecurity
 from zope.interface import implementer
 
+from .._push.sendable import CODE, Strict
 from .._push.wire import copied, strangersIn
 from ..interfaces import IDisconnectableMind
+
+# Any in this module: what is said to a client, and what it answers, is up to a test and its avatar.
 
 
 @attrs.frozen(eq=False)
 class Call:
     """
-    One C{callRemote} of a mind.
+    One C{callRemote} on a mind.
 
-    @ivar name: the remote method's name.
-    @ivar args: its arguments, as they were when it was called.
-    @ivar kwargs: its keyword arguments, as they were.
-    @ivar answer: fire it as the client would: with a value, or a failure.  If the mind was told
-        what to answer it has fired already.
+    @ivar name: the remote method's name, without C{remote_}.
+    @ivar args: a copy of the arguments, made when the call was.
+    @ivar kwargs: a copy of the keyword arguments.
+    @ivar answer: fire it with what the client answers: a value or a failure.  If the mind's
+        C{answers} has this method, it fires by itself.
     """
 
     name: str
@@ -43,21 +45,28 @@ class Call:
 
 
 @implementer(IDisconnectableMind)
-@attrs.define(eq=False, repr=False, slots=False)
+@attrs.define(eq=False, repr=False)
 class FakeMind:
     """
-    Stands for a L{twisted.spread.pb.RemoteReference}.
+    A stand-in for a L{twisted.spread.pb.RemoteReference}.
 
-    @ivar answers: what the client answers, by method: a value; an exception, or a
-        L{Failure}; a L{Deferred}; or a callable that is called with the arguments and answers one
-        of these, or raises.  A call of any other method waits for its L{Call.answer}.
-    @ivar calls: what was called on it, oldest first.
+    @ivar answers: what the client answers, by method name: a value, an exception, a
+        L{Failure<twisted.python.failure.Failure>}, a
+        L{Deferred<twisted.internet.defer.Deferred>}, or a callable that takes the arguments of the
+        call and returns one of these or raises.  A call of any other method waits for its
+        L{Call.answer}.
+    @ivar calls: every call so far, oldest first.
     @ivar disconnected: whether the client is gone.
-    @ivar backlog: how many bytes wait to be sent to it.
-    @ivar closings: how the server has closed its connection: C{"lose"}, C{"abort"}.
-    @ivar stalled: whether the client has stopped reading, so that it is not gone when its
-        connection is closed politely.
+    @ivar backlog: how many bytes wait to be sent to the client; set it as you need it.
+    @ivar closings: how the server has closed the connection so far: C{"lose"} or C{"abort"} for
+        each time.
+    @ivar stalled: whether the client has stopped reading, so that C{loseConnection} does not make
+        it leave; set it as you need it.
+    @cvar brokerSecurity: what may be sent to it: a group refuses what is not allowed there, as it
+        does for a real mind.
     """
+
+    brokerSecurity: ClassVar[Any] = globalSecurity
 
     answers: Mapping[str, object] = attrs.field(factory=dict)
     calls: list[Call] = attrs.field(factory=list, init=False)
@@ -65,7 +74,7 @@ class FakeMind:
     backlog: int = attrs.field(default=0, init=False)
     closings: list[str] = attrs.field(factory=list, init=False)
     stalled: bool = attrs.field(default=False, init=False)
-    _waiting: list[Deferred[Any]] = attrs.field(factory=list, init=False)
+    _waiting: list[Deferred[object]] = attrs.field(factory=list, init=False)
     _callbacks: Any = attrs.field(factory=list, init=False)
 
     _log = Logger()
@@ -75,7 +84,7 @@ class FakeMind:
 
     def __eq__(self, other: object) -> bool:
         """
-        Raise, as comparing the minds of two connections does.
+        Raise C{TypeError} for any other object, as the minds of two connections do.
         """
         if other is not self:
             raise TypeError(f"'<' not supported between a mind and {type(other).__name__!r}")
@@ -83,21 +92,22 @@ class FakeMind:
 
     def __hash__(self) -> int:
         """
-        The first mind of every connection hashes to 1.
+        Return 1, which is the hash of the first mind of every connection.
         """
         return 1
 
     def callRemote(self, name: str | bytes, /, *args: Any, pbanswer: bool = True, **kw: Any) -> Any:
         """
-        Take a call down in C{calls}.
+        Record a call in C{calls}.
 
-        @param pbanswer: whether an answer is asked for: with C{False} there is none.
-        @return: a Deferred of what the client answers, or C{None}.  A failure comes as Perspective
-            Broker delivers it, which is not with the exception: C{failure.check} it.
+        @param name: the remote method's name, without C{remote_}.
+        @param pbanswer: whether the client is asked for an answer.
+        @return: a Deferred of what the client answers; C{None} with C{pbanswer=False}.  Perspective
+            Broker delivers a failure without the original exception: use C{failure.check}.
         @raise DeadReferenceError: if the client is gone.
-        @raise TypeError: if there is something in the arguments that Perspective Broker does not
-            send, or would deliver as an L{Unpersistable<twisted.spread.jelly.Unpersistable>}.
-        @raise BananaError: if something is too large to be sent.
+        @raise TypeError: if Perspective Broker cannot send one of the arguments, or would deliver
+            it as an L{Unpersistable<twisted.spread.jelly.Unpersistable>}.
+        @raise BananaError: if an argument is too large to be sent.
         """
         if self.disconnected:
             raise pb.DeadReferenceError("Calling Stale Broker")
@@ -113,7 +123,7 @@ class FakeMind:
         args, kw = copied((args, kw))
         call = Call(method, args, kw, Deferred())
         self.calls.append(call)
-        result: Deferred[Any] | None = None
+        result: Deferred[object] | None = None
         if pbanswer:
             result = Deferred()
             self._waiting.append(result)
@@ -124,24 +134,24 @@ class FakeMind:
 
     def notifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
-        Have C{callback} called by L{disconnect}.
+        Have C{callback} called with this mind when the client leaves.
 
-        @raise AttributeError: if the client is gone, as a real mind does.
+        @raise AttributeError: if the client is gone; a real mind raises the same.
         """
         self._callbacks.append(callback)
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
-        Take a callback back.
+        Take back a callback.
 
-        @raise AttributeError: if the client is gone, as a real mind does.
-        @raise ValueError: if there is no such callback.
+        @raise AttributeError: if the client is gone; a real mind raises the same.
+        @raise ValueError: if C{callback} is not registered.
         """
         self._callbacks.remove(callback)
 
     def loseConnection(self) -> None:
         """
-        Let the client be gone, unless it is stalled.
+        Make the client leave, unless it is stalled.
         """
         self.closings.append("lose")
         if not self.stalled:
@@ -149,16 +159,18 @@ class FakeMind:
 
     def abortConnection(self) -> None:
         """
-        Let the client be gone.
+        Make the client leave.
         """
         self.closings.append("abort")
         self.disconnect()
 
     def disconnect(self) -> None:
         """
-        Let the client be gone, if it is not: calls that wait fail with L{PBConnectionLost
-        <twisted.spread.pb.PBConnectionLost>}, then the callbacks are called; one that raises is
-        logged, and keeps the later ones from being called.
+        Make the client leave, unless it is gone already.
+
+        Waiting calls fail with L{PBConnectionLost<twisted.spread.pb.PBConnectionLost>}, then the
+        callbacks are called in order.  If one raises, that is logged, and the later ones are not
+        called.
         """
         if self.disconnected:
             return
@@ -173,9 +185,9 @@ class FakeMind:
             self._log.failure("a disconnect callback failed")
         self._callbacks = None
 
-    def _deliver(self, answer: object, result: Deferred[Any] | None) -> None:
+    def _deliver(self, answer: object, result: Deferred[object] | None) -> None:
         """
-        Let an answer arrive, unless nobody asked, or it comes too late.
+        Deliver the client's answer, unless nobody asked for one or it comes too late.
         """
         if all(each is not result for each in self._waiting):
             return
@@ -187,52 +199,34 @@ class FakeMind:
             except Exception:
                 answer = Failure()
         if isinstance(answer, Failure):
-            broker: Any = pb.Broker()
+            broker = pb.Broker()
             sent = broker.serialize(pb.failure2Copyable(answer, 0))
             result.errback(broker.unserialize(sent))
         else:
             result.callback(copied(answer))
 
 
-def _answer(told: object, call: Call) -> Deferred[Any]:
+def _answer(configured: object, call: Call) -> Deferred[object]:
     """
-    Answer a call as the mind was told to.
+    Return a Deferred of the answer that is configured for a call.
     """
-    if isinstance(told, (BaseException, Failure)):
-        return fail(told)
-    if callable(told):
-        return maybeDeferred(told, *call.args, **call.kwargs)
-    return maybeDeferred(lambda: told)
-
-
-class _Strict:
-    """
-    Perspective Broker's rules of what may be sent, but that what it would send as nothing is
-    refused.
-    """
-
-    def isTypeAllowed(self, name: bytes) -> bool:
-        return bool(globalSecurity.isTypeAllowed(name))
-
-    def isClassAllowed(self, kind: type) -> bool:
-        if not globalSecurity.isClassAllowed(kind):
-            raise TypeError(
-                f"Perspective Broker does not send a {kind.__qualname__}: "
-                "make it Copyable, or Referenceable"
-            )
-        return True
+    if isinstance(configured, (BaseException, Failure)):
+        return fail(configured)
+    if callable(configured):
+        return maybeDeferred(configured, *call.args, **call.kwargs)
+    return maybeDeferred(lambda: configured)
 
 
 def _jelly(data: tuple[tuple[object, ...], dict[str, object]]) -> list[object]:
     for each in strangersIn(data):
-        if isinstance(each, (type, FunctionType, MethodType, ModuleType)):
-            raise TypeError(f"Perspective Broker does not send {each!r}: clients refuse code")
-    broker: Any = pb.Broker()
-    broker.security = _Strict()
+        if isinstance(each, CODE):
+            raise TypeError(f"Perspective Broker cannot send {each!r}: clients refuse code")
+    broker = pb.Broker()
+    broker.security = Strict(globalSecurity)
     return [broker.serialize(each) for each in data]
 
 
-def _encode(jelly: list[Any]) -> None:
-    broker: Any = pb.Broker()
+def _encode(jelly: list[object]) -> None:
+    broker = pb.Broker()
     broker.makeConnection(BytesIO())
     broker.sendEncoded(jelly)

@@ -1,5 +1,5 @@
 """
-A login in a line.
+A login in one line.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
-from .._realm.entrance import BackDoor
-from .._realm.realm import Realm
+from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 
@@ -102,10 +101,10 @@ def login(
     @param avatarId: who logs in.
     @param mind: the client, for example a L{FakeMind<avatarkit.testing.FakeMind>}.
     @param interface: what the avatar is to be seen through.
-    @return: a L{Login<avatarkit.testing.Login>}, if the realm answers at once; otherwise a Deferred
-        of one.
-    @raise Exception: why the realm refuses, or what else was raised, which a client would not be
-        told; with a traceback of the code that is being tested, and not of what called it.
+    @return: a L{Login<avatarkit.testing.Login>}, or a Deferred of one if the realm returns a
+        Deferred.
+    @raise Exception: what the realm raised, or what was raised inside of it, which a client would
+        not be told; the traceback shows neither avatarkit's code nor Twisted's.
     @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
     """
     if not isRealm(realm):
@@ -125,7 +124,7 @@ def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Inter
     Ask a realm for an avatar; one of ours does not hide what was raised, and does not log it.
     """
     if isinstance(realm, Realm):
-        return realm._ask(avatarId, mind, interfaces, BackDoor(realm._entrance))
+        return askPlainly(realm, avatarId, mind, interfaces)
     result: object = cast(AskedRealm, realm).requestAvatar(avatarId, mind, *interfaces)
     return result
 

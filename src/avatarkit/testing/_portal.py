@@ -1,6 +1,6 @@
 """
-Perspective Broker without sockets: the real factories and brokers, and bytes that move when the
-test says so.
+Perspective Broker without sockets: the real factories and brokers, and bytes that move when a test
+says so.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import attrs
-from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
+from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.credentials import (
     Anonymous,
-    IAnonymous,
     IUsernameHashedPassword,
     IUsernamePassword,
     UsernamePassword,
 )
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -28,36 +28,40 @@ from zope.interface import implementer
 
 from .._realm.targets import ForeignRealm, isRealm
 
+# Any in this module: a client's reference to its avatar has no type, and Twisted's interface leaves
+# no room for an end without an address.
+
 
 class MemoryPortal:
     """
-    A server of Perspective Broker that clients connect to in memory.
+    A Perspective Broker server that clients connect to in memory.
 
-    Nothing arrives anywhere until L{pump} is called.
+    No bytes arrive until L{pump} is called.
 
     @ivar factory: the L{PBServerFactory<twisted.spread.pb.PBServerFactory>}.
-    @ivar connections: all that there have been.
+    @ivar connections: every connection so far, oldest first, including those that are lost.
     """
 
     def __init__(
         self, realm: ForeignRealm, *, checkers: Sequence[ICredentialsChecker] = ()
     ) -> None:
         """
-        @param realm: what to log in to.
-        @param checkers: who may log in; everybody may, with any password, if there are none: the
-            avatar ID is the name then, as bytes, and anonymous logins are anonymous.
-        @raise TypeError: if C{realm} is none.
+        @param realm: what clients log in to.
+        @param checkers: decide who may log in.  By default everybody may, with any password: the
+            avatar ID is the name, as bytes, or C{()} if the login is anonymous.
+        @raise TypeError: if C{realm} is not a realm.
         """
         if not isRealm(realm):
-            raise TypeError(f"{realm!r} is no realm: it has no requestAvatar")
-        portal: object = Portal(cast(IRealm, realm), list(checkers) or [_Everybody(), _Anybody()])
-        self.factory: Any = pb.PBServerFactory(portal)
+            raise TypeError(f"{realm!r} is not a realm: it has no requestAvatar")
+        checking = list(checkers) or [_Everybody(), AllowAnonymousAccess()]
+        portal: object = Portal(cast(IRealm, realm), checking)
+        self.factory = pb.PBServerFactory(portal)
         self.connections: list[MemoryConnection] = []
         self._pumping = False
 
     def connect(self) -> MemoryConnection:
         """
-        Connect one more client.
+        Connect another client, and return its connection.
         """
         connection = MemoryConnection(self)
         self.connections.append(connection)
@@ -65,9 +69,10 @@ class MemoryPortal:
 
     def pump(self) -> None:
         """
-        Move bytes to and fro until there are none on their way, but for those that are stalled.
+        Move bytes in both directions until none are on their way, except to stalled clients.
 
-        Called by what a byte that arrives brings about, it leaves that to who has called it first.
+        If it is called from within itself, by code that an arriving byte has set off, the inner
+        call does nothing: the outer one moves those bytes too.
         """
         if self._pumping:
             return
@@ -83,17 +88,17 @@ class MemoryPortal:
 
 class MemoryConnection:
     """
-    A client's connection, with both its ends.
+    Both ends of one client's connection.
 
     @ivar client: the L{PBClientFactory<twisted.spread.pb.PBClientFactory>}.
-    @ivar delivered: how many bytes have arrived, in both directions together.
+    @ivar delivered: how many bytes have arrived, the sum of both directions.
     @ivar lost: whether the connection is lost.
     """
 
     _log = Logger()
 
     def __init__(self, portal: MemoryPortal) -> None:
-        self.client: Any = pb.PBClientFactory()
+        self.client = pb.PBClientFactory()
         self.delivered = 0
         self.lost = False
         self._left: int | None = None
@@ -108,12 +113,13 @@ class MemoryConnection:
         self, name: str | bytes | None = "alice", *, mind: object = None, password: str = ""
     ) -> Deferred[Any]:
         """
-        Log in, when the bytes are moved.
+        Send a login, which arrives when the portal pumps.
 
-        @param name: who logs in; C{None}: anonymously.
+        @param name: who logs in; text is encoded as UTF-8, and C{None} logs in anonymously.
         @param mind: a L{Referenceable<twisted.spread.pb.Referenceable>} that the server can call.
-        @return: a Deferred of a reference to the avatar, as the client gets it.  Perspective
-            Broker logs out who lets go of that.
+        @param password: encoded as UTF-8; ignored by anonymous logins.
+        @return: a Deferred of the client's reference to the avatar.  Keep the reference: when it is
+            garbage-collected, Perspective Broker logs the client out.
         """
         if name is None:
             return self._login(Anonymous(), mind)
@@ -125,35 +131,36 @@ class MemoryConnection:
 
     def drop(self, *, after: int = 0) -> None:
         """
-        Lose the connection, without a goodbye.
+        Lose the connection, as if the cable were cut.
 
-        @param after: when so many more bytes have arrived, in both directions together; at once if
-            it is 0.
-        @raise ValueError: if it is negative.
+        @param after: how many more bytes may arrive first, the sum of both directions; with 0 the
+            connection is lost at once.
+        @raise ValueError: if C{after} is negative.
         """
         if after < 0:
-            raise ValueError(f"after so many bytes, not {after!r}")
+            raise ValueError(f"after must be a number of bytes, 0 or more, not {after!r}")
         self._left = after
         if not after and not self._delivering:
             self._lose(ConnectionLost())
 
     def stall(self) -> None:
         """
-        Let the client stop reading: what it is sent waits on the server's side.
+        Make the client stop reading: what it is sent waits on the server.
         """
         self._stalled = True
 
     def resume(self) -> None:
         """
-        Let it read again.
+        Make the client read again.
         """
         self._stalled = False
 
     def move(self) -> bool:
         """
-        Move what is on its way one step.
+        Deliver what each end has sent so far, except to a stalled client, and close the connection
+        if an end has asked for it.
 
-        @return: whether there was anything.
+        @return: whether anything happened.
         """
         if self.lost:
             return False
@@ -167,7 +174,9 @@ class MemoryConnection:
 
     def _deliver(self, source: _Transport, target: _Transport) -> bool:
         """
-        Move what waits in one end to the other, which reads it if it has not closed.
+        Move the bytes that wait in one end to the other, which reads them unless it has closed.
+
+        @return: whether there were any.
         """
         if self.lost or source.aborted or target.aborted:
             return False
@@ -189,7 +198,7 @@ class MemoryConnection:
 
     def _lose(self, reason: Exception) -> None:
         """
-        Let both ends know.
+        Tell both ends that the connection is lost.
         """
         if self.lost:
             return
@@ -204,21 +213,23 @@ class MemoryConnection:
 @attrs.define(eq=False)
 class _Transport:
     """
-    One end of a connection.  What waits in it can be seen as in one of Twisted's own.
+    One end of a connection.  Its backlog can be read as that of Twisted's TCP transports.
 
-    @ivar waiting: what is to be sent.
-    @ivar disconnecting: whether this end has closed the connection: it does not read any more.
-    @ivar aborted: whether it has cut it off.
+    @ivar waiting: the bytes that are not sent yet.
+    @ivar disconnecting: whether this end has closed the connection, and so no longer reads.
+    @ivar aborted: whether this end has aborted the connection.
     """
 
-    protocol: Any
+    protocol: Protocol
     waiting: bytes = b""
     disconnecting: bool = False
     aborted: bool = False
 
     def take(self, most: int | None) -> bytes:
         """
-        Answer what is to be sent, or as much of it as may be, and have it no longer.
+        Remove and return waiting bytes.
+
+        @param most: how many at most; C{None} for all.
         """
         data = self.waiting[:most]
         self.waiting = self.waiting[len(data) :]
@@ -227,7 +238,7 @@ class _Transport:
     @property
     def dataBuffer(self) -> bytes:
         """
-        What waits, under the name that it has in Twisted's own transports.
+        The waiting bytes, under the name that they have in Twisted's transports.
         """
         return self.waiting
 
@@ -236,39 +247,39 @@ class _Transport:
 
     def write(self, data: bytes) -> None:
         """
-        Have some bytes sent.
+        Send some bytes.
         """
         if not self.aborted:
             self.waiting += data
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
-        Have some more sent.
+        Send several pieces.
         """
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
         """
-        Close the connection when everything is sent.
+        Close the connection once everything is sent.
         """
         self.disconnecting = True
 
     def abortConnection(self) -> None:
         """
-        Close it now.
+        Close the connection now; what waits is lost.
         """
         self.aborted = self.disconnecting = True
         self.waiting = b""
 
     def getPeer(self) -> Any:
         """
-        Answer where the other end is: nowhere.
+        Return C{None}: the other end has no address.
         """
         return None
 
     def getHost(self) -> Any:
         """
-        Answer where this end is: nowhere.
+        Return C{None}: this end has no address.
         """
         return None
 
@@ -277,23 +288,12 @@ class _Transport:
 @attrs.frozen
 class _Everybody:
     """
-    Whoever has a name may log in.
+    A checker that lets everybody with a name log in, whatever the password.
     """
 
     credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
 
-    def requestAvatarId(self, credentials: Any) -> Any:
-        return credentials.username
-
-
-@implementer(ICredentialsChecker)
-@attrs.frozen
-class _Anybody:
-    """
-    And whoever has none.
-    """
-
-    credentialInterfaces = (IAnonymous,)
-
-    def requestAvatarId(self, credentials: Any) -> Any:
-        return ANONYMOUS
+    def requestAvatarId(
+        self, credentials: IUsernamePassword | IUsernameHashedPassword
+    ) -> Deferred[bytes | tuple[()]]:
+        return succeed(credentials.username)

@@ -7,35 +7,39 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from weakref import ref
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
 
 from .._realm.block import Block
-from .._realm.realm import Realm
+from .._realm.realm import Realm, Target
 from .._realm.session import Session
+from .._realm.targets import AnyBlock
 from .._tools.clock import clockOr
 from ..errors import LoginRefused
 from ._fakemind import FakeMind
 from ._login import Login, login
 
-#: How a login is refused.
+if TYPE_CHECKING:
+    from ._login import LoginOrDeferred
+
+#: The exceptions that refuse a login.
 REFUSALS = (LoginDenied, UnauthorizedLogin)
 
-#: How often a login is made to end in each way, so that what is lost with each of them adds up.
+#: How many logins end in each way, so that what each of them leaks adds up.
 REPEATS = 50
 
 
 #: How many seconds a login or a logout may take that may take its time.
 PATIENCE = 10
 
-_IF_IT_WAITS = "a block that waits is checked with checkBlock(..., waits=True)"
+_IF_IT_WAITS = "check a block that waits with checkBlock(..., waits=True)"
 
 #: A way in which a login ends.
 Way: TypeAlias = "Callable[[Scene], Awaitable[None]]"
@@ -43,29 +47,31 @@ Way: TypeAlias = "Callable[[Scene], Awaitable[None]]"
 
 class Refused(LoginRefused):
     """
-    How a login fails that a check has fail.
+    A check refused the login on purpose.
     """
 
 
 @implementer(IPerspective)
 class Anyone:
     """
-    An avatar.
+    An avatar that does nothing.
     """
 
-    def perspectiveMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+    def perspectiveMessageReceived(
+        self, broker: object, message: object, args: object, kw: object
+    ) -> None:
         """
-        Do nothing.
+        Ignore the message.
         """
 
 
 class _Probe(Block):
     """
-    A block that does what a check says, and remembers the sessions, but does not keep them.
+    A block that does what a check tells it to, and remembers its sessions without keeping them.
 
-    @ivar acts: what is done, by hook.
-    @ivar seen: references to the sessions.
-    @ivar held: fires when a login has come to where it is held, if one is.
+    @ivar acts: what to do, by hook: each is done once.
+    @ivar seen: weak references to the sessions.
+    @ivar held: fires when a login arrives where it is held.
     """
 
     def __init__(self) -> None:
@@ -78,9 +84,9 @@ class _Probe(Block):
         Hold the next login at a hook.
         """
         self.held = Deferred()
-        self.acts[hook] = self._held
+        self.acts[hook] = self._hold
 
-    def _held(self, session: Session) -> Deferred[None]:
+    def _hold(self, session: Session) -> Deferred[None]:
         self.held.callback(None)
         return Deferred()
 
@@ -93,7 +99,7 @@ class _Probe(Block):
 
     def attached(self, session: Session) -> object:
         """
-        It has its avatar.
+        The session has its avatar.
         """
         return self.acts.pop("attached", _nothing)(session)
 
@@ -106,30 +112,39 @@ def _nothing(session: Session) -> None:
 
 class Scene:
     """
-    A part in a realm, between two blocks that have logins end in every way.
+    A realm with the part that is checked, between two blocks that make logins end in every way.
+
+    @ivar outer: the block above the part.
+    @ivar inner: the block below it.
     """
 
     def __init__(
-        self, target: Any, interface: type[Interface], *blocks: Any, waits: bool = False
+        self,
+        target: Target | None,
+        interface: type[Interface],
+        *blocks: AnyBlock,
+        waits: bool = False,
     ) -> None:
         """
+        @param target: where the avatars come from; C{None} for avatars of the scene's own, which
+            must be garbage in the end.
+        @param interface: what the avatars provide.
+        @param blocks: the blocks that are checked.
         @param waits: whether logins and logouts may take their time.
-        @param target: what the avatars come from; C{None}: they are nobody in particular, of whom
-            nothing has to be left in the end.
         """
         self.outer, self.inner = _Probe(), _Probe()
         self.interface, self.waits = interface, waits
         self.minds: list[ref[FakeMind]] = []
         self.avatars: list[ref[Anyone]] = []
-        source = self.makeAvatar if target is None else target
+        source = cast("Realm", self.makeAvatar if target is None else target)
         try:
             self.realm = Realm(source, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
-            raise broken(f"it can be stacked: {reason}") from None
+            raise broken(f"a realm can be built with it: {reason}") from None
 
     def makeAvatar(self, avatarId: object) -> Anyone:
         """
-        Answer an avatar.
+        Return an avatar that must be garbage in the end.
         """
         avatar = Anyone()
         self.avatars.append(ref(avatar))
@@ -137,13 +152,13 @@ class Scene:
 
     def mind(self) -> FakeMind:
         """
-        Answer a mind, of which nothing has to be left in the end.
+        Return a mind that must be garbage in the end.
         """
         mind = FakeMind()
         self.minds.append(ref(mind))
         return mind
 
-    def login(self, mind: object = None) -> Any:
+    def login(self, mind: object = None) -> LoginOrDeferred:
         """
         Log in.
         """
@@ -151,20 +166,20 @@ class Scene:
 
     async def open(self, mind: object = None) -> Login:
         """
-        Log in, which has to work at once, unless it may take its time.
+        Log in, without waiting unless logins may take their time.
         """
-        answer = self.login(mind)
-        prompt = self.waits or isinstance(answer, Login)
-        hold(prompt, f"a login that need not wait is answered at once; {_IF_IT_WAITS}")
-        if isinstance(answer, Deferred):
-            answer.addTimeout(PATIENCE, clockOr(None))
-        opened: Login = await answer
+        pending = self.login(mind)
+        prompt = self.waits or isinstance(pending, Login)
+        hold(prompt, f"a login that need not wait has its result at once; {_IF_IT_WAITS}")
+        if isinstance(pending, Deferred):
+            pending.addTimeout(PATIENCE, clockOr(None))
+        opened: Login = await pending
         return opened
 
     async def closed(self) -> None:
         """
-        Wait until those that are closing are closed, if they may take their time, and until nothing
-        of theirs is left on the stack.
+        If logouts may take their time, wait until the sessions that are closing are closed, and
+        nothing of theirs is left on the stack.
         """
         if not self.waits:
             return
@@ -176,45 +191,47 @@ class Scene:
 
     async def held(self, probe: _Probe) -> None:
         """
-        Wait until a login has come to where a probe holds it, if it may take its time.
+        If logins may take their time, wait until one arrives where a probe holds it.
         """
         if self.waits:
             await probe.held
 
     def logoutAll(self) -> None:
         """
-        End what there is.
+        End every session.
         """
         for session in tuple(self.realm.sessions):
             session.logout()
 
     async def play(self, way: Way) -> None:
         """
-        Have a login end in a way, and see what is left.
+        End many logins in one way, and check what is left.
         """
         what = str(way.__doc__).strip()
-        with nothingLogged(what):
+        with nothingFails(what):
             for _ in range(REPEATS):
                 try:
                     await way(self)
                 except REFUSALS as reason:
-                    hold(False, f"after {what} the next login gets in: {reason!r}")
+                    hold(False, f"after {what}, the next login succeeds: {reason!r}")
                 await self.closed()
         await self.verify(what)
 
     async def verify(self, what: str) -> None:
         """
-        See what is left.
+        Check that nothing is left, and that the next login succeeds.
+
+        @param what: what has happened, for the sentence.
         """
         await self.closed()
-        hold(not self.realm.sessions, f"after {what} the session is closed")
+        hold(not self.realm.sessions, f"after {what}, every session is closed")
         found = self.realm.audit()
-        hold(not found, f"after {what} everything agrees: {found}")
-        with nothingLogged(f"a login after {what}"):
+        hold(not found, f"after {what}, audit() finds nothing: {found}")
+        with nothingFails(f"a login after {what}"):
             try:
                 (await self.open(self.mind())).logout()
             except REFUSALS as reason:
-                hold(False, f"after {what} the next login gets in: {reason!r}")
+                hold(False, f"after {what}, the next login succeeds: {reason!r}")
             await self.closed()
         gc.collect()
         for thing, seen in (
@@ -223,7 +240,10 @@ class Scene:
             ("avatar", self.avatars),
         ):
             kept = [each for each in cast("list[ref[object]]", seen) if each() is not None]
-            hold(not kept, f"after {what} nothing is kept of the {thing}")
+            hold(not kept, f"after {what}, nothing refers to the {thing}")
+
+
+# The docstrings of these ways stand in the sentences of the checks.
 
 
 async def _logout(scene: Scene) -> None:
@@ -232,7 +252,7 @@ async def _logout(scene: Scene) -> None:
 
 
 async def _logouts(scene: Scene) -> None:
-    """three logouts"""
+    """three logouts of one session"""
     once = await scene.open(scene.mind())
     for _ in range(3):
         once.logout()
@@ -244,7 +264,7 @@ async def _withoutMind(scene: Scene) -> None:
 
 
 async def _two(scene: Scene) -> None:
-    """two logins at a time"""
+    """two sessions at once"""
     first = await scene.open(scene.mind())
     try:
         second = await scene.open(scene.mind())
@@ -261,13 +281,13 @@ async def _refusedBelow(scene: Scene) -> None:
 
 
 async def _refusedAbove(scene: Scene) -> None:
-    """a login that a block above refuses, when it has its avatar"""
+    """a login that has its avatar when a block above refuses it"""
     scene.outer.acts["attached"] = _refuse
     await _expectRefusal(scene)
 
 
 async def _left(scene: Scene) -> None:
-    """a client that leaves while its login waits"""
+    """a login whose client leaves while it waits"""
     scene.outer.hold("attached")
     mind = scene.mind()
     waiting = scene.login(mind)
@@ -292,7 +312,7 @@ async def _cancelledAtOnce(scene: Scene) -> None:
 
 
 async def _ended(scene: Scene) -> None:
-    """a session that is ended from inside of its login"""
+    """a session that is logged out before its login is complete"""
     scene.outer.acts["attached"] = Session.logout
     await _expectRefusal(scene)
 
@@ -315,7 +335,7 @@ async def _expectRefusal(scene: Scene) -> None:
         (await scene.open(scene.mind())).logout()
 
 
-def _abandon(waiting: Any, end: Callable[[], object]) -> None:
+def _abandon(waiting: LoginOrDeferred, end: Callable[[], object]) -> None:
     waiting.addErrback(lambda failure: None)
     end()
 
@@ -329,30 +349,38 @@ def _turn(clock: IReactorTime) -> Deferred[None]:
     return turn
 
 
-def atOnce(check: Coroutine[Any, Any, None]) -> None:
+def atOnce(check: Coroutine[Deferred[object], object, None]) -> None:
     """
-    Run a check that waits for nothing: a login that does is a broken promise in it.
+    Run a check that waits for nothing: in it, a login that does is a broken promise.
     """
     with suppress(StopIteration):
         check.send(None)
 
 
 def hold(holds: bool, promise: str) -> None:
+    """
+    Check that a promise is kept.
+
+    @param promise: what should be true, for the sentence.
+    @raise AssertionError: if it is broken.
+    """
     if not holds:
         raise broken(promise)
 
 
 def broken(promise: str) -> AssertionError:
     """
-    Return what a check raises: the promise, said to be broken.
+    Return the exception that says that a promise is broken.
     """
     return AssertionError(f"a promise is broken: {promise}")
 
 
 @contextmanager
-def nothingLogged(what: str) -> Iterator[None]:
+def nothingFails(what: str) -> Iterator[None]:
     """
-    Check that nothing goes wrong, also nothing that is only logged.
+    Check that nothing raises an exception or logs a failure.
+
+    @param what: what happens meanwhile, for the sentence.
     """
     logged: list[str] = []
 
@@ -360,14 +388,14 @@ def nothingLogged(what: str) -> Iterator[None]:
         if "log_failure" in event:
             logged.append(event["log_failure"].getErrorMessage())
 
-    observer: Any = observe
+    observer = cast("ILogObserver", observe)
     globalLogPublisher.addObserver(observer)
     try:
         yield
     except Exception as reason:
         if isinstance(reason, AssertionError):
             raise
-        raise broken(f"{what} goes well: {reason!r}") from reason
+        raise broken(f"nothing fails during {what}: {reason!r}") from reason
     finally:
         globalLogPublisher.removeObserver(observer)
-    hold(not logged, f"{what} goes well: {logged}")
+    hold(not logged, f"nothing fails during {what}: {logged}")

@@ -15,7 +15,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
-from .asyncs import coroutineOf, promised
+from .asyncs import promised
+from .circles import Trip, breakCircle
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,16 +44,25 @@ def awaited(result: object) -> Deferred[Any] | None:
     if not hasattr(type(result), "__await__"):
         return fail(result) if isinstance(result, Failure) else None
     promise: Any = promised(result)
-    return (
-        promise if isinstance(promise, Deferred) else Deferred.fromCoroutine(coroutineOf(promise))
-    )
+    if isinstance(promise, Deferred):
+        return promise
+    trip = Trip(promise)
+    waiting: Deferred[Any] = Deferred.fromCoroutine(_wait(trip))
+    if not waiting.called:
+        trip.waiting = waiting
+        vars(waiting)["awaits"] = trip.awaits
+    return waiting
+
+
+async def _wait(trip: Trip) -> object:
+    return await trip
 
 
 def settle(
     waiting: Deferred[T], arrive: Callable[[T | Failure], object]
 ) -> T | Failure | Literal[Later.LATER]:
     """
-    Take the result of a Deferred, now or later.
+    Take the result of a Deferred, now or later; one that waits for itself fails.
 
     @param arrive: called with the result, or the L{Failure}, if it is not there yet.
     @return: the result, or the L{Failure}, if it is there; otherwise L{LATER}.
@@ -68,6 +78,8 @@ def settle(
             arrive(result)
 
     waiting.addBoth(arrived)
+    if early is LATER:
+        breakCircle(waiting)
     here = False
     return early
 

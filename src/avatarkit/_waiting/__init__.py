@@ -1,0 +1,3 @@
+"""
+What may wait: for a result, for its turn, for the reactor.
+"""
