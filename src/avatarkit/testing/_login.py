@@ -18,6 +18,8 @@ from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 
+# Any in this module: what a realm returns is not known until it has been looked at.
+
 _E = TypeVar("_E", bound=BaseException)
 
 
