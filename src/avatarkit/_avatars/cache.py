@@ -241,7 +241,9 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         Say which avatars have users that they should not have, or lack some that they should, or
         are wrongly idle, or were given up and are not gone yet.
         """
-        lives = self._kept.lives()
+        if self._shelf is None:
+            return
+        lives = self._shelf.lives()
         for kept, there, what in (
             ({each for life in lives for each in life.users}, self._sessionsPast, "uses"),
             (
@@ -253,11 +255,11 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             named = {each for each in there(self.release) if each.avatarId != ANONYMOUS}
             for session in kept.symmetric_difference(named):
                 yield f"{session!r} {what} an avatar of {self!r}, and only one of the two knows"
-        for life in self._kept.ready.values():
-            if (life in self._kept.idle) is bool(life.users):
+        for life in self._shelf.ready.values():
+            if (life in self._shelf.idle) is bool(life.users):
                 yield f"the avatar of {life.key!r} in {self!r} is wrongly idle, or not idle"
 
-        for life in self._kept.overdue:
+        for life in self._shelf.overdue:
             yield (
                 f"the avatar of {life.key!r} in {self!r} was given up: "
                 f"{life.inTheWay()} has not finished"

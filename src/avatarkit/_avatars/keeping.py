@@ -35,28 +35,37 @@ class State(Enum):
 class Keeper(Protocol[L]):
     """
     What keeps avatars, as far as each of them needs to know: it is told what becomes of them.
-
-    @ivar below: the realm that avatars come from.
-    @ivar closing: whether no more avatars are to be loaded.
-    @ivar apart: whether an ID may have an avatar for each interface.
-    @ivar retireTimeout: how many seconds an avatar may take to retire.
-    @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
     """
 
     @property
-    def below(self) -> Realm: ...
+    def below(self) -> Realm:
+        """
+        The realm that avatars come from.
+        """
 
     @property
-    def closing(self) -> bool: ...
+    def closing(self) -> bool:
+        """
+        Whether no more avatars are to be loaded.
+        """
 
     @property
-    def apart(self) -> bool: ...
+    def apart(self) -> bool:
+        """
+        Whether an ID may have an avatar for each interface.
+        """
 
     @property
-    def retireTimeout(self) -> float | None: ...
+    def retireTimeout(self) -> float | None:
+        """
+        How many seconds an avatar may take to retire; C{None}: any number.
+        """
 
     @property
-    def lent(self) -> dict[Session, L]: ...
+    def lent(self) -> dict[Session, L]:
+        """
+        The sessions that use avatars, and the life of the avatar that each uses.
+        """
 
     def file(self, life: L) -> None:
         """
