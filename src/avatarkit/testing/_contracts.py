@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 from weakref import ref
 
 from twisted.internet.defer import Deferred
@@ -25,7 +25,7 @@ from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
-from ._scenes import REFUSALS, REPEATS, WAYS, Scene, broken, hold, nothingFails
+from ._scenes import REFUSALS, REPEATS, SLOW_WAYS, WAYS, Scene, atOnce, broken, hold, nothingFails
 
 # Any in this module: what a mind or a realm returns is not known until it has been checked.
 
@@ -95,37 +95,59 @@ def _listen(adapted: IMind, mind: object) -> list[str]:
     return called
 
 
-def checkBlock(makeBlock: Callable[[], AnyBlock]) -> None:
+@overload
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: Literal[False] = False) -> None: ...
+
+
+@overload
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: Literal[True]) -> Deferred[None]: ...
+
+
+def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: bool = False) -> Deferred[None] | None:
     """
     Check that a block undoes what it did, however a session ends, and keeps nothing of the session.
 
     @param makeBlock: takes no arguments, may be called several times, and returns a new
         L{IBlock<avatarkit.IBlock>}.  The block must admit at least one session of C{b"alice"},
-        without waiting.
+        without waiting unless C{waits} is true.
+    @param waits: whether the block's hooks may wait, for the reactor for example: up to ten seconds
+        for each login and each logout.
+    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None} when the block is
+        checked, or fails with the C{AssertionError}.
     @raise AssertionError: if a promise is broken.
     """
-    for way in WAYS:
+    checking = _checkBlock(makeBlock, waits)
+    if waits:
+        return Deferred.fromCoroutine(checking)
+    atOnce(checking)
+    return None
+
+
+async def _checkBlock(makeBlock: Callable[[], AnyBlock], waits: bool) -> None:
+    for way in SLOW_WAYS if waits else WAYS:
         block = makeBlock()
         hold(IBlock.providedBy(block), f"{block!r} provides IBlock")
         _verify(IBlock, block)
-        Scene(None, IPerspective, block).play(way)
-    _checkShared(makeBlock())
+        await Scene(None, IPerspective, block, waits=waits).play(way)
+    await _checkShared(makeBlock(), waits)
 
 
-def _checkShared(block: AnyBlock) -> None:
+async def _checkShared(block: AnyBlock, waits: bool) -> None:
     """
     Check that a block in two realms keeps their sessions apart.
     """
-    scenes = [Scene(None, IPerspective, block) for _ in range(2)]
+    scenes = [Scene(None, IPerspective, block, waits=waits) for _ in range(2)]
     what = "sessions in two realms that share the block"
     with nothingFails(what):
         for scene in scenes:
             with suppress(*REFUSALS):
-                scene.open()
+                await scene.open()
         for scene in scenes:
             scene.logoutAll()
     for scene in scenes:
-        scene.verify(what)
+        await scene.closed()
+    for scene in scenes:
+        await scene.verify(what)
 
 
 def checkSource(
@@ -145,7 +167,7 @@ def checkSource(
         if IAvatarSource.providedBy(source):
             _verify(IAvatarSource, source)
         scene = Scene(source, interface)
-        scene.play(way)
+        atOnce(scene.play(way))
         with nothingFails("the realm's close()"):
             closing = scene.realm.close(timeout=None)
         hold(closing.called, f"after {way.__doc__}, close() lets go of every avatar at once")

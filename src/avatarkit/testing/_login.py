@@ -4,9 +4,9 @@ A login in one line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -18,13 +18,16 @@ from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 
+# Any in this module: what a realm returns is not known until it has been looked at.
+
 _E = TypeVar("_E", bound=BaseException)
 
 
 @attrs.frozen(eq=False)
 class Login(Generic[A]):
     """
-    A login that has succeeded.
+    A login that has succeeded.  It can be awaited, so that a test need not know whether the realm
+    waits.
 
     @ivar avatar: what the realm returned: the avatar, seen through the interface.
     @ivar interface: the interface.
@@ -34,6 +37,13 @@ class Login(Generic[A]):
     interface: type[Interface]
     _logout: Callable[[], object]
 
+    def __await__(self) -> Generator[Any, Any, Login[A]]:
+        """
+        Wait for nothing.
+        """
+        yield from ()
+        return self
+
     def logout(self) -> object:
         """
         Log out.
@@ -41,6 +51,20 @@ class Login(Generic[A]):
         @return: what the realm's logout returns.
         """
         return self._logout()
+
+
+class _Later(Deferred[Login]):
+    """
+    A Deferred of a L{Login}, which says so to a test that takes it for the login.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("avatar", "interface", "logout"):
+            raise AttributeError(
+                f"the login has no {name} yet: the realm waits for something, so that this is a "
+                "Deferred; await it, or use successResultOf(...) once it has fired"
+            )
+        raise AttributeError(f"a Deferred has no attribute {name!r}")
 
 
 if TYPE_CHECKING:
@@ -94,9 +118,7 @@ def login(
         refusal = reason
     if refusal is not None:
         raise _brief(refusal)
-    if isinstance(result, Deferred):
-        return result.addCallbacks(_loginOf, _failed)
-    return _loginOf(result)
+    return _later(result) if isinstance(result, Deferred) else _loginOf(result)
 
 
 def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Interface]) -> object:
@@ -116,6 +138,16 @@ def _loginOf(result: object) -> Login:
         )
     interface, avatar, logout = result
     return Login(avatar, interface, logout)
+
+
+def _later(result: Deferred[Any]) -> Deferred[Login]:
+    def fire(outcome: Login | Failure) -> None:
+        if not later.called:
+            later.callback(outcome)  # a Failure starts the errbacks
+
+    later = _Later(lambda cancelled: result.cancel())
+    result.addCallbacks(_loginOf, _failed).addBoth(fire)
+    return later
 
 
 def _failed(failure: Failure) -> Failure:

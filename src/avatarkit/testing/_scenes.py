@@ -5,13 +5,14 @@ A part in a realm, and the ways in which a login can end.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from weakref import ref
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
@@ -20,6 +21,7 @@ from .._realm.block import Block
 from .._realm.realm import Realm, Target
 from .._realm.session import Session
 from .._realm.targets import AnyBlock
+from .._tools.clock import clockOr
 from ..errors import LoginRefused
 from ._fakemind import FakeMind
 from ._login import Login, login
@@ -32,6 +34,15 @@ REFUSALS = (LoginDenied, UnauthorizedLogin)
 
 #: How many logins end in each way, so that what each of them leaks adds up.
 REPEATS = 50
+
+
+#: How many seconds a login or a logout may take that may take its time.
+PATIENCE = 10
+
+_IF_IT_WAITS = "check a block that waits with checkBlock(..., waits=True)"
+
+#: A way in which a login ends.
+Way: TypeAlias = "Callable[[Scene], Awaitable[None]]"
 
 
 class Refused(LoginRefused):
@@ -60,11 +71,24 @@ class _Probe(Block):
 
     @ivar acts: what to do, by hook: each is done once.
     @ivar seen: weak references to the sessions.
+    @ivar held: fires when a login arrives where it is held.
     """
 
     def __init__(self) -> None:
         self.acts: dict[str, Callable[[Session], object]] = {}
         self.seen: list[ref[Session]] = []
+        self.held: Deferred[None] = Deferred()
+
+    def hold(self, hook: str) -> None:
+        """
+        Hold the next login at a hook.
+        """
+        self.held = Deferred()
+        self.acts[hook] = self._hold
+
+    def _hold(self, session: Session) -> Deferred[None]:
+        self.held.callback(None)
+        return Deferred()
 
     def admit(self, session: Session) -> object:
         """
@@ -95,16 +119,21 @@ class Scene:
     """
 
     def __init__(
-        self, target: Target | None, interface: type[Interface], *blocks: AnyBlock
+        self,
+        target: Target | None,
+        interface: type[Interface],
+        *blocks: AnyBlock,
+        waits: bool = False,
     ) -> None:
         """
         @param target: where the avatars come from; C{None} for avatars of the scene's own, which
             must be garbage in the end.
         @param interface: what the avatars provide.
         @param blocks: the blocks that are checked.
+        @param waits: whether logins and logouts may take their time.
         """
         self.outer, self.inner = _Probe(), _Probe()
-        self.interface = interface
+        self.interface, self.waits = interface, waits
         self.minds: list[ref[FakeMind]] = []
         self.avatars: list[ref[Anyone]] = []
         source = cast("Realm", self.makeAvatar if target is None else target)
@@ -135,13 +164,37 @@ class Scene:
         """
         return login(self.realm, b"alice", mind=mind, interface=self.interface)
 
-    def open(self, mind: object = None) -> Login:
+    async def open(self, mind: object = None) -> Login:
         """
-        Log in without waiting.
+        Log in, without waiting unless logins may take their time.
         """
-        opened = self.login(mind)
-        hold(isinstance(opened, Login), "a login that need not wait has its result at once")
+        pending = self.login(mind)
+        prompt = self.waits or isinstance(pending, Login)
+        hold(prompt, f"a login that need not wait has its result at once; {_IF_IT_WAITS}")
+        if isinstance(pending, Deferred):
+            pending.addTimeout(PATIENCE, clockOr(None))
+        opened: Login = await pending
         return opened
+
+    async def closed(self) -> None:
+        """
+        If logouts may take their time, wait until the sessions that are closing are closed, and
+        nothing of theirs is left on the stack.
+        """
+        if not self.waits:
+            return
+        clock = clockOr(None)
+        end = clock.seconds() + PATIENCE
+        while any(each.ended for each in self.realm.sessions) and clock.seconds() < end:
+            await _turn(clock)
+        await _turn(clock)
+
+    async def held(self, probe: _Probe) -> None:
+        """
+        If logins may take their time, wait until one arrives where a probe holds it.
+        """
+        if self.waits:
+            await probe.held
 
     def logoutAll(self) -> None:
         """
@@ -150,7 +203,7 @@ class Scene:
         for session in tuple(self.realm.sessions):
             session.logout()
 
-    def play(self, way: Callable[[Scene], None]) -> None:
+    async def play(self, way: Way) -> None:
         """
         End many logins in one way, and check what is left.
         """
@@ -158,25 +211,28 @@ class Scene:
         with nothingFails(what):
             for _ in range(REPEATS):
                 try:
-                    way(self)
+                    await way(self)
                 except REFUSALS as reason:
                     hold(False, f"after {what}, the next login succeeds: {reason!r}")
-        self.verify(what)
+                await self.closed()
+        await self.verify(what)
 
-    def verify(self, what: str) -> None:
+    async def verify(self, what: str) -> None:
         """
         Check that nothing is left, and that the next login succeeds.
 
         @param what: what has happened, for the sentence.
         """
+        await self.closed()
         hold(not self.realm.sessions, f"after {what}, every session is closed")
         found = self.realm.audit()
         hold(not found, f"after {what}, audit() finds nothing: {found}")
         with nothingFails(f"a login after {what}"):
             try:
-                self.open(self.mind()).logout()
+                (await self.open(self.mind())).logout()
             except REFUSALS as reason:
                 hold(False, f"after {what}, the next login succeeds: {reason!r}")
+            await self.closed()
         gc.collect()
         for thing, seen in (
             ("session", self.outer.seen),
@@ -190,64 +246,75 @@ class Scene:
 # The docstrings of these ways stand in the sentences of the checks.
 
 
-def _logout(scene: Scene) -> None:
+async def _logout(scene: Scene) -> None:
     """a logout"""
-    scene.open(scene.mind()).logout()
+    (await scene.open(scene.mind())).logout()
 
 
-def _logouts(scene: Scene) -> None:
+async def _logouts(scene: Scene) -> None:
     """three logouts of one session"""
-    once = scene.open(scene.mind())
+    once = await scene.open(scene.mind())
     for _ in range(3):
         once.logout()
 
 
-def _withoutMind(scene: Scene) -> None:
+async def _withoutMind(scene: Scene) -> None:
     """a login without a mind"""
-    scene.open().logout()
+    (await scene.open()).logout()
 
 
-def _two(scene: Scene) -> None:
+async def _two(scene: Scene) -> None:
     """two sessions at once"""
-    first = scene.open(scene.mind())
+    first = await scene.open(scene.mind())
     try:
-        second = scene.open(scene.mind())
+        second = await scene.open(scene.mind())
     except REFUSALS:
         second = first
     first.logout()
     second.logout()
 
 
-def _refusedBelow(scene: Scene) -> None:
+async def _refusedBelow(scene: Scene) -> None:
     """a login that a block below refuses"""
     scene.inner.acts["admit"] = _refuse
-    _expectRefusal(scene)
+    await _expectRefusal(scene)
 
 
-def _refusedAbove(scene: Scene) -> None:
+async def _refusedAbove(scene: Scene) -> None:
     """a login that has its avatar when a block above refuses it"""
     scene.outer.acts["attached"] = _refuse
-    _expectRefusal(scene)
+    await _expectRefusal(scene)
 
 
-def _left(scene: Scene) -> None:
+async def _left(scene: Scene) -> None:
     """a login whose client leaves while it waits"""
-    scene.outer.acts["attached"] = _wait
+    scene.outer.hold("attached")
     mind = scene.mind()
-    _abandon(scene.login(mind), mind.disconnect)
+    waiting = scene.login(mind)
+    await scene.held(scene.outer)
+    _abandon(waiting, mind.disconnect)
 
 
-def _cancelled(scene: Scene) -> None:
+async def _cancelled(scene: Scene) -> None:
     """a login that is cancelled before it has its avatar"""
-    scene.inner.acts["admit"] = _wait
+    scene.inner.hold("admit")
     waiting = scene.login(scene.mind())
+    await scene.held(scene.inner)
     _abandon(waiting, lambda: waiting.cancel())
 
 
-def _ended(scene: Scene) -> None:
+async def _cancelledAtOnce(scene: Scene) -> None:
+    """a login that is cancelled as soon as it waits"""
+    scene.outer.hold("attached")
+    waiting = scene.login(scene.mind())
+    _abandon(waiting, lambda: waiting.cancel())
+    scene.outer.acts.clear()
+
+
+async def _ended(scene: Scene) -> None:
     """a session that is logged out before its login is complete"""
     scene.outer.acts["attached"] = Session.logout
-    _expectRefusal(scene)
+    await _expectRefusal(scene)
 
 
 WAYS = (
@@ -255,23 +322,39 @@ WAYS = (
     *(_left, _cancelled, _ended),
 )
 
+#: The ways of logins that may take their time.
+SLOW_WAYS = (*WAYS, _cancelledAtOnce)
+
 
 def _refuse(session: Session) -> None:
     raise Refused
 
 
-def _wait(session: Session) -> Deferred[None]:
-    return Deferred()
-
-
-def _expectRefusal(scene: Scene) -> None:
+async def _expectRefusal(scene: Scene) -> None:
     with suppress(*REFUSALS):
-        scene.open(scene.mind()).logout()
+        (await scene.open(scene.mind())).logout()
 
 
 def _abandon(waiting: LoginOrDeferred, end: Callable[[], object]) -> None:
     waiting.addErrback(lambda failure: None)
     end()
+
+
+def _turn(clock: IReactorTime) -> Deferred[None]:
+    """
+    Give the reactor a turn.
+    """
+    turn: Deferred[None] = Deferred()
+    clock.callLater(0, turn.callback, None)
+    return turn
+
+
+def atOnce(check: Coroutine[Deferred[object], object, None]) -> None:
+    """
+    Run a check that waits for nothing: in it, a login that does is a broken promise.
+    """
+    with suppress(StopIteration):
+        check.send(None)
 
 
 def hold(holds: bool, promise: str) -> None:
