@@ -93,9 +93,8 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        self._entrance = Entrance()
-        if isinstance(target, Realm):
-            self.maximumWaiting, self.hideFaults = target.maximumWaiting, target.hideFaults
+        settings = (target.maximumWaiting, target.hideFaults) if isinstance(target, Realm) else ()
+        self._entrance = Entrance(*settings)
         self._roll = Roll()
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
