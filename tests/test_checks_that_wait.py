@@ -4,6 +4,7 @@ Tests for L{avatarkit.testing.checkBlock} with blocks that wait, and for logins 
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
@@ -12,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from avatarkit import AvatarCache, Block, Realm, Session
+from avatarkit import AvatarCache, Block, LoginRefused, Realm, Session
 from avatarkit.testing import Login, _scenes, checkBlock, login
 from players import Player
 from scripted import Boom
@@ -37,14 +38,14 @@ class Slow(Block):
 
     async def admit(self, session: Session) -> None:
         """
-        Wait, and take note.
+        Wait, and remember the session.
         """
         await pause()
         self.admitted[session] = None
 
     async def release(self, session: Session) -> None:
         """
-        Wait, and forget.
+        Wait, and forget the session.
         """
         await pause()
         del self.admitted[session]
@@ -78,7 +79,7 @@ class WaitingBlockTests(TestCase):
 
     async def broken(self, block: type[Block]) -> str:
         """
-        Return what is said of a block that is broken.
+        Check that a broken block is caught, and return the sentence.
         """
         try:
             await checkBlock(block, waits=True)
@@ -89,8 +90,8 @@ class WaitingBlockTests(TestCase):
 
     async def test_broken(self) -> None:
         """
-        One that keeps something, fails, or loses what it took when its login is cancelled is
-        caught.
+        A block is caught if it keeps sessions, fails, or does not give back what it took when its
+        login is cancelled.
         """
 
         class Keeping(Slow):
@@ -104,7 +105,7 @@ class WaitingBlockTests(TestCase):
                 await pause()
                 raise Boom("no")
 
-        assert "a logout" in await self.broken(Failing)
+        assert "nothing fails during a logout: " in await self.broken(Failing)
 
         class Losing(Block):
             taken: dict[Session, None]
@@ -127,7 +128,7 @@ class WaitingBlockTests(TestCase):
 
     async def test_neverDone(self) -> None:
         """
-        One that never finishes is given up after some seconds.
+        A block that never finishes is caught after some seconds.
         """
         self.patch(_scenes, "PATIENCE", 0.05)
 
@@ -141,11 +142,33 @@ class WaitingBlockTests(TestCase):
             def attached(self, session: Session) -> object:
                 return Deferred()
 
-        assert "TimeoutError" in await self.broken(Deaf)
+        assert "nothing fails during a logout: TimeoutError" in await self.broken(Deaf)
+
+    async def test_refusedMeanwhile(self) -> None:
+        """
+        A block that refuses a login which should have waited is caught without delay.
+        """
+
+        numbers = count()
+
+        class Full(Slow):
+            def __init__(self) -> None:
+                super().__init__()
+                self.number = next(numbers)
+
+            async def admit(self, session: Session) -> None:
+                await super().admit(session)
+                if self.number == 6:
+                    raise LoginRefused("no")
+
+        assert await self.broken(Full) == (
+            "a promise is broken: after a login whose client leaves while it waits, the next login "
+            f"succeeds: {LoginRefused('no')!r}"
+        )
 
     async def test_notSaid(self) -> None:
         """
-        Without it, such a block is told about it.
+        Without C{waits=True}, the sentence says that a block that waits needs it.
         """
         error = self.assertRaises(AssertionError, checkBlock, Slow)
         assert "checkBlock(..., waits=True)" in str(error)
@@ -155,7 +178,7 @@ class WaitingBlockTests(TestCase):
 
 class LoginTests(SynchronousTestCase):
     """
-    Tests that take a login that waits for one that does not, and the other way round.
+    L{login} in a test that does not know whether the realm waits.
     """
 
     def test_awaited(self) -> None:
@@ -177,7 +200,8 @@ class LoginTests(SynchronousTestCase):
 
     def test_notYet(self) -> None:
         """
-        What is not there yet says so, and what to do; the Deferred is one like any other.
+        A Deferred that is used as a L{Login} says so, and what to do; otherwise it is like any
+        other.
         """
         gate: Deferred[Player] = Deferred()
         pending: Any = login(Realm(lambda avatarId: gate), b"alice")
@@ -191,7 +215,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """
-        Cancelling it cancels the login; of one that goes on all the same nothing is heard any more.
+        Cancelling the Deferred cancels the login; one that goes on all the same is ignored.
         """
         gate: Deferred[Player] = Deferred()
         cancelled: list[str] = []

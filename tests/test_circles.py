@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, Block, LoginWaitsForItself, PerConnection, Session
 from avatarkit._waiting.awaiting import awaited
+from avatarkit.testing import login
 from scripted import IThing, Thing, frank, opened, waiting
 
 
@@ -84,7 +85,11 @@ class CirclesTests(SynchronousTestCase):
         and the avatar is gone.
         """
         self.stack(Guest)
-        for logout in (lambda: self.login(), self.later(lambda: self.login())):
+        for logout in (
+            lambda: self.login(),
+            self.later(lambda: self.login()),
+            self.later(lambda: login(self.realm, b"a", interface=IThing)),
+        ):
             Guest.logouts = {b"a": logout}
             opened(self.login())[2]()
             self.clock.advance(1)
@@ -158,8 +163,8 @@ class CirclesTests(SynchronousTestCase):
         self.stack(factory)
         logins = [waiting(self.login(each)) for each in (b"a", b"b")]
         self.clock.advance(1)
-        for login in logins:
-            self.failureResultOf(login, LoginWaitsForItself)
+        for each in logins:
+            self.failureResultOf(each, LoginWaitsForItself)
         assert self.realm.audit() == []
 
     def test_throughOthers(self) -> None:

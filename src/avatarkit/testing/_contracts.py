@@ -3,6 +3,7 @@ Checks of the promises that blocks, sources, realms and minds make to each other
 
 Each check creates parts and uses them in every way in which a realm does.  It raises
 C{AssertionError} with a sentence that says which promise is broken, and returns C{None} if none is.
+The check of a block that waits returns a Deferred, to which the same happens.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
 from ..interfaces import IAvatarSource, IBlock, IMind
 from ._fakemind import FakeMind
 from ._login import ask
-from ._scenes import REFUSALS, REPEATS, SLOW_WAYS, WAYS, Scene, atOnce, broken, hold, nothingFails
+from ._scenes import (
+    REFUSALS,
+    REPEATS,
+    WAITING_WAYS,
+    WAYS,
+    Scene,
+    atOnce,
+    broken,
+    hold,
+    nothingFails,
+)
 
 # Any in this module: what a mind or a realm returns is not known until it has been checked.
 
@@ -111,9 +122,9 @@ def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: bool = False) -> Def
         L{IBlock<avatarkit.IBlock>}.  The block must admit at least one session of C{b"alice"},
         without waiting unless C{waits} is true.
     @param waits: whether the block's hooks may wait, for the reactor for example: up to ten seconds
-        for each login and each logout.
-    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None} when the block is
-        checked, or fails with the C{AssertionError}.
+        in each login and in each logout.
+    @return: C{None}; if C{waits} is true, a Deferred that fires with C{None} when the block has
+        been checked, or fails with the C{AssertionError}.
     @raise AssertionError: if a promise is broken.
     """
     checking = _checkBlock(makeBlock, waits)
@@ -124,7 +135,10 @@ def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: bool = False) -> Def
 
 
 async def _checkBlock(makeBlock: Callable[[], AnyBlock], waits: bool) -> None:
-    for way in SLOW_WAYS if waits else WAYS:
+    """
+    Check a block in every way in which a login can end, and in two realms.
+    """
+    for way in WAITING_WAYS if waits else WAYS:
         block = makeBlock()
         hold(IBlock.providedBy(block), f"{block!r} provides IBlock")
         _verify(IBlock, block)
@@ -144,8 +158,8 @@ async def _checkShared(block: AnyBlock, waits: bool) -> None:
                 await scene.open()
         for scene in scenes:
             scene.logoutAll()
-    for scene in scenes:
-        await scene.closed()
+        for scene in scenes:
+            await scene.closed(what)
     for scene in scenes:
         await scene.verify(what)
 

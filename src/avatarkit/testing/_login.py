@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,8 +17,7 @@ from zope.interface import Interface
 from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
-
-# Any in this module: what a realm returns is not known until it has been looked at.
+from .._waiting.circles import Waiting
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -26,8 +25,7 @@ _E = TypeVar("_E", bound=BaseException)
 @attrs.frozen(eq=False)
 class Login(Generic[A]):
     """
-    A login that has succeeded.  It can be awaited, so that a test need not know whether the realm
-    waits.
+    A login that has succeeded.  It can be awaited, so a test need not know whether the realm waits.
 
     @ivar avatar: what the realm returned: the avatar, seen through the interface.
     @ivar interface: the interface.
@@ -37,9 +35,9 @@ class Login(Generic[A]):
     interface: type[Interface]
     _logout: Callable[[], object]
 
-    def __await__(self) -> Generator[Any, Any, Login[A]]:
+    def __await__(self) -> Generator[Deferred[Login[A]], None, Login[A]]:
         """
-        Wait for nothing.
+        Return the login itself, without waiting.
         """
         yield from ()
         return self
@@ -53,16 +51,31 @@ class Login(Generic[A]):
         return self._logout()
 
 
-class _Later(Deferred[Login]):
+class _Later(Waiting[Login]):
     """
     A Deferred of a L{Login}, which says so to a test that takes it for the login.
     """
 
+    def __init__(self, result: Deferred[object]) -> None:
+        super().__init__(lambda cancelled: result.cancel())
+        self._result = result
+        result.addCallbacks(_loginOf, _failed).addBoth(self._fire)
+
+    def _fire(self, outcome: Login | Failure) -> None:
+        if not self.called:  # a login may go on although it was cancelled
+            self.callback(outcome)  # a Failure starts the errbacks
+
+    def awaits(self) -> Deferred[object]:
+        """
+        Return what the realm returned.
+        """
+        return self._result
+
     def __getattr__(self, name: str) -> object:
         if name in ("avatar", "interface", "logout"):
             raise AttributeError(
-                f"the login has no {name} yet: the realm waits for something, so that this is a "
-                "Deferred; await it, or use successResultOf(...) once it has fired"
+                f"the login has no {name} yet: the realm waits, so this is a Deferred; await it, "
+                "or use successResultOf(...) when it has fired"
             )
         raise AttributeError(f"a Deferred has no attribute {name!r}")
 
@@ -118,7 +131,7 @@ def login(
         refusal = reason
     if refusal is not None:
         raise _brief(refusal)
-    return _later(result) if isinstance(result, Deferred) else _loginOf(result)
+    return _Later(result) if isinstance(result, Deferred) else _loginOf(result)
 
 
 def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Interface]) -> object:
@@ -138,16 +151,6 @@ def _loginOf(result: object) -> Login:
         )
     interface, avatar, logout = result
     return Login(avatar, interface, logout)
-
-
-def _later(result: Deferred[Any]) -> Deferred[Login]:
-    def fire(outcome: Login | Failure) -> None:
-        if not later.called:
-            later.callback(outcome)  # a Failure starts the errbacks
-
-    later = _Later(lambda cancelled: result.cancel())
-    result.addCallbacks(_loginOf, _failed).addBoth(fire)
-    return later
 
 
 def _failed(failure: Failure) -> Failure:

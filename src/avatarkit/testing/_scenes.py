@@ -14,6 +14,7 @@ from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface, implementer
 
@@ -35,11 +36,13 @@ REFUSALS = (LoginDenied, UnauthorizedLogin)
 #: How many logins end in each way, so that what each of them leaks adds up.
 REPEATS = 50
 
-
-#: How many seconds a login or a logout may take that may take its time.
+#: How many seconds a login or a logout may take if it may wait.
 PATIENCE = 10
 
-_IF_IT_WAITS = "check a block that waits with checkBlock(..., waits=True)"
+_AT_ONCE = (
+    "a login that need not wait has its result at once; "
+    "to check a block that waits, use checkBlock(..., waits=True)"
+)
 
 #: A way in which a login ends.
 Way: TypeAlias = "Callable[[Scene], Awaitable[None]]"
@@ -71,24 +74,26 @@ class _Probe(Block):
 
     @ivar acts: what to do, by hook: each is done once.
     @ivar seen: weak references to the sessions.
-    @ivar held: fires when a login arrives where it is held.
     """
 
     def __init__(self) -> None:
         self.acts: dict[str, Callable[[Session], object]] = {}
         self.seen: list[ref[Session]] = []
-        self.held: Deferred[None] = Deferred()
 
-    def hold(self, hook: str) -> None:
+    def stopAt(self, hook: str) -> Deferred[None]:
         """
-        Hold the next login at a hook.
-        """
-        self.held = Deferred()
-        self.acts[hook] = self._hold
+        Let the next login wait at a hook for ever.
 
-    def _hold(self, session: Session) -> Deferred[None]:
-        self.held.callback(None)
-        return Deferred()
+        @return: a Deferred that fires when the login is there.
+        """
+        stopped: Deferred[None] = Deferred()
+
+        def stop(session: Session) -> Deferred[None]:
+            stopped.callback(None)
+            return Deferred()
+
+        self.acts[hook] = stop
+        return stopped
 
     def admit(self, session: Session) -> object:
         """
@@ -116,6 +121,7 @@ class Scene:
 
     @ivar outer: the block above the part.
     @ivar inner: the block below it.
+    @ivar waits: whether logins and logouts may wait.
     """
 
     def __init__(
@@ -130,7 +136,7 @@ class Scene:
             must be garbage in the end.
         @param interface: what the avatars provide.
         @param blocks: the blocks that are checked.
-        @param waits: whether logins and logouts may take their time.
+        @param waits: whether logins and logouts may wait.
         """
         self.outer, self.inner = _Probe(), _Probe()
         self.interface, self.waits = interface, waits
@@ -166,35 +172,33 @@ class Scene:
 
     async def open(self, mind: object = None) -> Login:
         """
-        Log in, without waiting unless logins may take their time.
+        Log in, without waiting unless logins may wait.
         """
-        pending = self.login(mind)
-        prompt = self.waits or isinstance(pending, Login)
-        hold(prompt, f"a login that need not wait has its result at once; {_IF_IT_WAITS}")
-        if isinstance(pending, Deferred):
-            pending.addTimeout(PATIENCE, clockOr(None))
-        opened: Login = await pending
-        return opened
+        opened = self.login(mind)
+        hold(self.waits or isinstance(opened, Login), _AT_ONCE)
+        if isinstance(opened, Deferred):
+            opened.addTimeout(PATIENCE, clockOr(None))
+        return await opened
 
-    async def closed(self) -> None:
+    async def openUntil(self, probe: _Probe, hook: str, mind: object) -> LoginOrDeferred:
         """
-        If logouts may take their time, wait until the sessions that are closing are closed, and
-        nothing of theirs is left on the stack.
-        """
-        if not self.waits:
-            return
-        clock = clockOr(None)
-        end = clock.seconds() + PATIENCE
-        while any(each.ended for each in self.realm.sessions) and clock.seconds() < end:
-            await _turn(clock)
-        await _turn(clock)
+        Log in as far as a hook of C{outer} or C{inner}, where the login waits for ever.
 
-    async def held(self, probe: _Probe) -> None:
+        @return: the login, whose failure is taken care of.
         """
-        If logins may take their time, wait until one arrives where a probe holds it.
-        """
+        stopped = probe.stopAt(hook)
+        waiting = self.login(mind)
+
+        def failed(failure: Failure) -> None:
+            if not stopped.called:
+                stopped.errback(failure)
+
+        waiting.addErrback(failed)
+        hold(self.waits or stopped.called, _AT_ONCE)
         if self.waits:
-            await probe.held
+            stopped.addTimeout(PATIENCE, clockOr(None))
+        await stopped
+        return waiting
 
     def logoutAll(self) -> None:
         """
@@ -202,6 +206,21 @@ class Scene:
         """
         for session in tuple(self.realm.sessions):
             session.logout()
+
+    async def closed(self, what: str) -> None:
+        """
+        Wait until the sessions that have ended are closed, if logouts may wait.
+
+        @param what: what has happened, for the sentence.
+        """
+        if not self.waits:
+            return
+        clock = clockOr(None)
+        end = clock.seconds() + PATIENCE
+        while any(each.ended for each in self.realm.sessions):
+            hold(clock.seconds() < end, f"after {what}, every session is closed")
+            await _turn(clock)
+        await _turn(clock)  # whatever closed the last one refers to it until it returns
 
     async def play(self, way: Way) -> None:
         """
@@ -214,7 +233,7 @@ class Scene:
                     await way(self)
                 except REFUSALS as reason:
                     hold(False, f"after {what}, the next login succeeds: {reason!r}")
-                await self.closed()
+                await self.closed(what)
         await self.verify(what)
 
     async def verify(self, what: str) -> None:
@@ -223,7 +242,6 @@ class Scene:
 
         @param what: what has happened, for the sentence.
         """
-        await self.closed()
         hold(not self.realm.sessions, f"after {what}, every session is closed")
         found = self.realm.audit()
         hold(not found, f"after {what}, audit() finds nothing: {found}")
@@ -232,7 +250,7 @@ class Scene:
                 (await self.open(self.mind())).logout()
             except REFUSALS as reason:
                 hold(False, f"after {what}, the next login succeeds: {reason!r}")
-            await self.closed()
+            await self.closed(what)
         gc.collect()
         for thing, seen in (
             ("session", self.outer.seen),
@@ -288,27 +306,23 @@ async def _refusedAbove(scene: Scene) -> None:
 
 async def _left(scene: Scene) -> None:
     """a login whose client leaves while it waits"""
-    scene.outer.hold("attached")
     mind = scene.mind()
-    waiting = scene.login(mind)
-    await scene.held(scene.outer)
-    _abandon(waiting, mind.disconnect)
+    await scene.openUntil(scene.outer, "attached", mind)
+    mind.disconnect()
 
 
 async def _cancelled(scene: Scene) -> None:
     """a login that is cancelled before it has its avatar"""
-    scene.inner.hold("admit")
-    waiting = scene.login(scene.mind())
-    await scene.held(scene.inner)
-    _abandon(waiting, lambda: waiting.cancel())
+    (await scene.openUntil(scene.inner, "admit", scene.mind())).cancel()
 
 
 async def _cancelledAtOnce(scene: Scene) -> None:
     """a login that is cancelled as soon as it waits"""
-    scene.outer.hold("attached")
+    scene.outer.stopAt("attached")
     waiting = scene.login(scene.mind())
-    _abandon(waiting, lambda: waiting.cancel())
-    scene.outer.acts.clear()
+    waiting.addErrback(lambda failure: None)
+    waiting.cancel()
+    scene.outer.acts.clear()  # the login may not have got there
 
 
 async def _ended(scene: Scene) -> None:
@@ -322,8 +336,8 @@ WAYS = (
     *(_left, _cancelled, _ended),
 )
 
-#: The ways of logins that may take their time.
-SLOW_WAYS = (*WAYS, _cancelledAtOnce)
+#: The ways in which a login ends that may wait.
+WAITING_WAYS = (*WAYS, _cancelledAtOnce)
 
 
 def _refuse(session: Session) -> None:
@@ -335,26 +349,25 @@ async def _expectRefusal(scene: Scene) -> None:
         (await scene.open(scene.mind())).logout()
 
 
-def _abandon(waiting: LoginOrDeferred, end: Callable[[], object]) -> None:
-    waiting.addErrback(lambda failure: None)
-    end()
-
-
 def _turn(clock: IReactorTime) -> Deferred[None]:
     """
-    Give the reactor a turn.
+    Return a Deferred that fires in the reactor's next turn.
     """
     turn: Deferred[None] = Deferred()
     clock.callLater(0, turn.callback, None)
     return turn
 
 
-def atOnce(check: Coroutine[Deferred[object], object, None]) -> None:
+def atOnce(check: Coroutine[object, None, None]) -> None:
     """
-    Run a check that waits for nothing: in it, a login that does is a broken promise.
+    Run a check that does not wait.
     """
-    with suppress(StopIteration):
+    complete = False
+    try:
         check.send(None)
+    except StopIteration:
+        complete = True
+    hold(complete, "a check that need not wait is complete at once")
 
 
 def hold(holds: bool, promise: str) -> None:
