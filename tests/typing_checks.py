@@ -21,6 +21,7 @@ from avatarkit import (
     Block,
     ConnectionCounter,
     ConnectionLimit,
+    Holders,
     MindRegistry,
     PerConnection,
     Realm,
@@ -193,6 +194,21 @@ assert_type(ConnectionLimit(quota=quota)(Player), Realm[Player])
 assert_type(
     ConnectionLimit(quota=quotaLater, whenFull=avatarkit.displaceOldest())(Player), Realm[Player]
 )
+
+
+def newest(session: Session[Player], holders: Holders[Player]) -> tuple[Session[Player], ...]:
+    assert_type(holders.excess, int)
+    assert_type(holders[0], Session[Player])
+    holders.surplus  # type: ignore[attr-defined]
+    return holders[-holders.excess :]
+
+
+async def newestLater(session: Session, holders: Holders) -> list[Session]:
+    return list(holders[-holders.excess :])
+
+
+assert_type(ConnectionLimit(3, whenFull=newest)(Player), Realm[Player])
+assert_type(ConnectionLimit(3, whenFull=newestLater)(Player), Realm[Player])
 
 # 20: testing.login
 alice = login(realm, b"alice")

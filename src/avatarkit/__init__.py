@@ -6,7 +6,7 @@ from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
 from ._limit.keys import everyone
 from ._limit.limit import ConnectionLimit
-from ._limit.policies import displaceOldest, displaceUnresponsive, refuse
+from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.counter import ConnectionCounter
 from ._online.registry import MindRegistry
@@ -43,6 +43,7 @@ __all__ = [
     "ConnectionAware",
     "ConnectionCounter",
     "ConnectionLimit",
+    "Holders",
     "IAvatarSource",
     "IBlock",
     "IConnectionAware",

@@ -68,8 +68,8 @@ class ConnectionLimit(Audited, Block[A]):
         for the whole server.
     @ivar whenFull: who must go when there is no room: L{avatarkit.refuse},
         L{avatarkit.displaceOldest}, L{avatarkit.displaceUnresponsive}, or your own: a callable of
-        the session and the sessions that are there, oldest first, that returns those of them that
-        must go, or a Deferred or coroutine of that.
+        the session and the L{Holders<avatarkit.Holders>}, the sessions that are there, oldest
+        first, that returns those of them that must go, or a Deferred or coroutine of that.
     @ivar maximumWaiting: how many logins may wait for the slots of a key at the same time, at least
         1; any more are refused.
     """

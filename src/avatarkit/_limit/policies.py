@@ -25,10 +25,14 @@ from .asking import Unresponsive
 
 class Holders(tuple[Session[A], ...], Generic[A]):
     """
-    The sessions that hold the slots, oldest first.
+    What a C{whenFull} of L{ConnectionLimit<avatarkit.ConnectionLimit>} chooses from: the sessions
+    that hold the slots of a key, oldest first, without those that are leaving already.
 
-    @ivar key: what they are limited by.
-    @ivar excess: how many of them must go for one more to get in.
+    It is a tuple of them.
+
+    @ivar key: the key that they share: their avatar ID, or what the limit's C{key} returned.
+    @ivar excess: how many of them must go for one more to get in, at least 1: more if the maximum
+        was lowered, or the quota of the session that wants to get in is smaller than another's.
     """
 
     key: Hashable = None
