@@ -166,7 +166,7 @@ class WireTests(PBTestCase):
             assert failure.getErrorMessage() == "something went wrong on the server"
             (logged,) = self.flushLoggedErrors()
             assert logged.getErrorMessage() == SECRET
-            assert logged.getTraceback().count("leak") > 0
+            assert logged.getTraceback().count("Leak") > 0
 
     async def test_unsupported(self) -> None:
         """
