@@ -4,7 +4,7 @@ Whom a push goes to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from .._realm.session import Session
@@ -38,15 +38,4 @@ class Minds(Protocol):
     def __len__(self) -> int:
         """
         Return how many there are.
-        """
-
-
-class Addressed(Minds, Protocol):
-    """
-    Minds whose sessions and bounds are known to whoever keeps the minds.
-    """
-
-    def addressees(self) -> Iterable[Addressee]:
-        """
-        Return whom a push to the minds goes to.
         """
