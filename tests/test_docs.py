@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import avatarkit
 import avatarkit.testing
+from avatarkit import transports
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -26,7 +27,7 @@ class ReferenceTests(SynchronousTestCase):
         """
         rows = (DOCS / "reference.md").read_text().split("|---|---|\n")[1].split("\n\n")[0]
         named = set(re.findall(r"`(\w+)`", rows))
-        assert named == {*avatarkit.__all__, *avatarkit.testing.__all__}
+        assert named == {*avatarkit.__all__, *avatarkit.testing.__all__, *transports.__all__}
 
     def test_sorted(self) -> None:
         """

@@ -403,19 +403,3 @@ class MindTests(LimitTestCase):
         for session in sessions:
             session.logout()
         assert self.policy._questions == {}  # type: ignore[attr-defined]
-
-    def test_sharesConnection(self) -> None:
-        """
-        An adapter that raises when it is to be seen whether a newcomer comes over the same
-        connection is an error in the log, and the session goes.
-        """
-        for raised in RAISED:
-            limit = self.limited(1, whenFull=displaceOldest)
-            phone = Phone()
-            holder = self.login(mind=phone)
-            phone.raised = raised
-            session = self.login(mind=FakeMind())
-            assert holder.ended
-            assert limit.sessions(b"alice") == (session,)
-            assert limit._slots.going == {}
-            assert len(self.flushLoggedErrors(raised)) >= 1

@@ -264,21 +264,34 @@ class PartingsTests(SynchronousTestCase):
         """
         Everything is called once, in order, whatever raises; what is taken back is not.
         """
-        partings, told = Partings(), list[int]()
-        calls: list[Any] = [lambda n=n: told.append(n) for n in range(4)]
+        partings, told = Partings(), list[object]()
+        whats = [str(n) for n in range(4)]
 
-        def boom() -> None:
-            partings.discard(calls[3])
+        def boom(what: object) -> None:
+            partings.discard(told.append, whats[3])
             raise ValueError("no")
 
-        for call in (*calls[:2], boom, *calls[2:]):
-            partings.add(call)
-        partings.discard(calls[0])
-        partings.discard(calls[0])
+        for what in whats[:2]:
+            partings.add(told.append, what)
+        partings.add(boom, None)
+        for what in whats[2:]:
+            partings.add(told.append, what)
+        partings.discard(told.append, whats[0])
+        partings.discard(told.append, whats[0])
         partings.lost()
         partings.lost()
-        assert told == [1, 2]
+        assert told == ["1", "2"]
         assert len(self.flushLoggedErrors(ValueError)) == 1
+
+    def test_newestFirst(self) -> None:
+        """
+        They can be called in the opposite order.
+        """
+        partings, told = Partings(), list[object]()
+        for what in ("0", "1"):
+            partings.add(told.append, what)
+        partings.lost(newestFirst=True)
+        assert told == ["1", "0"]
 
     def test_lost(self) -> None:
         """

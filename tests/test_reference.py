@@ -18,11 +18,12 @@ from zope.interface.interface import InterfaceClass
 
 import avatarkit
 import avatarkit.testing
+import avatarkit.transports
 from pages import Element, inventoryOf, leadsSomewhere, read
 
 HTML = Path(os.environ.get("AVATARKIT_HTML", "")).resolve()
 
-MODULES = (avatarkit, avatarkit.testing)
+MODULES = (avatarkit, avatarkit.testing, avatarkit.transports)
 PUBLIC: dict[str, object] = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES

@@ -26,10 +26,12 @@ from .errors import (
     TooManyLogins,
     TooManyWaiting,
     UnsupportedInterface,
+    UnwatchableMind,
 )
 from .interfaces import (
     IAvatarSource,
     IBlock,
+    IConnection,
     IConnectionAware,
     IDisconnectableMind,
     IMind,
@@ -46,6 +48,7 @@ __all__ = [
     "Holders",
     "IAvatarSource",
     "IBlock",
+    "IConnection",
     "IConnectionAware",
     "IDisconnectableMind",
     "IMind",
@@ -66,6 +69,7 @@ __all__ = [
     "TooManyLogins",
     "TooManyWaiting",
     "UnsupportedInterface",
+    "UnwatchableMind",
     "disconnect",
     "displaceOldest",
     "displaceUnresponsive",

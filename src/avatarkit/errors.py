@@ -38,6 +38,7 @@ __all__ = [
     "TooManyLogins",
     "TooManyWaiting",
     "UnsupportedInterface",
+    "UnwatchableMind",
 ]
 
 
@@ -122,6 +123,14 @@ class TooManyLogins(LoginRefused):
     ) -> None:
         super().__init__(text, avatarId=avatarId)
         self.maximum = maximum
+
+
+class UnwatchableMind(LoginRefused):
+    """
+    The client cannot be watched, and the realm lets in only those whose leaving it would notice.
+    """
+
+    text = "log in with a mind that can be called: this server must notice when its client leaves"
 
 
 class RealmClosed(LoginRefused):

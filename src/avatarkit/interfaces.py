@@ -3,7 +3,7 @@ What avatarkit and the code around it promise each other.
 
 L{IBlock} and L{IAvatarSource} are for those who write parts of a realm; L{IConnectionAware} and
 L{IMindAware} are for avatars; L{IMind} and L{IDisconnectableMind} are for minds of other kinds than
-Perspective Broker's.
+Perspective Broker's; an L{IConnection} is what a session ends with.
 
 A method that is said to be I{awaited} may return a L{Deferred<twisted.internet.defer.Deferred>} or
 a coroutine, and the next step waits for it.  Any other return value is ignored, unless the method's
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IAvatarSource",
     "IBlock",
+    "IConnection",
     "IConnectionAware",
     "IDisconnectableMind",
     "IMind",
@@ -179,6 +180,53 @@ class IMind(Interface):
         """
         Take back a callback that was given to L{notifyOnDisconnect} of this object.  Not called
         when the client is gone.
+        """
+
+
+class IConnection(Interface):
+    """
+    What a session came through, and ends with: a connection of the network, or, on the web, the
+    request, or the browser's session.
+    """
+
+    disconnected = Attribute("Whether it is over.")
+    backlog = Attribute("How many bytes wait to be sent to the client; C{None} if not known.")
+    lastReceived = Attribute("When anything arrived last, in the reactor's seconds.")
+    lastActive = Attribute(
+        "When its user last did something, in the reactor's seconds: over Perspective Broker, "
+        "whose clients answer by themselves, made a call; elsewhere, sent anything."
+    )
+
+    def getPeer() -> object:
+        """
+        Return the client's L{IAddress<twisted.internet.interfaces.IAddress>}.
+        """
+
+    def getHost() -> object:
+        """
+        Return this side's L{IAddress<twisted.internet.interfaces.IAddress>}.
+        """
+
+    def notifyOnDisconnect(callback: Callable[[Any], object]) -> None:
+        """
+        Have C{callback} called with this object when it is over.  Not called on one that is already
+        over.
+        """
+
+    def dontNotifyOnDisconnect(callback: Callable[[Any], object]) -> None:
+        """
+        Take back a callback that was given to L{notifyOnDisconnect}; harmless at any time.
+        """
+
+    def loseConnection() -> None:
+        """
+        Close the connection when everything is written, like
+        L{twisted.internet.interfaces.ITransport}.
+        """
+
+    def abortConnection() -> None:
+        """
+        Close the connection now, like L{twisted.internet.interfaces.ITCPTransport}.
         """
 
 

@@ -233,7 +233,7 @@ class Life(Generic[A]):
         self.state, self.proven = State.LOADING, False
         self.keeper.withdraw(self)
         first = next(iter(self.waiting.values()))
-        inner = self.inner = innerSession(self.keeper.below, first, mind=None)
+        inner = self.inner = innerSession(self.keeper.below, first, client=False)
 
         early = settle(openInner(inner), partial(self._arrived, inner))
         if early is not LATER:

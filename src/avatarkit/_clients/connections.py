@@ -73,32 +73,33 @@ class Partings:
     given a single one for each connection, and all others are kept here.
     """
 
-    _calls: dict[Callable[[], object], None] = attrs.field(factory=dict, init=False)
+    # Any: each callback is given what it was registered for.
+    _calls: dict[tuple[Callable[[Any], object], int], Any] = attrs.field(factory=dict, init=False)
 
     _log = Logger()
 
-    def add(self, call: Callable[[], object]) -> None:
+    def add(self, call: Callable[[Any], object], what: object) -> None:
         """
-        Have something called when the connection is lost.
+        Have C{call} called with C{what} when the connection is lost.
         """
-        self._calls[call] = None
+        self._calls[call, id(what)] = what
 
-    def discard(self, call: Callable[[], object]) -> None:
+    def discard(self, call: Callable[[Any], object], what: object) -> None:
         """
         Take it back, if it is still to be called.
         """
-        self._calls.pop(call, None)
+        self._calls.pop((call, id(what)), None)
 
-    def lost(self) -> None:
+    def lost(self, *, newestFirst: bool = False) -> None:
         """
         The connection is lost.  A call that raises does not keep the others from being made.
         """
-        for call in tuple(self._calls):
-            if call not in self._calls:
+        for key in tuple(self._calls)[:: -1 if newestFirst else 1]:
+            if key not in self._calls:
                 continue
-            del self._calls[call]
+            call, what = key[0], self._calls.pop(key)
             try:
-                call()
+                call(what)
             except Exception:
                 self._log.failure("{call!r} failed when a connection was lost", call=call)
 

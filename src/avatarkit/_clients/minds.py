@@ -9,7 +9,6 @@ L{IDisconnectableMind<avatarkit.IDisconnectableMind>} are what those need.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from functools import partial
 from typing import Any
 
 import attrs
@@ -21,8 +20,8 @@ from zope.interface import implementer
 
 from .._tools.adapting import adapted
 from .._tools.clock import clockOr
-from ..interfaces import IDisconnectableMind, IMind
-from .connections import bufferedIn, connectionOf, partingsOf
+from ..interfaces import IConnection, IDisconnectableMind, IMind
+from .connections import bufferedIn, partingsOf
 
 
 def mindOf(mind: object) -> IMind | None:
@@ -44,6 +43,13 @@ def callRemoteOf(mind: object) -> Callable[..., object] | None:
     return None if found is None else found.callRemote
 
 
+def disconnectableMindOf(mind: object) -> IDisconnectableMind | None:
+    """
+    Return an L{IDisconnectableMind} for a mind, or C{None} if it cannot be adapted.
+    """
+    return None if mind is None else adapted(IDisconnectableMind, mind)
+
+
 def isDead(mind: object) -> bool:
     """
     Return whether the client of a mind is known to be gone.
@@ -54,37 +60,29 @@ def isDead(mind: object) -> bool:
     return adapted is not None and bool(adapted.disconnected)
 
 
-def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) -> None:
+def closeConnection(
+    closing: IConnection | IDisconnectableMind, timeout: float, reactor: IReactorTime | None
+) -> None:
     """
-    Close a client's connection, if that is possible and has not been done: politely at first, and
-    by force after C{timeout} seconds, since a peer that has stopped reading never lets go of a
-    connection that is closed politely.
+    Close a client's connection, unless that has been done: politely at first, and by force after
+    C{timeout} seconds, since a peer that has stopped reading never lets go of a connection that is
+    closed politely.
     """
-    found = None if mind is None else adapted(IDisconnectableMind, mind)
-    if found is None or found.disconnected:
+    if closing.disconnected:
         return
-    closing = found
 
-    def gone(mind: object) -> None:
+    def gone(lost: object) -> None:
         deadline.cancel()
 
     def late() -> None:
-        closing.dontNotifyOnDisconnect(gone)
-        closing.abortConnection()
+        try:
+            closing.dontNotifyOnDisconnect(gone)
+        finally:
+            closing.abortConnection()
 
     deadline = clockOr(reactor).callLater(timeout, late)
     closing.notifyOnDisconnect(gone)
     closing.loseConnection()
-
-
-def shareConnection(one: object, other: object) -> bool:
-    """
-    Return whether two minds are known to share a connection.
-    """
-    mine, others = mindOf(one), mindOf(other)
-    if not (isinstance(mine, PBMind) and isinstance(others, PBMind)):
-        return False
-    return connectionOf(mine.reference) is connectionOf(others.reference)
 
 
 def identityOf(mind: object) -> Hashable:
@@ -115,9 +113,6 @@ class PBMind:
     """
 
     reference: RemoteReference
-    _notifiers: dict[Callable[..., object], Callable[[], object]] = attrs.field(
-        factory=dict, init=False
-    )
 
     @property
     def disconnected(self) -> bool:
@@ -145,15 +140,13 @@ class PBMind:
         """
         Have C{callback} called with the reference when the connection is lost.
         """
-        notifier = partial(callback, self.reference)
-        partingsOf(self.reference.broker).add(notifier)
-        self._notifiers[callback] = notifier
+        partingsOf(self.reference.broker).add(callback, self.reference)
 
     def dontNotifyOnDisconnect(self, callback: Callable[[Any], object]) -> None:
         """
         Take the callback back.
         """
-        partingsOf(self.reference.broker).discard(self._notifiers.pop(callback))
+        partingsOf(self.reference.broker).discard(callback, self.reference)
 
     def loseConnection(self) -> None:
         """

@@ -25,7 +25,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._clients.minds import shareConnection
 from .._realm.session import Session
 from .._tools.typevars import A
 from .._waiting.awaiting import awaited
@@ -198,17 +197,11 @@ class Contest(Generic[A]):
             self._checkWanted()
             self.slots.going[goer] = self.clock.seconds()
             self.displaced(goer)
-            if self._sharesConnection(goer):
+            connection = self.session.connection
+            if connection is not None and connection is goer.connection:
                 goer.logout()
             else:
                 goer.disconnect(timeout=DEADLINE, reactor=self.clock)
-
-    def _sharesConnection(self, goer: Session[A]) -> bool:
-        try:
-            return shareConnection(goer.mind, self.session.mind)
-        except BaseException:  # somebody's adapter
-            self._log.failure("the connection of {avatarId!r} is not known", avatarId=goer.avatarId)
-            return False
 
     def _logFailed(self, failure: Failure) -> None:
         self._log.failure(

@@ -82,7 +82,7 @@ class Bounds:
         """
         connection = connectionOf(mind)
         _, pending = self._pending.get(id(connection), (None, 0))
-        backlog = self._backlogOf(mind)
+        backlog = self._backlogOf(mind, session)
         late = self.maximumPending is not None and pending >= self.maximumPending
         if not late and (self.maximumBacklog is None or backlog <= self.maximumBacklog):
             self._behind.pop(id(connection), None)
@@ -130,8 +130,10 @@ class Bounds:
         except Exception:
             self._log.failure("{whenBehind!r} failed", whenBehind=self.whenBehind)
 
-    def _backlogOf(self, mind: object) -> int:
+    def _backlogOf(self, mind: object, session: Session) -> int:
         if self.maximumBacklog is None:
             return 0
         backlog: int | None = getattr(mindOf(mind), "backlog", None)
+        if backlog is None and session.connection is not None:
+            backlog = session.connection.backlog
         return backlog or 0

@@ -113,7 +113,7 @@ class Line:
         """
         if not self._watching:
             self._watching = True
-            partingsOf(broker).add(self._lost)
+            partingsOf(broker).add(Line._lost, self)
         self._owed[take] = None
 
     def pay(self, answer: object, take: Callable[[object], object]) -> None:

@@ -92,13 +92,15 @@ class Audited(ABC):
         """
 
 
-def lookAfterMinds(sessions: Iterable[Session]) -> Iterator[str]:
+def lookAfterClients(sessions: Iterable[Session]) -> Iterator[str]:
     """
-    Report sessions whose client is dead, or whose mind fails to say whether it is.
+    Report sessions whose client is gone, or whose mind fails to say whether it is.
     """
     for session in sessions:
-        if session.mind is None or session._above is not None or session.ended:
+        if session._above is not None or session.ended:
             continue
+        if session._connection is not None and session._connection.disconnected:
+            yield f"the connection of {session!r} is lost"
         try:
             if isDead(session.mind):
                 yield f"the mind of {session!r} is dead"

@@ -28,7 +28,7 @@ _TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 @attrs.define(eq=False)
 class Entrance:
     """
-    The entrance of a realm; see L{Realm<avatarkit.Realm>} for the first two.
+    The entrance of a realm; see L{Realm<avatarkit.Realm>} for the first three.
 
     The session of a login that waits tells it when the wait begins, and when the login is over.
 
@@ -37,6 +37,7 @@ class Entrance:
 
     maximumWaiting: int | None = attrs.field(default=10_000)
     hideFaults: bool = attrs.field(default=True)
+    requireWatched: bool = attrs.field(default=False)
     waiting: int = attrs.field(default=0, init=False)
 
     _log = Logger()
@@ -47,8 +48,9 @@ class Entrance:
             checkCount("maximumWaiting", maximum, least=1)
 
     @hideFaults.validator
-    def _checkHideFaults(self, attribute: object, hide: object) -> None:
-        checkYesOrNo("hideFaults", hide)
+    @requireWatched.validator
+    def _checkYesOrNo(self, attribute: attrs.Attribute[bool], yes: object) -> None:
+        checkYesOrNo(attribute.name, yes)
 
     def check(self, avatarId: Hashable) -> None:
         """

@@ -46,16 +46,25 @@ def choosesInterfaces(below: Realm) -> bool:
     return any(isinstance(each, RealmSource) for realm in below._realms() for each in realm.sources)
 
 
-def innerSession(below: Realm[A], session: Session, *, mind: object) -> Session[A]:
+def innerSession(below: Realm[A], session: Session, *, client: bool) -> Session[A]:
     """
     Return a new session of a realm below, not yet opened.
 
     Nobody looks at its avatar through an interface, so that the avatar may be anything; a realm of
     somebody else's at the bottom is asked for the interfaces of the session above, and chooses one
     of them.
+
+    @param client: whether it has the mind and the connection of the session above, or none.
     """
+    mind, connection = (session.mind, session._connection) if client else (None, None)
     return InnerSession(
-        below, below._plan, session.avatarId, mind, session.interfaces, interface=Interface
+        below,
+        below._plan,
+        session.avatarId,
+        mind,
+        session.interfaces,
+        interface=Interface,
+        connection=connection,
     )
 
 
@@ -146,7 +155,7 @@ class InnerSessions(Generic[A]):
         """
         Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
         """
-        inner = innerSession(self.below, session, mind=session.mind if self.minds else None)
+        inner = innerSession(self.below, session, client=self.minds)
         try:
             opening = awaited(inner._open())
             if opening is not None:

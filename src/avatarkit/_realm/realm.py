@@ -22,12 +22,12 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
-from .._clients.minds import isDead
+from .._clients.minds import isDead, mindOf
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.typevars import A
-from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface
-from ..interfaces import IAvatarSource, IBlock
-from .audit import Audited, lookAfterMinds
+from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface, UnwatchableMind
+from ..interfaces import IAvatarSource, IBlock, IConnection
+from .audit import Audited, lookAfterClients
 from .closing import Closing, RealmService
 from .entrance import BackDoor, Entrance
 from .plan import layPlan
@@ -93,8 +93,7 @@ class Realm(Generic[A]):
         else:
             self.blocks, self.sources = ours, (bottomSource(target),)
         _checkBlocks(self.blocks)
-        settings = (target.maximumWaiting, target.hideFaults) if isinstance(target, Realm) else ()
-        self._entrance = Entrance(*settings)
+        self._entrance = attrs.evolve(target._entrance) if isinstance(target, Realm) else Entrance()
         self._roll = Roll()
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
@@ -153,6 +152,22 @@ class Realm(Generic[A]):
         self._entrance.hideFaults = hide
 
     @property
+    def requireWatched(self) -> bool:
+        """
+        Whether to refuse, with L{UnwatchableMind<avatarkit.UnwatchableMind>}, a client that could
+        leave unnoticed: one that has neither an L{IConnection<avatarkit.IConnection>} nor a mind
+        that can be adapted to L{IMind<avatarkit.IMind>}; false by default.
+
+        Set it if the server does not listen through a
+        L{WatchingFactory<avatarkit.transports.WatchingFactory>}: the client chooses its mind.
+        """
+        return self._entrance.requireWatched
+
+    @requireWatched.setter
+    def requireWatched(self, require: bool) -> None:
+        self._entrance.requireWatched = require
+
+    @property
     def needsMinds(self) -> bool:
         """
         Whether a part of this realm is useless below an L{AvatarCache<avatarkit.AvatarCache>},
@@ -175,12 +190,25 @@ class Realm(Generic[A]):
         @raise LoginAbandoned: if the mind is already dead.
         @raise TooManyLogins: if C{maximumWaiting} are in progress.
         @raise UnsupportedInterface: if none of the interfaces fits, or none is given.
+        @raise UnwatchableMind: if C{requireWatched} is set, and the client cannot be watched.
         @raise RealmFailed: for anything else, unless C{hideFaults} is false: what was raised is
             logged.
         """
+        return self._request(avatarId, mind, interfaces, None)
+
+    def _request(
+        self,
+        avatarId: Hashable,
+        mind: object,
+        interfaces: tuple[type[Interface], ...],
+        connection: IConnection | None,
+    ) -> LoginResult | Deferred[LoginResult]:
+        """
+        Log in over a connection.
+        """
         entrance = self._entrance
         try:
-            return self._ask(avatarId, mind, interfaces, entrance)
+            return self._ask(avatarId, mind, interfaces, entrance, connection)
         except BaseException as reason:
             if not entrance.hides(Failure()):
                 raise
@@ -192,6 +220,7 @@ class Realm(Generic[A]):
         mind: object,
         interfaces: tuple[type[Interface], ...],
         door: Door,
+        connection: IConnection | None = None,
     ) -> LoginResult | Deferred[LoginResult]:
         """
         Log in; what is raised at once is not yet hidden.
@@ -204,11 +233,18 @@ class Realm(Generic[A]):
             raise UnsupportedInterface(
                 f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
             )
-        if isDead(mind):
+        if isDead(mind) or (connection is not None and connection.disconnected):
             raise LoginAbandoned(avatarId=avatarId)
-        if self._entrance.waiting:
-            self._entrance.check(avatarId)
-        session: Session[A] = Session(self, self._plan, avatarId, mind, interfaces)
+        entrance = self._entrance
+        if entrance.requireWatched and connection is None and mindOf(mind) is None:
+            raise UnwatchableMind(avatarId=avatarId)
+        if entrance.waiting:
+            entrance.check(avatarId)
+        session: Session[A] = Session(
+            self, self._plan, avatarId, mind, interfaces, connection=connection
+        )
+        if connection is not None:
+            connection.notifyOnDisconnect(session._connectionLost)
         return session._open(door)
 
     def close(
@@ -249,7 +285,7 @@ class Realm(Generic[A]):
         """
         found: list[str] = []
         for realm in self._realms():
-            found.extend(lookAfterMinds(realm.sessions))
+            found.extend(lookAfterClients(realm.sessions))
             for part in realm._parts():
                 if isinstance(part, Audited):
                     found.extend(part.audit())
@@ -334,10 +370,27 @@ def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:
         yield from each._parts()
 
 
+def askThrough(
+    connection: IConnection,
+    realm: Realm,
+    avatarId: Hashable,
+    mind: object,
+    interfaces: tuple[type[Interface], ...],
+) -> LoginResult | Deferred[LoginResult]:
+    """
+    Log in over a connection, as L{Realm.requestAvatar} does: the session ends with it.
+    """
+    return realm._request(avatarId, mind, interfaces, connection)
+
+
 def askPlainly(
-    realm: Realm, avatarId: Hashable, mind: object, interfaces: tuple[type[Interface], ...]
+    realm: Realm,
+    avatarId: Hashable,
+    mind: object,
+    interfaces: tuple[type[Interface], ...],
+    connection: IConnection | None = None,
 ) -> LoginResult | Deferred[LoginResult]:
     """
     Log in, as L{Realm.requestAvatar} does, and hide and log nothing of what is raised.
     """
-    return realm._ask(avatarId, mind, interfaces, BackDoor(realm._entrance))
+    return realm._ask(avatarId, mind, interfaces, BackDoor(realm._entrance), connection)

@@ -33,7 +33,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from .._clients.minds import closeConnection, mindOf
+from .._clients.minds import closeConnection, disconnectableMindOf, isDead, mindOf
+from .._clients.transports import connectionBehind
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.saying import interfaceName, nameOf, say
@@ -41,7 +42,7 @@ from .._tools.typevars import A
 from .._waiting.awaiting import LATER, awaited, cancel, settle
 from .._waiting.circles import Waiting
 from ..errors import LoginAbandoned, UnsupportedInterface
-from ..interfaces import IMind
+from ..interfaces import IConnection, IMind
 
 #: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
@@ -161,6 +162,7 @@ class Session(Generic[A]):
     @ivar aspect: the avatar, seen through C{interface}.
     @ivar loggedIn: whether the login has succeeded; stays true after the logout.
     @ivar _plan: the hooks, in order.
+    @ivar _connection: what the login was made over, if a portal that knows it was asked.
     @ivar _above: for an inner session: calls its argument with each session that stands on this
         one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
@@ -182,6 +184,7 @@ class Session(Generic[A]):
     avatar: A = None  # type: ignore[assignment]  # until there is one
     aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
+    _connection: IConnection | None = attrs.field(default=None, alias="connection")
     _above: Callable[[Callable[[Session], object]], object] | None = None
     _state: State = OPENING
     _depth: int = 0
@@ -198,6 +201,27 @@ class Session(Generic[A]):
     def __repr__(self) -> str:
         seenAs = "" if self.interface is None else f" as {interfaceName(self.interface)}"
         return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
+
+    @property
+    def connection(self) -> IConnection | None:
+        """
+        What the session came through and ends with: every session has one if the server listens
+        through a L{WatchingFactory<avatarkit.transports.WatchingFactory>}; without it, sessions of
+        Perspective Broker with a mind have one.
+
+        An inner session, below an L{AvatarCache<avatarkit.AvatarCache>}, has none.
+        """
+        return self._connection or connectionBehind(self.mind)
+
+    @property
+    def lastActive(self) -> float | None:
+        """
+        When the user did something last, in the reactor's seconds: over Perspective Broker, a call,
+        by any session of the connection; elsewhere, whatever arrived.  C{None} without a
+        connection.
+        """
+        connection = self.connection
+        return None if connection is None else connection.lastActive
 
     @property
     def ended(self) -> bool:
@@ -237,7 +261,9 @@ class Session(Generic[A]):
             return closed
         self.logout()
         try:
-            closeConnection(self.mind, timeout, reactor)
+            closing = self._connection or disconnectableMindOf(self.mind)
+            if closing is not None:
+                closeConnection(closing, timeout, reactor)
         except BaseException:  # somebody's adapter
             say(
                 self._log.failure,
@@ -460,6 +486,9 @@ class Session(Generic[A]):
     def _mindGone(self, mind: object) -> None:
         self.logout()
 
+    def _connectionLost(self, connection: object) -> None:
+        self.logout()
+
     def _descend(self, failed: object = None) -> None:
         """
         Undo what is left to undo.
@@ -520,6 +549,8 @@ class Session(Generic[A]):
 
     def _closed(self) -> None:
         self._state = CLOSED
+        if self._connection is not None:
+            self._connection.dontNotifyOnDisconnect(self._connectionLost)
         login, self._login = self._login, None
         door = self._leaveDoor()
         if login is not None:
@@ -548,3 +579,11 @@ class Session(Generic[A]):
         self._login = None
         self._end(CancelledError())
         self._reason = None
+
+
+def isGone(session: Session) -> bool:
+    """
+    Return whether the client of a session is known to be gone.
+    """
+    connection = session._connection
+    return (connection is not None and connection.disconnected) or isDead(session.mind)

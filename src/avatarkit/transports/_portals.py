@@ -1,0 +1,174 @@
+"""
+The portal of one connection: a copy of the server's, which knows the connection.
+
+It asks the same realm, and the same checkers as long as they are registered, but the realm learns
+which connection the login came over, and so does a checker that wants to.  It also knows the logins
+that are going on, so that they can be cancelled when the connection is lost, the checking of the
+password included.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from functools import partial
+from typing import Any, cast
+
+import attrs
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from .._realm.realm import Realm, askThrough
+from .._realm.session import LoginResult
+from .._waiting.awaiting import cancel
+from ..errors import LoginAbandoned
+from ..interfaces import IConnection
+
+
+def checkPortal(portal: object) -> None:
+    """
+    Check that something is a portal.
+
+    @raise TypeError: if it is not, or cannot be copied for each connection.
+    """
+    if not isinstance(portal, Portal):
+        raise TypeError(f"portal must be a twisted.cred.portal.Portal, not {portal!r}")
+    if "login" in vars(portal):
+        raise TypeError(
+            f"{portal!r} has a login of its own, as an attribute, which would not be watched: "
+            "define it in a subclass of Portal"
+        )
+
+
+@attrs.define(eq=False)
+class Realms:
+    """
+    The realm that a portal asks, as one of ours.
+
+    A realm of somebody else's is wrapped, once.
+    """
+
+    _portal: Portal
+    _theirs: object = attrs.field(default=None, init=False)
+    _ours: Realm | None = attrs.field(default=None, init=False)
+
+    def current(self) -> Realm:
+        """
+        Return the realm that the portal asks now.
+        """
+        realm: object = self._portal.realm
+        if isinstance(realm, Realm):
+            return realm
+        if isinstance(realm, _RealmThrough):
+            return realm.realm
+        if self._ours is None or realm is not self._theirs:
+            ours = Realm(cast(IRealm, realm))
+            ours.hideFaults, ours.maximumWaiting = False, None  # it decides on these itself
+            self._theirs, self._ours = realm, ours
+        return self._ours
+
+
+@attrs.define(eq=False)
+class Logins:
+    """
+    The logins over one connection that are going on.
+
+    @ivar whenBusy: called with whether there are any, when that changes.
+    """
+
+    connection: IConnection
+    whenBusy: Callable[[bool], object] | None = None
+    _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
+
+    def __bool__(self) -> bool:
+        """
+        Return whether there are any.
+        """
+        return bool(self._waiting)
+
+    def portal(self, portal: Portal, realm: Realm) -> Portal:
+        """
+        Return the portal for this connection.
+        """
+        mine: Any = copy.copy(portal)  # Any: it is a Portal whose method is another one
+        mine.realm = _RealmThrough(self.connection, realm)
+        mine.checkers = _CheckersFor(portal.checkers, self.connection)
+        mine.login = partial(self._logIn, mine.login)
+        return cast(Portal, mine)
+
+    def abandon(self) -> None:
+        """
+        Cancel all of them.
+        """
+        for login in tuple(self._waiting):
+            cancel(login)
+
+    def _logIn(self, logIn: Callable[..., Deferred[object]], *args: object) -> Deferred[object]:
+        if self.connection.disconnected:
+            return fail(LoginAbandoned())
+        result = logIn(*args)
+        self._waiting[result] = None
+        self._tell(len(self._waiting) == 1)
+        return result.addBoth(self._done, result)
+
+    def _done(self, result: object, login: Deferred[object]) -> object:
+        del self._waiting[login]
+        self._tell(not self._waiting)
+        gone = self.connection.disconnected
+        if gone and isinstance(result, Failure) and result.check(CancelledError):
+            return Failure(LoginAbandoned())
+        return result
+
+    def _tell(self, changed: bool) -> None:
+        if changed and self.whenBusy is not None:
+            self.whenBusy(bool(self._waiting))
+
+
+@implementer(IRealm)
+@attrs.frozen(eq=False)
+class _RealmThrough:
+    """
+    A realm, as it is asked over one connection.
+    """
+
+    connection: IConnection
+    realm: Realm
+
+    def requestAvatar(
+        self, avatarId: Hashable, mind: object, *interfaces: type[Interface]
+    ) -> LoginResult | Deferred[LoginResult]:
+        """
+        Log in; see L{Realm.requestAvatar<avatarkit.Realm.requestAvatar>}.
+        """
+        return askThrough(self.connection, self.realm, avatarId, mind, interfaces)
+
+
+@attrs.frozen(eq=False)
+class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
+    """
+    The checkers of a portal, as they are at the moment of asking, for one connection.
+    """
+
+    checkers: MutableMapping[type[Interface], ICredentialsChecker]
+    connection: IConnection
+
+    def __getitem__(self, kind: type[Interface]) -> ICredentialsChecker:
+        checker = self.checkers[kind]
+        bind = getattr(checker, "forConnection", None)
+        bound: ICredentialsChecker = checker if bind is None else bind(self.connection)
+        return bound
+
+    def __setitem__(self, kind: type[Interface], checker: ICredentialsChecker) -> None:
+        self.checkers[kind] = checker
+
+    def __delitem__(self, kind: type[Interface]) -> None:
+        del self.checkers[kind]
+
+    def __iter__(self) -> Iterator[type[Interface]]:
+        return iter(self.checkers)
+
+    def __len__(self) -> int:
+        return len(self.checkers)
