@@ -141,6 +141,8 @@ class BlockContractTests(SynchronousTestCase):
                 "a login that a block below refuses",
                 "a login that has its avatar when a block above refuses it",
                 "a login whose client leaves while it waits",
+                "a login without a mind whose connection is lost while it waits",
+                "a session whose connection is lost",
                 "a login that is cancelled before it has its avatar",
                 "a session that is logged out before its login is complete",
             )

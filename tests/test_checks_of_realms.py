@@ -23,6 +23,7 @@ from avatarkit import (
     MindRegistry,
     PerConnection,
     Realm,
+    Session,
     displaceUnresponsive,
 )
 from avatarkit.testing import checkRealm
@@ -66,6 +67,21 @@ class RealmContractTests(SynchronousTestCase):
         assert str(error).startswith("a promise is broken: ")
         self.flushLoggedErrors()
         return str(error)
+
+    def test_connections(self) -> None:
+        """
+        A realm that keeps something of a login whose connection is lost is caught.
+        """
+
+        class Keeping(Block):
+            def release(self, session: Session) -> Deferred[None] | None:
+                connection = session.connection
+                return Deferred() if connection is not None and connection.disconnected else None
+
+        error = self.assertRaises(
+            AssertionError, checkRealm, lambda: Realm(Player, blocks=[Keeping()])
+        )
+        assert "when its connection is lost, nothing of a login is left" in str(error)
 
     def test_brokenRealms(self) -> None:
         """

@@ -23,7 +23,8 @@ from zope.interface.verify import verifyObject
 
 from .._realm.realm import Realm, Target
 from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
-from ..interfaces import IAvatarSource, IBlock, IMind
+from ..interfaces import IAvatarSource, IBlock, IConnection, IMind
+from ._fakeconnection import FakeConnection
 from ._fakemind import FakeMind
 from ._login import ask
 from ._scenes import (
@@ -82,12 +83,12 @@ def checkMind(makeMind: Callable[[], tuple[object, Callable[[], object]]]) -> No
     raise broken("callRemote raises DeadReferenceError when the client is gone")
 
 
-def _listen(adapted: IMind, mind: object) -> list[str]:
+def _listen(adapted: IMind | IConnection, mind: object) -> list[str]:
     """
     Register three callbacks, and take back the second.
 
     @return: a list to which each adds its name when it is called; the first must be called with
-        the mind.
+        C{mind}.
     """
     called: list[str] = []
 
@@ -104,6 +105,36 @@ def _listen(adapted: IMind, mind: object) -> list[str]:
         adapted.notifyOnDisconnect(callback)
     adapted.dontNotifyOnDisconnect(never)
     return called
+
+
+def checkConnection(makeConnection: Callable[[], tuple[object, Callable[[], object]]]) -> None:
+    """
+    Check that a connection does what a session needs of it: see
+    L{IConnection<avatarkit.IConnection>}.
+
+    @param makeConnection: takes no arguments, may be called several times, and returns a connection
+        of its own and a callable that makes its client leave.
+    @raise AssertionError: if a promise is broken.
+    """
+    (made, leave), (other, _) = makeConnection(), makeConnection()
+    _verify(IConnection, made)
+    connection, bystander = cast("IConnection", made), cast("IConnection", other)
+    hold(not connection.disconnected, "a connection is not disconnected while its client is there")
+    backlog: object = connection.backlog
+    hold(backlog is None or isinstance(backlog, int), f"a backlog is an int or None: {backlog!r}")
+    for name in ("lastReceived", "lastActive"):
+        hold(isinstance(getattr(connection, name), (int, float)), f"{name} is a number")
+    called = _listen(connection, connection)
+    connection.dontNotifyOnDisconnect(print)
+    bystander.notifyOnDisconnect(lambda gone: called.append("that of a client that is still there"))
+    leave()
+    hold(connection.disconnected, "a connection is disconnected when its client is gone")
+    expected = ["last", "first"]
+    hold(called == expected, f"a connection that is lost calls {expected}, not {called}")
+    with nothingFails("what is asked of a connection that is lost"):
+        connection.dontNotifyOnDisconnect(print)
+        connection.getPeer()
+        connection.getHost()
 
 
 @overload
@@ -195,7 +226,8 @@ def checkRealm(
 ) -> None:
     """
     Check that a realm returns what C{twisted.cred} and avatarkit expect, that it can be logged out
-    of twice, and that it refuses an interface that its avatars lack.
+    of twice, that a login ends with its connection, and that an interface that its avatars lack is
+    refused.
 
     @param makeRealm: takes no arguments, may be called several times, and returns a new realm.  The
         realm must admit at least one session of the avatar ID, without waiting.
@@ -209,6 +241,7 @@ def checkRealm(
     for makeMind in (FakeMind, lambda: None):
         _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout, nothing of the login is left")
+    _checkConnected(realm, avatarId, interface)
     with nothingFails("a login that asks for two interfaces, and a second login during it"):
         logout = _logoutOf(ask(realm, avatarId, None, IUnheardOf, interface), interface)
         with suppress(*REFUSALS):
@@ -239,6 +272,21 @@ def _checkLogins(
     gc.collect()
     kept = [each for each in minds if each() is not None]
     hold(not kept, "after a logout, nothing refers to the mind")
+
+
+def _checkConnected(realm: AskedRealm, avatarId: Hashable, interface: type[Interface]) -> None:
+    """
+    Check many logins without a mind whose connections are lost, before the logout and after it.
+    """
+    ours: Realm = realm if isinstance(realm, Realm) else Realm(realm)
+    with nothingFails("a login whose connection is lost"):
+        for _ in range(REPEATS):
+            connection = FakeConnection()
+            result = ask(ours, avatarId, None, interface, connection=connection)
+            logout = _logoutOf(result, interface)
+            connection.disconnect()
+            hold(_unused(ours), "when its connection is lost, nothing of a login is left")
+            logout()
 
 
 def _checkRefusal(ask: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
 from .._waiting.circles import Waiting
+from ..interfaces import IConnection
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -89,7 +90,13 @@ if TYPE_CHECKING:
 
 
 @overload
-def login(realm: Realm[A], avatarId: Hashable, *, mind: object = None) -> LoginOrDeferred[A]: ...
+def login(
+    realm: Realm[A],
+    avatarId: Hashable,
+    *,
+    mind: object = None,
+    connection: IConnection | None = None,
+) -> LoginOrDeferred[A]: ...
 
 
 @overload
@@ -99,6 +106,7 @@ def login(
     *,
     mind: object = None,
     interface: type[Interface] = IPerspective,
+    connection: IConnection | None = None,
 ) -> LoginOrDeferred: ...
 
 
@@ -108,6 +116,7 @@ def login(
     *,
     mind: object = None,
     interface: type[Interface] = IPerspective,
+    connection: IConnection | None = None,
 ) -> object:
     """
     Ask a realm for an avatar.
@@ -116,17 +125,20 @@ def login(
     @param avatarId: who logs in.
     @param mind: the client, for example a L{FakeMind<avatarkit.testing.FakeMind>}.
     @param interface: what the avatar is to be seen through.
+    @param connection: what the login is made over, and ends with, for example a
+        L{FakeConnection<avatarkit.testing.FakeConnection>}; for a realm of avatarkit's only.
     @return: a L{Login<avatarkit.testing.Login>}, or a Deferred of one if the realm returns a
         Deferred.
     @raise Exception: what the realm raised, or what was raised inside of it, which a client would
         not be told; the traceback shows neither avatarkit's code nor Twisted's.
-    @raise TypeError: if C{realm} is not a realm, or does not return what a realm returns.
+    @raise TypeError: if C{realm} is not a realm, does not return what a realm returns, or knows
+        nothing of connections and is given one.
     """
     if not isRealm(realm):
         raise TypeError(f"{realm!r} is not a realm: it has no requestAvatar")
     refusal: Exception | None = None
     try:
-        result = ask(realm, avatarId, mind, interface)
+        result = ask(realm, avatarId, mind, interface, connection=connection)
     except Exception as reason:
         refusal = reason
     if refusal is not None:
@@ -134,12 +146,20 @@ def login(
     return _Later(result) if isinstance(result, Deferred) else _loginOf(result)
 
 
-def ask(realm: object, avatarId: Hashable, mind: object, *interfaces: type[Interface]) -> object:
+def ask(
+    realm: object,
+    avatarId: Hashable,
+    mind: object,
+    *interfaces: type[Interface],
+    connection: IConnection | None = None,
+) -> object:
     """
     Ask a realm for an avatar; one of ours does not hide what was raised, and does not log it.
     """
     if isinstance(realm, Realm):
-        return askPlainly(realm, avatarId, mind, interfaces)
+        return askPlainly(realm, avatarId, mind, interfaces, connection)
+    if connection is not None:
+        raise TypeError(f"{realm!r} knows nothing of connections: give Realm({realm!r})")
     result: object = cast(AskedRealm, realm).requestAvatar(avatarId, mind, *interfaces)
     return result
 

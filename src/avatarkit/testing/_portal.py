@@ -17,9 +17,10 @@ from twisted.cred.credentials import (
     UsernamePassword,
 )
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,9 +28,10 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 from .._realm.targets import ForeignRealm, isRealm
+from ..transports._watching import WatchingFactory
 
-# Any in this module: a client's reference to its avatar has no type, and Twisted's interface leaves
-# no room for an end without an address.
+# Any in this module: a client's reference to its avatar has no type, and a factory builds whatever
+# protocol it likes.
 
 
 class MemoryPortal:
@@ -39,31 +41,44 @@ class MemoryPortal:
     No bytes arrive until L{pump} is called.
 
     @ivar factory: the L{PBServerFactory<twisted.spread.pb.PBServerFactory>}.
+    @ivar listening: the factory that clients connect to, which watches their connections.
     @ivar connections: every connection so far, oldest first, including those that are lost.
     """
 
     def __init__(
-        self, realm: ForeignRealm, *, checkers: Sequence[ICredentialsChecker] = ()
+        self,
+        realm: ForeignRealm,
+        *,
+        checkers: Sequence[ICredentialsChecker] = (),
+        watched: bool = True,
+        reactor: IReactorTime | None = None,
     ) -> None:
         """
         @param realm: what clients log in to.
         @param checkers: decide who may log in.  By default everybody may, with any password: the
             avatar ID is the name, as bytes, or C{()} if the login is anonymous.
+        @param watched: whether clients connect through a
+            L{WatchingFactory<avatarkit.transports.WatchingFactory>}.
+        @param reactor: measures the time for that; the global reactor by default.
         @raise TypeError: if C{realm} is not a realm.
         """
         if not isRealm(realm):
             raise TypeError(f"{realm!r} is not a realm: it has no requestAvatar")
         checking = list(checkers) or [_Everybody(), AllowAnonymousAccess()]
-        portal: object = Portal(cast(IRealm, realm), checking)
-        self.factory = pb.PBServerFactory(portal)
+        portal = Portal(cast(IRealm, realm), checking)
+        self.factory = pb.PBServerFactory(cast(object, portal))
+        watching = WatchingFactory(self.factory, portal, reactor=reactor) if watched else None
+        self.listening: Any = watching or self.factory
         self.connections: list[MemoryConnection] = []
         self._pumping = False
 
-    def connect(self) -> MemoryConnection:
+    def connect(self, host: str = "127.0.0.1") -> MemoryConnection:
         """
         Connect another client, and return its connection.
+
+        @param host: the client's address.
         """
-        connection = MemoryConnection(self)
+        connection = MemoryConnection(self, host)
         self.connections.append(connection)
         return connection
 
@@ -97,15 +112,17 @@ class MemoryConnection:
 
     _log = Logger()
 
-    def __init__(self, portal: MemoryPortal) -> None:
+    def __init__(self, portal: MemoryPortal, host: str = "127.0.0.1") -> None:
         self.client = pb.PBClientFactory()
         self.delivered = 0
         self.lost = False
         self._left: int | None = None
         self._stalled = False
         self._delivering = False
-        server, client = portal.factory.buildProtocol(None), self.client.buildProtocol(None)
-        self._server, self._client = _Transport(server), _Transport(client)
+        here, there = IPv4Address("TCP", "127.0.0.1", 8787), IPv4Address("TCP", host, 50000)
+        server, client = portal.listening.buildProtocol(there), self.client.buildProtocol(here)
+        self._server = _Transport(server, peer=there, host=here)
+        self._client = _Transport(client, peer=here, host=there)
         server.makeConnection(self._server)
         client.makeConnection(self._client)
 
@@ -215,12 +232,16 @@ class _Transport:
     """
     One end of a connection.  Its backlog can be read as that of Twisted's TCP transports.
 
+    @ivar peer: the other end's address.
+    @ivar host: this end's.
     @ivar waiting: the bytes that are not sent yet.
     @ivar disconnecting: whether this end has closed the connection, and so no longer reads.
     @ivar aborted: whether this end has aborted the connection.
     """
 
     protocol: Protocol
+    peer: IPv4Address
+    host: IPv4Address
     waiting: bytes = b""
     disconnecting: bool = False
     aborted: bool = False
@@ -271,17 +292,17 @@ class _Transport:
         self.aborted = self.disconnecting = True
         self.waiting = b""
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IPv4Address:
         """
-        Return C{None}: the other end has no address.
+        Return the other end's address.
         """
-        return None
+        return self.peer
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IPv4Address:
         """
-        Return C{None}: this end has no address.
+        Return this end's address.
         """
-        return None
+        return self.host
 
 
 @implementer(ICredentialsChecker)

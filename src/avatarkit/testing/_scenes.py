@@ -24,6 +24,7 @@ from .._realm.session import Session
 from .._realm.targets import AnyBlock
 from .._tools.clock import clockOr
 from ..errors import LoginRefused
+from ._fakeconnection import FakeConnection
 from ._fakemind import FakeMind
 from ._login import Login, login
 
@@ -164,30 +165,40 @@ class Scene:
         self.minds.append(ref(mind))
         return mind
 
-    def login(self, mind: object = None) -> LoginOrDeferred:
+    def login(
+        self, mind: object = None, connection: FakeConnection | None = None
+    ) -> LoginOrDeferred:
         """
         Log in.
         """
-        return login(self.realm, b"alice", mind=mind, interface=self.interface)
+        return login(
+            self.realm, b"alice", mind=mind, interface=self.interface, connection=connection
+        )
 
-    async def open(self, mind: object = None) -> Login:
+    async def open(self, mind: object = None, connection: FakeConnection | None = None) -> Login:
         """
         Log in, without waiting unless logins may wait.
         """
-        opened = self.login(mind)
+        opened = self.login(mind, connection)
         hold(self.waits or isinstance(opened, Login), _AT_ONCE)
         if isinstance(opened, Deferred):
             opened.addTimeout(PATIENCE, clockOr(None))
         return await opened
 
-    async def openUntil(self, probe: _Probe, hook: str, mind: object) -> LoginOrDeferred:
+    async def openUntil(
+        self,
+        probe: _Probe,
+        hook: str,
+        mind: object,
+        connection: FakeConnection | None = None,
+    ) -> LoginOrDeferred:
         """
         Log in as far as a hook of C{outer} or C{inner}, where the login waits for ever.
 
         @return: the login, whose failure is taken care of.
         """
         stopped = probe.stopAt(hook)
-        waiting = self.login(mind)
+        waiting = self.login(mind, connection)
 
         def failed(failure: Failure) -> None:
             if not stopped.called:
@@ -311,6 +322,20 @@ async def _left(scene: Scene) -> None:
     mind.disconnect()
 
 
+async def _leftWithoutMind(scene: Scene) -> None:
+    """a login without a mind whose connection is lost while it waits"""
+    connection = FakeConnection()
+    await scene.openUntil(scene.outer, "attached", None, connection)
+    connection.disconnect()
+
+
+async def _lost(scene: Scene) -> None:
+    """a session whose connection is lost"""
+    connection = FakeConnection()
+    await scene.open(scene.mind(), connection)
+    connection.disconnect()
+
+
 async def _cancelled(scene: Scene) -> None:
     """a login that is cancelled before it has its avatar"""
     (await scene.openUntil(scene.inner, "admit", scene.mind())).cancel()
@@ -333,7 +358,7 @@ async def _ended(scene: Scene) -> None:
 
 WAYS = (
     *(_logout, _logouts, _withoutMind, _two, _refusedBelow, _refusedAbove),
-    *(_left, _cancelled, _ended),
+    *(_left, _leftWithoutMind, _lost, _cancelled, _ended),
 )
 
 #: The ways in which a login ends that may wait.
