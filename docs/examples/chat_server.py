@@ -20,6 +20,7 @@ from twisted.spread import pb
 from zope.interface import implementer
 
 import avatarkit
+from avatarkit.transports import WatchingFactory
 
 online = avatarkit.MindRegistry(maximumBacklog=2**20)
 
@@ -74,7 +75,8 @@ class AnyName:
 
 async def main(reactor: Any, port: int) -> None:
     checker: Any = AnyName()
-    factory: Any = pb.PBServerFactory(Portal(realm, [checker]))
+    portal: Any = Portal(realm, [checker])
+    factory = WatchingFactory(pb.PBServerFactory(portal), portal)
     listening = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", realm.close)
     print(f"listening on port {listening.getHost().port}", flush=True)

@@ -21,6 +21,8 @@ from twisted.logger import globalLogBeginner
 from twisted.spread import pb
 from zope.interface import Interface
 
+from avatarkit.transports import WatchingFactory
+
 reactor: Any = globalReactor
 
 
@@ -65,7 +67,7 @@ class Server:
 
         factory.buildProtocol = watched
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        self.listening = await endpoint.listen(factory)
+        self.listening = await endpoint.listen(WatchingFactory(factory, self.portal))
 
     async def login(self, name: str = "alice", mind: object = None) -> Client:
         client = Client()

@@ -29,6 +29,7 @@ from twisted.internet.task import react
 from twisted.spread import pb
 
 import avatarkit
+from avatarkit.transports import WatchingFactory
 
 # The server: an avatar, and a realm that shares it, counts and limits its logins, and pushes to it.
 
@@ -76,7 +77,8 @@ class Client(pb.Referenceable):
 
 async def main(reactor: Any) -> None:
     checker: Any = InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret")
-    server: Any = pb.PBServerFactory(Portal(realm, [checker]))
+    portal: Any = Portal(realm, [checker])
+    server = WatchingFactory(pb.PBServerFactory(portal), portal)
     listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(server)
     port = listening.getHost().port
 
