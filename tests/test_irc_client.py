@@ -15,8 +15,8 @@ import realclients
 from needing import needsModule
 
 
-@implementer(IUser)  # type: ignore[misc]  # the client asks for no more
-class Speaker:
+@implementer(IUser)
+class Speaker:  # type: ignore[misc]  # the client asks for no more
     """
     An avatar that says nothing.
     """

@@ -14,8 +14,8 @@ from zope.interface import implementer
 import realclients
 
 
-@implementer(imap4.IAccount, smtp.IMessageDelivery)  # type: ignore[misc]  # no client asks for more
-class Mailbox(pop3.Mailbox):
+@implementer(imap4.IAccount, smtp.IMessageDelivery)
+class Mailbox(pop3.Mailbox):  # type: ignore[misc]  # no client asks for more
     """
     An empty mailbox, for each of the three protocols.
     """
