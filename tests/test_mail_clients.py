@@ -4,6 +4,8 @@ Mail clients of Python's standard library: C{poplib}, C{imaplib} and C{smtplib}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -12,6 +14,7 @@ from twisted.mail import imap4, pop3, smtp
 from zope.interface import implementer
 
 import realclients
+from certificates import selfSigned
 
 
 @implementer(imap4.IAccount, smtp.IMessageDelivery)
@@ -32,7 +35,7 @@ class Mail:
         """
         return Mailbox()
 
-    def serving(self, protocol: type[Any], portal: Portal) -> Any:
+    def serving(self, protocol: Callable[[], Any], portal: Portal) -> Any:
         """
         Return the factory of a protocol that has the portal as an attribute.
         """
@@ -83,18 +86,28 @@ class SMTPTests(Mail, realclients.ScriptCase):
     """
 
     program = "import smtplib; c = smtplib.SMTP('127.0.0.1', PORT); c.login('alice', 'secret')"
+    context: Any = None
 
     def makeFactory(self, portal: Portal) -> Any:
         """
         Serve ESMTP.
         """
-        factory = self.serving(smtp.ESMTP, portal)
-        build = factory.protocol
+        challengers = {b"PLAIN": imap4.PLAINCredentials, b"LOGIN": imap4.LOGINCredentials}
+        return self.serving(partial(smtp.ESMTP, challengers, self.context), portal)
 
-        def authenticating() -> Any:
-            built = build()
-            built.challengers = {b"PLAIN": imap4.PLAINCredentials, b"LOGIN": imap4.LOGINCredentials}
-            return built
 
-        factory.protocol = authenticating
-        return factory
+class STARTTLSTests(SMTPTests):
+    """
+    C{smtplib} with STARTTLS: the connection is still watched when it is encrypted.
+    """
+
+    program = (
+        "import smtplib; c = smtplib.SMTP('127.0.0.1', PORT); c.starttls(); "
+        "c.login('alice', 'secret')"
+    )
+
+    def setUp(self) -> None:
+        """
+        Make a certificate.
+        """
+        self.context = selfSigned().options()
