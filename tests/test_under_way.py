@@ -142,20 +142,3 @@ class RollTests(SynchronousTestCase):
             logout()
         assert not realm.sessions
         assert realm._roll._byId == {}
-
-    def test_changedId(self) -> None:
-        """
-        A session whose avatar ID changes while it is there is filed anew when the realm is told,
-        and in any case leaves nothing behind.
-        """
-        for told in (False, True):
-            realm: Realm = Realm(lambda avatarId: Thing())
-            logout = opened(realm.requestAvatar("Alice", None, IThing))[2]
-            (session,) = realm.sessions
-            session.avatarId = "alice"
-            if told:
-                realm._roll.refile(session)
-            found = [list(realm._sessionsOf(name)) for name in ("Alice", "alice")]
-            assert found == ([[], [session]] if told else [[session], []])
-            logout()
-            assert (len(realm.sessions), realm._roll._byId) == (0, {})

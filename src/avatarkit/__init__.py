@@ -4,10 +4,11 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 
 from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
-from ._limit.keys import everyone
+from ._limit.allowances import everyone
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
 from ._online.bases import Avatar, ConnectionAware, MindAware
+from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
 from ._online.registry import MindRegistry
 from ._push.bounds import disconnect, skip
@@ -42,6 +43,7 @@ __all__ = [
     "Avatar",
     "AvatarCache",
     "Block",
+    "CanonicalId",
     "ConnectionAware",
     "ConnectionCounter",
     "ConnectionLimit",
@@ -70,6 +72,7 @@ __all__ = [
     "TooManyWaiting",
     "UnsupportedInterface",
     "UnwatchableMind",
+    "canonicalName",
     "disconnect",
     "displaceOldest",
     "displaceUnresponsive",

@@ -7,7 +7,7 @@ nobody uses it is up to the L{Shelf<avatarkit._avatars.shelf.Shelf>}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Hashable, Iterator, Mapping
 from typing import cast, overload
 
 import attrs
@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from .._realm.audit import Audited
 from .._realm.inner import InnerSessions
+from .._realm.keys import Key, avatarIdOf, checkedKey, checkKey
 from .._realm.realm import Realm, Target, partsOf
 from .._realm.session import Session
 from .._realm.targets import Factory, ForeignRealm, LaterFactory, Source, Stackable
@@ -74,7 +75,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         C{None}: any number.
     """
 
-    key: Callable[[Session], Hashable] | None = attrs.field(default=None, kw_only=True)
+    key: Key = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey, repr=False)
     idleTimeout: float | None = attrs.field(default=None, kw_only=True)
     maximumIdle: int | None = attrs.field(default=None, kw_only=True)
     retireTimeout: float | None = attrs.field(default=60, kw_only=True)
@@ -82,11 +83,6 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
     _shelf: Shelf[A] | None = attrs.field(default=None, init=False)
     _anonymous: InnerSessions[A] | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
-
-    @key.validator
-    def _checkKey(self, attribute: object, key: object) -> None:
-        if key is not None and not callable(key):
-            raise TypeError(f"key must be a callable of a session, not {key!r}")
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, seconds: object) -> None:
@@ -212,7 +208,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
             raise RealmClosed(avatarId=session.avatarId)
         if session.avatarId == ANONYMOUS:
             return self._guests.acquire(session)
-        key = session.avatarId if self.key is None else self._keyOf(session)
+        key = session.avatarId if self.key is avatarIdOf else checkedKey(self.key(session))
         life = shelf.ready.get(key) or shelf.seek(key, session)
         return life.use(session) if life.state is State.READY else life.join(session)
 
@@ -282,15 +278,6 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
     def _asSources(self) -> tuple[IAvatarSource, ...]:
         return super()._asSources() if self._shelf is None else (self,)
-
-    def _keyOf(self, session: Session) -> Hashable:
-        assert self.key is not None
-        key = self.key(session)
-        try:
-            hash(key)
-        except TypeError:
-            raise TypeError(f"the key of a cache must be hashable, which {key!r} is not") from None
-        return key
 
     def _every(self, key: Hashable) -> list[Life[A]]:
         return [] if self._shelf is None else self._shelf.every(key)

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from .._realm.audit import Audited
 from .._realm.block import Block
+from .._realm.keys import Key, avatarIdOf, checkedKey, checkKey
 from .._realm.session import Session
 from .._realm.targets import isTarget
 from .._tools.checks import checkCount, checkReactor
@@ -33,8 +34,8 @@ from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
 from .._waiting.turns import Turns
 from ..errors import LoginRefused, TooManyConnections, TooManyWaiting
+from .allowances import Quota, checkedNumber
 from .contest import Contest
-from .keys import Key, Quota, avatarIdOf, checkedKey, checkedNumber
 from .policies import Policy, policy, refuse
 from .slots import Slots
 
@@ -76,7 +77,7 @@ class ConnectionLimit(Audited, Block[A]):
 
     maximum: int | None = attrs.field(default=_UNSAID)
     quota: Quota[A] | None = attrs.field(default=None, kw_only=True)
-    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True)
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey)
     whenFull: Policy[A] = attrs.field(default=refuse, kw_only=True, converter=policy)
     maximumWaiting: int = attrs.field(default=WAITING, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(default=None, alias="reactor", kw_only=True)
@@ -113,11 +114,6 @@ class ConnectionLimit(Audited, Block[A]):
     def _checkQuota(self, attribute: object, quota: object) -> None:
         if quota is not None and not callable(quota):
             raise TypeError(f"quota must be a callable of a session, not {quota!r}")
-
-    @key.validator
-    def _checkKey(self, attribute: object, key: object) -> None:
-        if not callable(key):
-            raise TypeError(f"key must be a callable of a session, not {key!r}")
 
     @maximumWaiting.validator
     def _checkMaximumWaiting(self, attribute: object, maximumWaiting: object) -> None:

@@ -12,6 +12,7 @@ import attrs
 
 from .._realm.audit import Audited
 from .._realm.block import Block
+from .._realm.keys import Key, Keys, avatarIdOf, checkKey
 from .._realm.session import Session
 from .._tools.adapting import adapted
 from .._tools.kinds import Kinds
@@ -27,21 +28,29 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
     """
     Counts the sessions of each avatar ID, and tells avatars that are L{IConnectionAware}.
 
+    With a C{key} it counts those of each key, and what is said here of avatar IDs goes for keys.
+
     It is a read-only mapping from avatar ID to number of sessions, of those that have any.  While
     an avatar's C{connect} runs its session already counts; while C{disconnect} runs, it no longer
     does.  Anonymous sessions are counted together.
 
     Below an L{AvatarCache<avatarkit.AvatarCache>} it counts avatars, which the cache says in the
     log.
+
+    @ivar key: a callable of the session that returns what it is counted under, something hashable:
+        by default the avatar ID.
     """
 
     countsSessions: ClassVar[bool] = True
 
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey, repr=False)
+    _keys: Keys[A] = attrs.field(init=False, repr=False)
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
     _total: int = attrs.field(default=0, init=False, repr=False)
     _kinds: Kinds = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self._keys = Keys(self.key)
         self._kinds = Kinds(self._counts)
 
     __eq__ = object.__eq__
@@ -76,19 +85,19 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         Count the session, and tell the avatar.
         """
         aware = adapted(IConnectionAware, session.avatar)
-        self._add(session.avatarId, 1)
+        self._add(self._keys.note(session), 1)
         if aware is None:
             sayIfMeant(NOT_CONNECTION_AWARE, session.avatar, "connect", "disconnect")
             return None
         plain = getattr(type(aware), "connect", None) is ConnectionAware.connect
         tell = aware.connect if plain else connecting(aware)
-        return undoOnFailure(tell, self._add, session.avatarId, -1)
+        return undoOnFailure(tell, self._subtract, session)
 
     def detached(self, session: Session[A]) -> object:
         """
         Stop counting the session, and tell the avatar.
         """
-        self._add(session.avatarId, -1)
+        self._subtract(session)
         aware = adapted(IConnectionAware, session.avatar)
         if aware is None:
             return None
@@ -101,7 +110,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         Say whose sessions are counted wrong.
         """
         sessions = [*self._sessionsPast(self.detached), *self._sessionsAt(self.detached)]
-        there = Counter(session.avatarId for session in sessions)
+        there = Counter(map(self._keys.of, sessions))
         for avatarId in {**self._counts, **there}:
             counted = self.connections(avatarId)
             if counted != there[avatarId]:
@@ -111,6 +120,9 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
                 )
         if self._total != len(sessions):
             yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"
+
+    def _subtract(self, session: Session[A]) -> None:
+        self._add(self._keys.forget(session), -1)
 
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change

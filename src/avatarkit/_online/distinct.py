@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator
 import attrs
 
 from .._clients.minds import identityOf
+from .._realm.keys import Keys
 from .._realm.session import Session
 from .._tools.counting import countDown
 
@@ -16,39 +17,41 @@ from .._tools.counting import countDown
 @attrs.define(eq=False)
 class DistinctMinds:
     """
-    Counts the minds of sessions: in all, and for each avatar ID.
+    Counts the minds of sessions: in all, and for each key.
 
-    @ivar _sessions: how many sessions each mind has, and how many with each avatar ID.
-    @ivar _minds: how many minds there are with each avatar ID.
+    @ivar keys: the keys of the sessions.
+    @ivar _sessions: how many sessions each mind has, and how many with each key.
+    @ivar _minds: how many minds there are with each key.
     @ivar total: how many there are in all.
     """
 
+    keys: Keys
     _sessions: dict[Hashable, int] = attrs.field(factory=dict, init=False)
     _minds: dict[Hashable, int] = attrs.field(factory=dict, init=False)
     total: int = attrs.field(default=0, init=False)
 
-    def __getitem__(self, avatarId: Hashable) -> int:
-        return self._minds.get(avatarId, 0)
+    def __getitem__(self, key: Hashable) -> int:
+        return self._minds.get(key, 0)
 
     def add(self, session: Session) -> None:
         """
         There is one more session.
         """
-        alone, withId = _keysOf(session)
-        self.total += self._countUp(alone)
-        if self._countUp(withId):
-            self._minds[session.avatarId] = self[session.avatarId] + 1
+        key, mind = self.keys.of(session), identityOf(session.mind)
+        self.total += self._countUp((mind,))
+        if self._countUp((mind, key)):
+            self._minds[key] = self[key] + 1
 
     def remove(self, session: Session) -> None:
         """
         There is one session less.
         """
-        alone, withId = _keysOf(session)
-        countDown(self._sessions, alone)
-        self.total -= alone not in self._sessions
-        countDown(self._sessions, withId)
-        if withId not in self._sessions:
-            countDown(self._minds, session.avatarId)
+        key, mind = self.keys.of(session), identityOf(session.mind)
+        countDown(self._sessions, (mind,))
+        self.total -= (mind,) not in self._sessions
+        countDown(self._sessions, (mind, key))
+        if (mind, key) not in self._sessions:
+            countDown(self._minds, key)
 
     def _countUp(self, key: Hashable) -> bool:
         """
@@ -68,8 +71,3 @@ def firsts(sessions: Iterable[Session]) -> Iterator[Session]:
         if key not in seen:
             seen.add(key)
             yield session
-
-
-def _keysOf(session: Session) -> tuple[Hashable, Hashable]:
-    mind = identityOf(session.mind)
-    return (mind,), (mind, session.avatarId)

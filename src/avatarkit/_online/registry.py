@@ -23,6 +23,7 @@ from .._push.bounds import Bounds, skip
 from .._push.groups import MindGroup, disconnectAll
 from .._realm.audit import Audited
 from .._realm.block import Block
+from .._realm.keys import Key, Keys, avatarIdOf, checkKey
 from .._realm.session import Session
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor
@@ -54,6 +55,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     L{MindIsBehind<avatarkit.MindIsBehind>}.  That goes for every push to it through a L{MindGroup},
     and not for direct calls of the mind.
 
+    With a C{key} sessions are filed under keys, and whatever is said here of avatar IDs goes for
+    those.
+
     @param maximumBacklog: how many bytes may wait to be sent to a client before it is behind;
         C{None}: any number.  Known for TCP and UNIX sockets, also below TLS.
     @param maximumPending: how many pushes may wait for its answer before it is behind; C{None}: any
@@ -64,6 +68,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         only once, and gets each push only once, also through C{minds} of its avatar; by default, it
         is there once for each of its sessions.  The avatar is told of each session in any case.
     @param reactor: measures the time; the global reactor by default.
+    @ivar key: a callable of the session that returns what it is filed under, something hashable:
+        by default the avatar ID.
+    @ivar _admitted: the sessions of each key, logins in progress too, if it is not the avatar ID.
     @ivar _online: the sessions of each avatar ID.
     @ivar _reachable: the sessions that have a mind that can be called.
     @ivar _mindless: how many sessions of each avatar ID have none.
@@ -86,6 +93,11 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey, repr=False)
+    _keys: Keys[A] = attrs.field(init=False, repr=False)
+    _admitted: dict[Hashable, dict[Session[A], None]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
     _bounds: Bounds | None = attrs.field(init=False, repr=False)
     _directory: MindDirectory = attrs.field(init=False, repr=False)
     _online: dict[Hashable, dict[Session[A], None]] = attrs.field(
@@ -104,7 +116,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
         self._directory = MindDirectory(self._reactor, self._bounds, self._oncePerMind)
-        self._distinct = DistinctMinds() if self._oncePerMind else None
+        self._keys = Keys(self.key)
+        self._distinct = DistinctMinds(self._keys) if self._oncePerMind else None
         self._kinds = Kinds(self._online)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
@@ -155,7 +168,10 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
 
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
-        sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
+        if self._keys.isOwn:
+            sessions = dict(self._admitted.get(avatarId, {}))  # those that are online, too
+        else:
+            sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
         return disconnectAll(sessions, timeout, reactor)
 
     def sessions(self, avatarId: Hashable) -> tuple[Session[A], ...]:
@@ -163,6 +179,28 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         Return the current sessions of an avatar ID, oldest first.
         """
         return tuple(self._lookUp(avatarId))
+
+    def hasHook(self, hook: str) -> bool:
+        """
+        Return whether a hook does anything: C{admit} takes note of a login in progress, which its
+        realm finds by avatar ID, but not by key.
+        """
+        return self._keys.isOwn or hook != "admit"
+
+    def admit(self, session: Session[A]) -> None:
+        """
+        Take note of a login in progress.
+        """
+        self._admitted.setdefault(self._keys.note(session), {})[session] = None
+
+    def release(self, session: Session[A]) -> None:
+        """
+        Forget the session.
+        """
+        key = self._keys.forget(session)
+        del self._admitted[key][session]
+        if not self._admitted[key]:
+            del self._admitted[key]
 
     def attached(self, session: Session[A]) -> object:
         """
@@ -205,7 +243,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         withMind = {each for each in filed if callRemoteOf(each.mind) is not None}
         if withMind != set(self._reachable):
             yield f"the minds of {self!r} are not those of its sessions"
-        if Counter(each.avatarId for each in filed - withMind) != self._mindless:
+        if Counter(map(self._keys.of, filed - withMind)) != self._mindless:
             yield f"{self!r} miscounts the sessions without a mind"
 
     def _group(
@@ -257,17 +295,18 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Take note of a session; return whether its client can be called.
         """
-        sessions = self._online.get(session.avatarId)
+        key = self._keys.of(session)
+        sessions = self._online.get(key)
         if sessions is None:
-            if type(session.avatarId) is not self._kinds.only:
-                self._kinds.loggedIn(session.avatarId)
-            sessions = self._online[session.avatarId] = {}
+            if type(key) is not self._kinds.only:
+                self._kinds.loggedIn(key)
+            sessions = self._online[key] = {}
         sessions[session] = None
         mind = session.mind
         if mind is None or not (
             callable(getattr(mind, "callRemote", None)) or self._canBeCalled(session)
         ):
-            self._mindless[session.avatarId] += 1
+            self._mindless[key] += 1
             return False
         self._reachable[session] = None
         self._directory.file(session)
@@ -279,12 +318,13 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Forget a session; return whether its client could be called.
         """
-        sessions = self._online[session.avatarId]
+        key = self._keys.of(session)
+        sessions = self._online[key]
         del sessions[session]
         if not sessions:
-            del self._online[session.avatarId]
+            del self._online[key]
         if session not in self._reachable:
-            countDown(self._mindless, session.avatarId)
+            countDown(self._mindless, key)
             return False
         del self._reachable[session]
         self._directory.unfile(session)

@@ -56,10 +56,16 @@ def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
     """
     Return a block's hook, or nothing if the block does nothing there.
     """
+    if not getattr(block, "hasHook", _always)(do):
+        return ()
     hooks = getattr(block, do), getattr(block, undo)
     if all(getattr(each, "__func__", None) in _idle for each in hooks):
         return ()
     return (Hook(*hooks, decides=do == "admit"),)
+
+
+def _always(hook: str) -> bool:
+    return True
 
 
 def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:

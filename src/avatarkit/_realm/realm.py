@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from reprlib import recursive_repr
-from typing import Generic, TypeAlias, overload
+from typing import Generic, TypeAlias, cast, overload
 
 import attrs
 from twisted.application.service import IService
@@ -95,6 +95,7 @@ class Realm(Generic[A]):
         _checkBlocks(self.blocks)
         self._entrance = attrs.evolve(target._entrance) if isinstance(target, Realm) else Entrance()
         self._roll = Roll()
+        _checkOutermost(self._realms())
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
         for part in self._parts():
@@ -225,10 +226,7 @@ class Realm(Generic[A]):
         """
         Log in; what is raised at once is not yet hidden.
         """
-        try:
-            hash(avatarId)
-        except TypeError:
-            raise TypeError(f"an avatar ID must be hashable, which {avatarId!r} is not") from None
+        checkedId(avatarId)
         if not interfaces:
             raise UnsupportedInterface(
                 f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
@@ -360,6 +358,43 @@ def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:
             raise TypeError(f"{block!r} is not a block: it does not provide IBlock")
         if any(block is other for other in blocks[:index]):
             raise TypeError(f"{block!r} is already in this realm: make another one")
+
+
+def _checkOutermost(realms: Iterable[Realm]) -> None:
+    """
+    Refuse a block in the middle that must be on top.
+
+    @param realms: a realm, and those below it.
+    """
+    blocks = (block for realm in realms for block in (*realm.blocks, None))
+    next(blocks)  # whatever is on top, or the end of a realm without blocks
+    for block in blocks:
+        if getattr(block, "mustBeOutermost", False):
+            raise TypeError(
+                f"{block!r} must be on top of all other blocks, since those around it would see "
+                "the avatar ID that it replaces: stack it last"
+            )
+
+
+def rename(session: Session, avatarId: Hashable) -> None:
+    """
+    Give another avatar ID to a session that only its realm has filed.
+    """
+    session._avatarId = checkedId(avatarId)
+    cast("Realm", session.realm)._roll.refile(session)
+
+
+def checkedId(avatarId: Hashable) -> Hashable:
+    """
+    Return an avatar ID, which must be hashable.
+
+    @raise TypeError: if it is not.
+    """
+    try:
+        hash(avatarId)
+    except TypeError:
+        raise TypeError(f"an avatar ID must be hashable, which {avatarId!r} is not") from None
+    return avatarId
 
 
 def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:

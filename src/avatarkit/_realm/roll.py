@@ -21,7 +21,7 @@ class Roll(Generic[A]):
     The sessions of a realm.
 
     @ivar sessions: the sessions that have not ended, oldest first, each with the ID that it is
-        filed under: a session's own may change.
+        filed under: while it is refiled, its own is another.
     @ivar _ends: the Deferreds of L{whenEmpty}.
     @ivar _byId: the session of each ID, or a dict of them if there are several.
     """

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -154,8 +154,6 @@ class Session(Generic[A]):
     connection, are two sessions.
 
     @ivar realm: the realm that was asked.
-    @ivar avatarId: who logs in, as the credentials checker said.
-    @ivar mind: the client, or C{None}.
     @ivar interfaces: the interfaces that the login asked for.
     @ivar interface: the one that the avatar is seen through; C{None} until it is chosen.
     @ivar avatar: the avatar; C{None} until the session has it.
@@ -177,8 +175,8 @@ class Session(Generic[A]):
 
     realm: IRealm
     _plan: tuple[Hook, ...] = attrs.field(alias="plan")
-    avatarId: Hashable
-    mind: Any  # Any: the client chooses it, or the protocol does
+    _avatarId: Hashable = attrs.field(alias="avatarId")
+    _mind: Any = attrs.field(alias="mind")  # Any: the client chooses it, or the protocol does
     interfaces: tuple[type[Interface], ...]
     interface: type[Interface] | None = None
     avatar: A = None  # type: ignore[assignment]  # until there is one
@@ -201,6 +199,34 @@ class Session(Generic[A]):
     def __repr__(self) -> str:
         seenAs = "" if self.interface is None else f" as {interfaceName(self.interface)}"
         return f"<Session of {self.avatarId!r}{seenAs}, {self._state.value}>"
+
+    @property
+    def avatarId(self) -> Hashable:
+        """
+        Who logs in, as the credentials checker said, or as a
+        L{CanonicalId<avatarkit.CanonicalId>} has it.
+
+        It cannot be set: blocks have filed the session under it.
+        """
+        return self._avatarId
+
+    @avatarId.setter
+    def avatarId(self, avatarId: Hashable) -> NoReturn:
+        raise AttributeError(
+            "the avatarId of a session cannot be set, since blocks have filed the session under "
+            "it: stack a CanonicalId on top of the realm"
+        )
+
+    @property
+    def mind(self) -> Any:
+        """
+        The client, or C{None}.  It cannot be set.
+        """
+        return self._mind
+
+    @mind.setter
+    def mind(self, mind: object) -> NoReturn:
+        raise AttributeError("the mind of a session cannot be set: its client has sent it")
 
     @property
     def connection(self) -> IConnection | None:

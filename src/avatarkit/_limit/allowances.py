@@ -1,5 +1,5 @@
 """
-What a limit applies to, and how many sessions it allows.
+How many sessions a limit allows, and the key for all of them together.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from typing import TypeAlias
 from .._realm.session import Session
 from .._tools.checks import checkCount
 from .._tools.typevars import A
-
-#: What is limited: a callable of the session that returns something hashable.
-Key: TypeAlias = Callable[[Session[A]], Hashable]
 
 #: How many sessions the key of a session may have: a number, or C{None} for any number.
 Quota: TypeAlias = Callable[[Session[A]], int | Awaitable[int | None] | None]
@@ -35,26 +32,6 @@ class _Everyone(Enum):
 
 
 everyone = _Everyone.everyone
-
-
-def avatarIdOf(session: Session) -> Hashable:
-    """
-    The key of a limit for each avatar ID.
-    """
-    return session.avatarId
-
-
-def checkedKey(key: Hashable) -> Hashable:
-    """
-    Return a key, which must be hashable.
-
-    @raise TypeError: if it is not, or must be waited for.
-    """
-    hash(key)
-    if hasattr(type(key), "__await__"):
-        getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
-        raise TypeError(f"a key cannot be waited for: {key!r}")
-    return key
 
 
 def checkedNumber(quota: object) -> int | None:
