@@ -12,7 +12,7 @@ import attrs
 
 from .._realm.audit import Audited
 from .._realm.block import Block
-from .._realm.keys import Key, Keys, avatarIdOf, checkKey
+from .._realm.keys import Key, Keys, avatarIdOf, keysOf
 from .._realm.session import Session
 from .._tools.adapting import adapted
 from .._tools.kinds import Kinds
@@ -43,14 +43,14 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
 
     countsSessions: ClassVar[bool] = True
 
-    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey, repr=False)
-    _keys: Keys[A] = attrs.field(init=False, repr=False)
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, repr=False)
+    _keys: Keys[A] | None = attrs.field(init=False, repr=False)
     _counts: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
     _total: int = attrs.field(default=0, init=False, repr=False)
     _kinds: Kinds = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._keys = Keys(self.key)
+        self._keys = keysOf(self.key)
         self._kinds = Kinds(self._counts)
 
     __eq__ = object.__eq__
@@ -85,7 +85,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         Count the session, and tell the avatar.
         """
         aware = adapted(IConnectionAware, session.avatar)
-        self._add(self._keys.note(session), 1)
+        self._add(session.avatarId if self._keys is None else self._keys.note(session), 1)
         if aware is None:
             sayIfMeant(NOT_CONNECTION_AWARE, session.avatar, "connect", "disconnect")
             return None
@@ -110,7 +110,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         Say whose sessions are counted wrong.
         """
         sessions = [*self._sessionsPast(self.detached), *self._sessionsAt(self.detached)]
-        there = Counter(map(self._keys.of, sessions))
+        there = Counter(map(avatarIdOf if self._keys is None else self._keys.of, sessions))
         for avatarId in {**self._counts, **there}:
             counted = self.connections(avatarId)
             if counted != there[avatarId]:
@@ -122,7 +122,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
             yield f"{self!r} counts {self._total} sessions in all, and there are {len(sessions)}"
 
     def _subtract(self, session: Session[A]) -> None:
-        self._add(self._keys.forget(session), -1)
+        self._add(session.avatarId if self._keys is None else self._keys.forget(session), -1)
 
     def _add(self, avatarId: Hashable, change: int) -> None:
         self._total += change

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator
 import attrs
 
 from .._clients.minds import identityOf
-from .._realm.keys import Keys
+from .._realm.keys import Key
 from .._realm.session import Session
 from .._tools.counting import countDown
 
@@ -19,13 +19,13 @@ class DistinctMinds:
     """
     Counts the minds of sessions: in all, and for each key.
 
-    @ivar keys: the keys of the sessions.
+    @ivar keyOf: returns the key of a session.
     @ivar _sessions: how many sessions each mind has, and how many with each key.
     @ivar _minds: how many minds there are with each key.
     @ivar total: how many there are in all.
     """
 
-    keys: Keys
+    keyOf: Key
     _sessions: dict[Hashable, int] = attrs.field(factory=dict, init=False)
     _minds: dict[Hashable, int] = attrs.field(factory=dict, init=False)
     total: int = attrs.field(default=0, init=False)
@@ -37,7 +37,7 @@ class DistinctMinds:
         """
         There is one more session.
         """
-        key, mind = self.keys.of(session), identityOf(session.mind)
+        key, mind = self.keyOf(session), identityOf(session.mind)
         self.total += self._countUp((mind,))
         if self._countUp((mind, key)):
             self._minds[key] = self[key] + 1
@@ -46,7 +46,7 @@ class DistinctMinds:
         """
         There is one session less.
         """
-        key, mind = self.keys.of(session), identityOf(session.mind)
+        key, mind = self.keyOf(session), identityOf(session.mind)
         countDown(self._sessions, (mind,))
         self.total -= (mind,) not in self._sessions
         countDown(self._sessions, (mind, key))

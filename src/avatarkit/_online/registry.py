@@ -23,7 +23,7 @@ from .._push.bounds import Bounds, skip
 from .._push.groups import MindGroup, disconnectAll
 from .._realm.audit import Audited
 from .._realm.block import Block
-from .._realm.keys import Key, Keys, avatarIdOf, checkKey
+from .._realm.keys import Key, Keys, avatarIdOf, keysOf
 from .._realm.session import Session
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor
@@ -93,8 +93,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
-    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, validator=checkKey, repr=False)
-    _keys: Keys[A] = attrs.field(init=False, repr=False)
+    key: Key[A] = attrs.field(default=avatarIdOf, kw_only=True, repr=False)
+    _keys: Keys[A] | None = attrs.field(init=False, repr=False)
     _admitted: dict[Hashable, dict[Session[A], None]] = attrs.field(
         factory=dict, init=False, repr=False
     )
@@ -116,8 +116,8 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         bounds = Bounds(self._maximumBacklog, self._maximumPending, self._whenBehind)
         self._bounds = bounds if bounds.bounding else None
         self._directory = MindDirectory(self._reactor, self._bounds, self._oncePerMind)
-        self._keys = Keys(self.key)
-        self._distinct = DistinctMinds(self._keys) if self._oncePerMind else None
+        self._keys = keysOf(self.key)
+        self._distinct = DistinctMinds(self._keyOf) if self._oncePerMind else None
         self._kinds = Kinds(self._online)
 
     def __getitem__(self, avatarId: Hashable) -> MindGroup:
@@ -168,7 +168,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
 
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
-        if self._keys.isOwn:
+        if self._keys is not None:
             sessions = dict(self._admitted.get(avatarId, {}))  # those that are online, too
         else:
             sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
@@ -185,18 +185,20 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         Return whether a hook does anything: C{admit} takes note of a login in progress, which its
         realm finds by avatar ID, but not by key.
         """
-        return self._keys.isOwn or hook != "admit"
+        return self._keys is not None or hook != "admit"
 
     def admit(self, session: Session[A]) -> None:
         """
         Take note of a login in progress.
         """
+        assert self._keys is not None
         self._admitted.setdefault(self._keys.note(session), {})[session] = None
 
     def release(self, session: Session[A]) -> None:
         """
         Forget the session.
         """
+        assert self._keys is not None
         key = self._keys.forget(session)
         del self._admitted[key][session]
         if not self._admitted[key]:
@@ -243,7 +245,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         withMind = {each for each in filed if callRemoteOf(each.mind) is not None}
         if withMind != set(self._reachable):
             yield f"the minds of {self!r} are not those of its sessions"
-        if Counter(map(self._keys.of, filed - withMind)) != self._mindless:
+        if Counter(map(self._keyOf, filed - withMind)) != self._mindless:
             yield f"{self!r} miscounts the sessions without a mind"
 
     def _group(
@@ -270,6 +272,9 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             return ()
         return sessions
 
+    def _keyOf(self, session: Session[A]) -> Hashable:
+        return session.avatarId if self._keys is None else self._keys.of(session)
+
     def _hasBoth(self, ended: Session[A]) -> bool:
         """
         Return whether there is a session of the same mind and avatar.
@@ -295,7 +300,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Take note of a session; return whether its client can be called.
         """
-        key = self._keys.of(session)
+        key = session.avatarId if self._keys is None else self._keys.of(session)
         sessions = self._online.get(key)
         if sessions is None:
             if type(key) is not self._kinds.only:
@@ -318,7 +323,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Forget a session; return whether its client could be called.
         """
-        key = self._keys.of(session)
+        key = session.avatarId if self._keys is None else self._keys.of(session)
         sessions = self._online[key]
         del sessions[session]
         if not sessions:

@@ -55,19 +55,13 @@ def checkKey(instance: object, attribute: object, key: object) -> None:
 @attrs.define(eq=False)
 class Keys(Generic[A]):
     """
-    The keys of a block's sessions.
+    The keys that a user's function has returned.
 
-    @ivar function: what returns the key of a session.
-    @ivar isOwn: whether that is a user's, and not the avatar ID.
-    @ivar _noted: the keys that a user's function has returned.
+    @ivar function: the function.
     """
 
     function: Key[A]
-    isOwn: bool = attrs.field(init=False)
     _noted: dict[Session[A], Hashable] = attrs.field(factory=dict, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.isOwn = self.function is not avatarIdOf
 
     def note(self, session: Session[A]) -> Hashable:
         """
@@ -75,8 +69,6 @@ class Keys(Generic[A]):
 
         @raise TypeError: if it is not hashable, or must be waited for.
         """
-        if not self.isOwn:
-            return session.avatarId
         key = self._noted[session] = checkedKey(self.function(session))
         return key
 
@@ -84,10 +76,21 @@ class Keys(Generic[A]):
         """
         Return the key of a session that is there.
         """
-        return self._noted[session] if self.isOwn else session.avatarId
+        return self._noted[session]
 
     def forget(self, session: Session[A]) -> Hashable:
         """
         Return the key of a session that goes.
         """
-        return self._noted.pop(session) if self.isOwn else session.avatarId
+        return self._noted.pop(session)
+
+
+def keysOf(function: Key[A]) -> Keys[A] | None:
+    """
+    Return what keeps the keys of sessions; C{None} if these are the avatar IDs, which nothing need
+    keep.
+
+    @raise TypeError: if C{function} cannot be called.
+    """
+    checkKey(None, None, function)
+    return None if function is avatarIdOf else Keys(function)

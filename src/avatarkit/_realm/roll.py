@@ -36,7 +36,7 @@ class Roll(Generic[A]):
         """
         File a session under its avatar ID.
         """
-        avatarId = session.avatarId
+        avatarId = session._avatarId
         others = self._byId.setdefault(avatarId, session)
         if others is not session:
             if isinstance(others, dict):
