@@ -26,7 +26,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, Session
-from avatarkit.transports import WatchingFactory
+from avatarkit.transports import IdleLimit, WatchingFactory
 
 # Any in this module: a reactor, a protocol's avatar, and what checkers are given.
 reactor: Any = globalReactor
@@ -127,9 +127,9 @@ class Passwords:
 STAY = "print('logged in', flush=True); import time; time.sleep(60)"
 
 
-class ClientCase(TestCase):
+class ServingCase(TestCase):
     """
-    A real client of a server on loopback, in all ways of leaving.
+    A server on loopback, and a real client.
 
     @ivar command: the client's command; C{PORT} in it stands for the server's port.
     @ivar typed: what is typed into the client.
@@ -226,6 +226,12 @@ class ClientCase(TestCase):
         assert self.realm.audit() == []
         assert self.limit.sessions(b"alice") == ()
 
+
+class ClientCase(ServingCase):
+    """
+    A real client in all ways of leaving.
+    """
+
     async def test_killed(self) -> None:
         """
         A client that is killed is logged out.
@@ -285,6 +291,15 @@ class ClientCase(TestCase):
         client.signal(signal.SIGSTOP)
         (session,) = self.realm.sessions
         await session.disconnect(timeout=0.5)
+        await self.nothingIsLeft()
+
+    async def test_idle(self) -> None:
+        """
+        A client that is left idle is disconnected.
+        """
+        self.start(IdleLimit(0.3, timeout=1))
+        session = await self.loggedIn()
+        await session.whenClosed()
         await self.nothingIsLeft()
 
 
