@@ -125,6 +125,21 @@ class Passwords:
 STAY = "print('logged in', flush=True); import time; time.sleep(60)"
 
 
+async def until(holds: Callable[[], object], explain: Callable[[], str]) -> None:
+    """
+    Wait until something holds.
+
+    @param explain: says what is wrong if it never does.
+    """
+    poll = LoopingCall(lambda: poll.stop() if holds() else None)
+    done = poll.start(0.01)
+    end = reactor.callLater(20, poll.stop)
+    await done
+    if end.active():
+        end.cancel()
+    assert holds(), explain()
+
+
 class ServingCase(TestCase):
     """
     A server on loopback, and a real client.
@@ -189,6 +204,12 @@ class ServingCase(TestCase):
         self.client = client
         return client
 
+    def hasNoticed(self, client: Client) -> bool:
+        """
+        Return whether a client knows that its connection is lost; C{True} if it would not look.
+        """
+        return True
+
     def watch(self, factory: Any, portal: Any) -> Any:
         """
         Return the factory to listen with.
@@ -199,13 +220,7 @@ class ServingCase(TestCase):
         """
         Wait until something holds.
         """
-        poll = LoopingCall(lambda: poll.stop() if holds() else None)
-        done = poll.start(0.01)
-        end = reactor.callLater(20, poll.stop)
-        await done
-        if end.active():
-            end.cancel()
-        assert holds(), f"{what}; the client printed {self.client.output!r}"
+        await until(holds, lambda: f"{what}; the client printed {self.client.output!r}")
 
     async def loggedIn(self) -> Session:
         """
@@ -261,12 +276,13 @@ class ClientCase(ServingCase):
 
     async def test_kicked(self) -> None:
         """
-        A client that is kicked loses its connection.
+        A client that is kicked loses its connection, and notices if it looks.
         """
-        self.start()
+        client = self.start()
         session = await self.loggedIn()
         await session.disconnect(timeout=1)
         await self.nothingIsLeft()
+        await self.until(lambda: self.hasNoticed(client), "the client has not noticed")
 
     async def test_kickedWhileStopped(self) -> None:
         """

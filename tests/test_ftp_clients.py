@@ -40,14 +40,20 @@ class FTPLibTests(FTP, realclients.ScriptCase):
 
     program = (
         "from ftplib import FTP; c = FTP(); c.connect('127.0.0.1', PORT); "
-        "c.login('alice', 'secret')"
+        "c.login('alice', 'secret'); print('logged in', flush=True); c.sock.recv(1); exit()"
     )
+
+    def hasNoticed(self, client: realclients.Client) -> bool:
+        """
+        Return whether it has ended.
+        """
+        return client.whenEnded.called
 
 
 @needs("lftp")
 class LFTPTests(FTP, realclients.ClientCase):
     """
-    C{lftp}.
+    C{lftp}, which looks at its connection when it is told to do something.
     """
 
     command = [

@@ -5,6 +5,7 @@ OpenSSH: C{ssh} and C{sftp}.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -31,11 +32,13 @@ class SSHCase(realclients.ClientCase):
         from twisted.conch.ssh.userauth import SSHUserAuthServer
 
         self.patch(SSHUserAuthServer, "passwordDelay", 0)
-        asked = Path(self.mktemp())
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        asked = Path(directory.name) / "password"
         asked.write_text("#!/bin/sh\necho secret\n")
         asked.chmod(0o700)
         self.environment = {
-            "SSH_ASKPASS": str(asked.resolve()),
+            "SSH_ASKPASS": str(asked),
             "SSH_ASKPASS_REQUIRE": "force",
             "DISPLAY": ":0",
         }
@@ -83,6 +86,12 @@ class SSHTests(SSHCase):
 
     command = ["ssh", *QUIETLY, "-N", "-p", "PORT", "alice@127.0.0.1"]
 
+    def hasNoticed(self, client: realclients.Client) -> bool:
+        """
+        Return whether it has ended.
+        """
+        return client.whenEnded.called
+
 
 @needs("sftp")
 @needsModule("bcrypt", "cryptography")
@@ -92,6 +101,12 @@ class SFTPTests(SSHCase):
     """
 
     command = ["sftp", *QUIETLY, "-P", "PORT", "alice@127.0.0.1"]
+
+    def hasNoticed(self, client: realclients.Client) -> bool:
+        """
+        Return whether it says so; it goes on reading commands.
+        """
+        return b"Connection closed" in client.output
 
 
 del SSHCase  # which has no command

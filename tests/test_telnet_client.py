@@ -36,6 +36,12 @@ class TelnetTests(realclients.ClientCase):
     command = ["telnet", "127.0.0.1", "PORT"]
     typed = [(b"Username:", b"alice\n"), (b"Password:", b"secret\n")]
 
+    def hasNoticed(self, client: realclients.Client) -> bool:
+        """
+        Return whether it has ended.
+        """
+        return client.whenEnded.called
+
     def makeFactory(self, portal: Portal) -> Any:
         """
         Serve telnet.
