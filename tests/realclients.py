@@ -62,10 +62,15 @@ class Client(ProcessProtocol):
         """
         self.output += data
         while self._typed and self._typed[0][0] in self.output:
-            typed = self._typed.pop(0)[1]
-            self.transport.write(typed)  # type: ignore[union-attr]  # there is one now
+            self.type(self._typed.pop(0)[1])
 
     errReceived = outReceived
+
+    def type(self, text: bytes) -> None:
+        """
+        Type something into it.
+        """
+        self.transport.write(text)  # type: ignore[union-attr]  # there is one now
 
     def processEnded(self, reason: Failure) -> None:
         """
