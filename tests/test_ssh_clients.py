@@ -5,6 +5,7 @@ OpenSSH: C{ssh} and C{sftp}.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -31,11 +32,13 @@ class SSHCase(realclients.ClientCase):
         from twisted.conch.ssh.userauth import SSHUserAuthServer
 
         self.patch(SSHUserAuthServer, "passwordDelay", 0)
-        asked = Path(self.mktemp())
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        asked = Path(directory.name) / "password"
         asked.write_text("#!/bin/sh\necho secret\n")
         asked.chmod(0o700)
         self.environment = {
-            "SSH_ASKPASS": str(asked.resolve()),
+            "SSH_ASKPASS": str(asked),
             "SSH_ASKPASS_REQUIRE": "force",
             "DISPLAY": ":0",
         }
