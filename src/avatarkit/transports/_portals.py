@@ -18,11 +18,13 @@ import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from .._realm.realm import Realm, askThrough
 from .._realm.session import LoginResult
+from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
@@ -83,6 +85,8 @@ class Logins:
     whenBusy: Callable[[bool], object] | None = None
     _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
 
+    _log = Logger()
+
     def __bool__(self) -> bool:
         """
         Return whether there are any.
@@ -104,7 +108,14 @@ class Logins:
         Cancel all of them.
         """
         for login in tuple(self._waiting):
-            cancel(login)
+            failure = cancel(login)
+            if failure is not None:  # somebody's checker
+                say(
+                    self._log.failure,
+                    "a login from {peer} could not be cancelled when its connection was lost",
+                    failure=failure,
+                    peer=self.connection.getPeer(),
+                )
 
     def _logIn(self, logIn: Callable[..., Deferred[object]], *args: object) -> Deferred[object]:
         if self.connection.disconnected:
