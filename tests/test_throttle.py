@@ -277,7 +277,7 @@ class ThrottleTests(SynchronousTestCase):
         self.fails(3)
         for number in range(10_000):
             self.fails(name=b"%d" % number)
-        assert len(self.throttle._tallies.kept) == 100
+        assert 80 < len(self.throttle._tallies.kept) <= 100
         self.failureResultOf(self.waits(1), UnauthorizedLogin)
 
     def test_boundedWhileWaiting(self) -> None:

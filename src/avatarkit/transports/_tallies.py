@@ -1,171 +1,37 @@
 """
-Who has guessed how often, and whose turn it is to have a password checked.
+Whose turn it is to have a password checked.
 
-There is a I{tally} for each name, and one for each address.  It counts failures, the first of which
-are free.  After those, its attempts are checked one at a time, each some time after the last
-failure.  An attempt that has a name and an address needs its turn with both.
-
-Attempts that wait for a tally do not stand in one line.  Those for a name are ordered by what their
-addresses have to answer for: one goes before another if fewer failures and earlier attempts for
-this name came from where it comes from.  So somebody who guesses all the time, and keeps the line
-full, is passed by the user, who comes from elsewhere.  Those from an address are ordered by name in
-the same way.
+Attempts for a name that wait are ordered by their addresses: one goes before another if fewer
+failures and waiting attempts for this name came from where it comes from.  So somebody who guesses
+all the time is passed by the user, who comes from elsewhere.  Those from an address are ordered by
+name in the same way.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from enum import Enum
 from itertools import islice
-from math import ldexp
+from operator import attrgetter
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from .._tools.clock import clockOr
 from ..errors import TooManyAttempts
+from ._tally import Attempt, Pace, Tally
 
-#: How many failures a tally keeps apart by what they were for; more are counted together.
-APART = 100
-
-#: How many wrong passwords a tally knows again, as in Dovecot's C{CHECKSUM_VALUE_PTR_COUNT}.
-KNOWN_AGAIN = 10
-
-#: Of how many tallies that were not used for long the one that matters least is forgotten.
-LOOKED_AT = 100
-
-
-class _Others(Enum):
-    OTHERS = "others"
-
-
-@attrs.frozen
-class Pace:
-    """
-    How slow attempts become; see L{ThrottledChecker<avatarkit.transports.ThrottledChecker>}.
-    """
-
-    delay: float
-    maximumDelay: float
-    forgetAfter: float
-    maximumWaiting: int
-    maximumWaitingTotal: int
-    maximumKept: int
-
-
-@attrs.define(eq=False)
-class Attempt:
-    """
-    An attempt to log in.
-
-    @ivar mark: tells it from attempts with another password; C{None} if that is not known.
-    @ivar tallies: those that it counts for, and for each what it is filed under there: its address
-        in that of its name, and its name in that of its address.
-    @ivar turn: fires when it may be checked.
-    """
-
-    mark: bytes | None
-    tallies: dict[Tally, Hashable] = attrs.field(factory=dict, init=False)
-    turn: Deferred[None] = attrs.field(init=False)
-
-
-@attrs.define(eq=False)
-class Tally:
-    """
-    The attempts for one name, or from one address.
-
-    @ivar key: which.
-    @ivar free: how many failures cost nothing, at least 1.
-    @ivar oneUser: whether a success forgives all failures, and not only those that were filed under
-        the same.
-    @ivar total: how many attempts have failed.
-    @ivar failures: the same, by what they were filed under.
-    @ivar known: the marks of the last of them, in the tally of an address: a program that goes on
-        trying an old password must not slow down everybody there.
-    @ivar since: when the last one failed.
-    @ivar checking: how many attempts are being checked.
-    @ivar waiting: the attempts that wait, and the place of each, lowest first.
-    @ivar timer: looks whose turn it is when the delay is over.
-    """
-
-    key: Hashable
-    free: int
-    oneUser: bool
-    total: int = attrs.field(default=0, init=False)
-    failures: dict[Hashable, int] = attrs.field(factory=dict, init=False)
-    known: tuple[bytes, ...] = attrs.field(default=(), init=False)
-    since: float = attrs.field(default=0, init=False)
-    checking: int = attrs.field(default=0, init=False)
-    waiting: dict[Attempt, int] = attrs.field(factory=dict, init=False)
-    timer: IDelayedCall | None = attrs.field(default=None, init=False)
-
-    @property
-    def idle(self) -> bool:
-        """
-        Whether no attempt is being made.
-        """
-        return not (self.checking or self.waiting)
-
-    def left(self, pace: Pace, now: float) -> float | None:
-        """
-        Return how many seconds an attempt must wait; C{None} until another one has ended.
-        """
-        if self.checking >= max(1, self.free - self.total):
-            return None
-        if self.total < self.free:
-            return 0
-        exponent = min(self.total - self.free, 64)  # no float is large enough for any
-        return max(0.0, self.since + min(pace.maximumDelay, ldexp(pace.delay, exponent)) - now)
-
-    def enter(self, attempt: Attempt) -> None:
-        """
-        Give an attempt its place among those that wait.
-        """
-        under = attempt.tallies[self]
-        place = self.failures.get(under, 0)
-        place += sum(each.tallies[self] == under for each in self.waiting)
-        self.waiting[attempt] = place
-
-    def last(self) -> Attempt:
-        """
-        Return the attempt whose turn comes last.
-        """
-        return max(reversed(self.waiting), key=self.waiting.__getitem__)
-
-    def count(self, attempt: Attempt, right: bool | None, now: float) -> None:
-        """
-        Take note of whether the password of an attempt was right; C{None} if nobody knows.
-        """
-        under = attempt.tallies[self]
-        if right and self.oneUser:
-            self.total, self.failures = 0, {}
-        elif right:
-            self.total -= self.failures.pop(under, 0)
-        elif right is False and attempt.mark not in self.known:
-            if attempt.mark is not None and not self.oneUser:
-                self.known = (*self.known, attempt.mark)[-KNOWN_AGAIN:]
-            if under not in self.failures and len(self.failures) >= APART:
-                under = _Others.OTHERS
-            self.failures[under] = self.failures.get(under, 0) + 1
-            self.total += 1
-            self.since = now
-
-    def stopTimer(self) -> None:
-        """
-        Look no more by itself.
-        """
-        timer, self.timer = self.timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+#: Among how many that were not used for long those are that are forgotten first.
+LOOKED_AT = 64
 
 
 @attrs.define(eq=False)
 class Tallies:
     """
-    All tallies, those that were used last at the end.
+    All tallies.
 
+    @ivar kept: by key, those that were used last at the end.
     @ivar waiting: how many attempts wait in all.
     @ivar _toLookAt: the tallies of which somebody's turn may have come.
     """
@@ -181,11 +47,10 @@ class Tallies:
         """
         Return the tally of a name or an address; see L{Tally}.
         """
-        tally = self.kept.get(key)
-        if tally is None:
-            tally = self.kept[key] = Tally(key, free, oneUser)
+        if key not in self.kept:
+            self.kept[key] = Tally(key, free, oneUser)
         self.kept.move_to_end(key)
-        return tally
+        return self.kept[key]
 
     def enter(self, attempt: Attempt) -> Deferred[None]:
         """
@@ -221,7 +86,7 @@ class Tallies:
 
     def _look(self, tallies: Iterable[Tally]) -> None:
         """
-        Let those go on whose turn it is, one after the other: what they do may bring more of them.
+        Let those go on whose turn it is, one after the other, however many more that brings.
         """
         self._toLookAt.update(dict.fromkeys(tallies))
         if self._looking:
@@ -235,23 +100,33 @@ class Tallies:
 
     def _lookAt(self, tally: Tally) -> None:
         now = clockOr(self.reactor).seconds()
-        for attempt in sorted(tally.waiting, key=tally.waiting.__getitem__):
-            if tally.left(self.pace, now) != 0:
-                break
-            free = all(each.left(self.pace, now) == 0 for each in attempt.tallies)
-            if free and attempt in tally.waiting:
-                for each in attempt.tallies:
-                    each.checking += 1
-                self._leave(attempt)
-                attempt.turn.callback(None)
+        while (attempt := self._next(tally, now)) is not None:
+            firsts = [self._next(each, now) for each in attempt.tallies]
+            goer = next((each for each in firsts if each is not attempt), attempt)
+            assert goer is not None
+            for each in goer.tallies:
+                each.checking += 1
+            self._leave(goer)
+            goer.turn.callback(None)
         left = tally.left(self.pace, now)
         tally.stopTimer()
         if tally.waiting and left:
             tally.timer = clockOr(self.reactor).callLater(left, self._look, (tally,))
 
+    def _next(self, tally: Tally, now: float) -> Attempt | None:
+        """
+        Return the attempt of a tally whose turn it is, if there is one.
+        """
+        if tally.left(self.pace, now) != 0:
+            return None
+        for attempt in sorted(tally.waiting, key=tally.waiting.__getitem__):
+            if all(each.left(self.pace, now) == 0 for each in attempt.tallies):
+                return attempt
+        return None
+
     def _refuseSome(self, attempt: Attempt) -> None:
         """
-        Refuse those that wait last where too many wait; that may be the attempt that has come last.
+        Refuse those that would be the last where too many wait, perhaps the one that has come now.
         """
         if self.waiting > self.pace.maximumWaitingTotal:
             self._refuse(attempt)
@@ -283,9 +158,8 @@ class Tallies:
 
     def _forget(self) -> None:
         """
-        Forget the tallies that have been quiet for long; and if there are too many, the one with
-        the fewest failures of those that have been quiet longest: trying many other names, or from
-        many other addresses, does not make a high one be forgotten.
+        Forget the tallies that have been quiet for long; and if there are too many, the lowest of
+        those that have been quiet longest: other attempts do not make a high one be forgotten.
         """
         now, busy = clockOr(self.reactor).seconds(), 0
         while self.kept and busy < LOOKED_AT:
@@ -293,12 +167,13 @@ class Tallies:
             if not tally.idle:
                 self.kept.move_to_end(tally.key)
                 busy += 1
-            elif now - tally.since >= self.pace.forgetAfter:
+            elif now - tally.since >= self.pace.forgetAfter and not tally.left(self.pace, now):
                 del self.kept[tally.key]
             else:
                 break
         while len(self.kept) > self.pace.maximumKept:
             quiet = [each for each in islice(self.kept.values(), LOOKED_AT) if each.idle]
             if not quiet:
-                break
-            del self.kept[min(quiet, key=lambda each: each.total).key]
+                return
+            for tally in sorted(quiet, key=attrgetter("total"))[: len(quiet) // 8 + 1]:
+                del self.kept[tally.key]

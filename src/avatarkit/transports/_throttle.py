@@ -40,7 +40,8 @@ from .._waiting.shielding import shielded
 from ..errors import LoginRefused, TooManyAttempts
 from ..interfaces import IConnection
 from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
-from ._tallies import Attempt, Pace, Tallies
+from ._tallies import Tallies
+from ._tally import Attempt, Pace
 
 #: A longer name is not kept as it is: what a client sends may have megabytes.
 LONGEST_NAME = 256
@@ -101,8 +102,8 @@ class ThrottledChecker:
     @ivar delay: how many seconds after the last of these the next attempt is checked; twice as long
         after each further one.
     @ivar maximumDelay: how many seconds at most.
-    @ivar forgetAfter: after how many seconds without an attempt nothing is kept of a name or an
-        address.
+    @ivar forgetAfter: after how many seconds without a failure nothing is kept of a name or an
+        address, though not before its delay is over.
     @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; if there
         are more, the one whose turn would come last is refused with
         L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
@@ -147,8 +148,6 @@ class ThrottledChecker:
         checkPrefix(self.ipv6Prefix)
         for name in ("delay", "maximumDelay", "forgetAfter"):
             checkSeconds(name, getattr(self, name))
-        if self.forgetAfter < self.maximumDelay:
-            raise ValueError("forgetAfter must be at least maximumDelay, or nobody waits that long")
         if not callable(self.key):
             raise TypeError(f"key must be a callable of credentials, not {self.key!r}")
         checkReactor(self._reactor)
