@@ -48,7 +48,7 @@ class IdleLimit(Audited, Block[A]):
         default=None, alias="reactor", kw_only=True, repr=False
     )
     _checks: dict[Session[A], IDelayedCall] = attrs.field(factory=dict, init=False, repr=False)
-    _loggingIn: dict[Session[A], float] = attrs.field(factory=dict, init=False, repr=False)
+    _begins: dict[Session[A], float] = attrs.field(factory=dict, init=False, repr=False)
 
     _log = Logger()
 
@@ -84,7 +84,7 @@ class IdleLimit(Audited, Block[A]):
         """
         Look no longer.
         """
-        self._loggingIn.pop(session, None)
+        self._begins.pop(session, None)
         check = self._checks.pop(session)
         if check.active():
             check.cancel()
@@ -107,9 +107,11 @@ class IdleLimit(Audited, Block[A]):
             return
         active, now = session.lastActive, clockOr(self._reactor).seconds()
         assert active is not None
-        if not session.loggedIn:  # a block above this one waits
-            self._loggingIn[session] = now
-        left = max(active, self._loggingIn.get(session, active)) + self.seconds - now
+        if not session.loggedIn:  # a block above this one waits: the time begins at the next look
+            self._begins[session] = now + self.seconds
+            self._checkIn(self.seconds, session)
+            return
+        left = max(active, self._begins.get(session, active)) + self.seconds - now
         if left > 0:
             self._checkIn(left, session)
             return

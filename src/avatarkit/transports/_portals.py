@@ -16,10 +16,12 @@ from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from .._realm.realm import Realm, askThrough
@@ -28,6 +30,9 @@ from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
+
+#: What a login fails with that is not a fault, or has been logged by our realm.
+_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
 def checkPortal(portal: object) -> None:
@@ -109,13 +114,8 @@ class Logins:
         """
         for login in tuple(self._waiting):
             failure = cancel(login)
-            if failure is not None:  # somebody's checker
-                say(
-                    self._log.failure,
-                    "a login from {peer} could not be cancelled when its connection was lost",
-                    failure=failure,
-                    peer=self.connection.getPeer(),
-                )
+            if failure is not None:
+                self._notCancelled(failure)
 
     def _logIn(self, logIn: Callable[..., Deferred[object]], *args: object) -> Deferred[object]:
         if self.connection.disconnected:
@@ -129,9 +129,23 @@ class Logins:
         del self._waiting[login]
         self._tell(not self._waiting)
         gone = self.connection.disconnected
+        if gone and isinstance(result, Failure) and not result.check(*_TELLABLE):
+            self._notCancelled(result)
+            return Failure(LoginAbandoned())
         if gone and isinstance(result, Failure) and result.check(CancelledError):
             return Failure(LoginAbandoned())
         return result
+
+    def _notCancelled(self, failure: Failure) -> None:
+        """
+        Log that somebody's checker does not bear being cancelled.
+        """
+        say(
+            self._log.failure,
+            "a login from {peer} could not be cancelled when its connection was lost",
+            failure=failure,
+            peer=self.connection.getPeer(),
+        )
 
     def _tell(self, changed: bool) -> None:
         if changed and self.whenBusy is not None:
