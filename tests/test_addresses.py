@@ -5,6 +5,8 @@ Tests for L{avatarkit.transports.peerHost}.
 from __future__ import annotations
 
 from functools import partial
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -124,7 +126,9 @@ class RealTests(rawclients.RawCase):
         All clients of UNIX sockets count together.
         """
         limit = ConnectionLimit[Any](2, key=peerHost)
-        path = self.mktemp()
+        folder = mkdtemp()
+        self.addCleanup(rmtree, folder)
+        path = f"{folder}/socket"
         await self.serve(rawclients.pop3Factory, rawclients.Asked(), limit, endpoint=f"unix:{path}")
         self.clientEndpoint = f"unix:{path}"
         answers = [await self.logIn() for _ in range(3)]
