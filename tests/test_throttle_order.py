@@ -283,7 +283,7 @@ class CeilingTests(OrderCase):
         self.guess(1, b"x" * 1_000_000)
         self.guess(1, "x" * 1_000_000)
         self.guess(1, "\ud800" * 1_000_000)
-        names = [key for kind, key in self.tallies.kept if kind == "name"]
+        names: list[Any] = [key for kind, key in self.tallies.kept if kind == "name"]
         assert [len(name) for name in names] == [16, 16]
 
     def test_quietBehindBusy(self) -> None:

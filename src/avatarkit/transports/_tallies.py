@@ -38,12 +38,12 @@ class Tallies:
 
     pace: Pace
     reactor: IReactorTime | None
-    kept: OrderedDict[Hashable, Tally] = attrs.field(factory=OrderedDict, init=False)
+    kept: OrderedDict[tuple[str, Hashable], Tally] = attrs.field(factory=OrderedDict, init=False)
     waiting: int = attrs.field(default=0, init=False)
     _toLookAt: dict[Tally, None] = attrs.field(factory=dict, init=False)
     _looking: bool = attrs.field(default=False, init=False)
 
-    def of(self, key: Hashable, free: int, *, oneUser: bool) -> Tally:
+    def of(self, key: tuple[str, Hashable], free: int, *, oneUser: bool) -> Tally:
         """
         Return the tally of a name or an address; see L{Tally}.
         """

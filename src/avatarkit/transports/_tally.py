@@ -60,7 +60,7 @@ class Tally:
     """
     The attempts for one name, or from one address.
 
-    @ivar key: which.
+    @ivar key: which: C{"name"} or C{"address"}, and the name or the address.
     @ivar free: how many failures cost nothing, at least 1.
     @ivar oneUser: whether a success forgives all failures, and not only those that were filed under
         the same.
@@ -74,7 +74,7 @@ class Tally:
     @ivar timer: looks whose turn it is when the delay is over.
     """
 
-    key: Hashable
+    key: tuple[str, Hashable]
     free: int
     oneUser: bool
     total: int = attrs.field(default=0, init=False)
