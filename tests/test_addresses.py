@@ -60,6 +60,8 @@ class PeerHostTests(SynchronousTestCase):
         session = sessionFrom(IPv6Address("TCP", "2001:db8:1:2:3::4", 1))
         assert peerHost(session, ipv6Prefix=48) == "2001:db8:1::/48"
         assert peerHost(session, ipv6Prefix=128) == "2001:db8:1:2:3::4"
+        scoped = sessionFrom(IPv6Address("TCP", "fe80::1%eth0", 1))
+        assert peerHost(scoped, ipv6Prefix=128) == "fe80::1"
         for wrong, error in ((0, ValueError), (129, ValueError), ("64", TypeError)):
             prefix: Any = wrong
             self.assertRaises(error, peerHost, session, ipv6Prefix=prefix)

@@ -114,6 +114,16 @@ class ThrottleTests(SynchronousTestCase):
         self.fails(name=b"bob")
         assert not self.clock.getDelayedCalls()
 
+    def test_noneFree(self) -> None:
+        """
+        The first attempt does not wait, even if no failure is free.
+        """
+        for free in (0, 1):
+            self.throttle = self.make(freeForName=free)
+            self.fails()
+            self.failureResultOf(self.waits(1), UnauthorizedLogin)
+            self.failureResultOf(self.waits(2), UnauthorizedLogin)
+
     def test_success(self) -> None:
         """
         A success resets the name, and nothing is kept of it.

@@ -48,7 +48,7 @@ class Tallies:
         Return the tally of a name or an address; see L{Tally}.
         """
         if key not in self.kept:
-            self.kept[key] = Tally(key, free, oneUser)
+            self.kept[key] = Tally(key, max(free, 1), oneUser)
         self.kept.move_to_end(key)
         return self.kept[key]
 

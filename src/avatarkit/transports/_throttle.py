@@ -95,8 +95,8 @@ class ThrottledChecker:
     One instance is one count: give the same one to several portals to count over all of them.
 
     @ivar checker: the credentials checker.  If it has a C{forConnection}, that is called as well.
-    @ivar freeForName: how many failures for a name cost nothing, at least 1; C{None}: names are not
-        counted.
+    @ivar freeForName: how many failures for a name cost nothing; 0 means the same as 1.  C{None}:
+        names are not counted.
     @ivar freeFromAddress: how many from an address, which several users may share; C{None}:
         addresses are not counted.
     @ivar delay: how many seconds after the last of these the next attempt is checked; twice as long
@@ -141,7 +141,7 @@ class ThrottledChecker:
             raise TypeError(f"checker must provide ICredentialsChecker, not {self.checker!r}")
         for name in ("freeForName", "freeFromAddress"):
             if getattr(self, name) is not None:
-                checkCount(name, getattr(self, name), least=1)
+                checkCount(name, getattr(self, name))
         checkCount("maximumWaiting", self.maximumWaiting)
         checkCount("maximumWaitingTotal", self.maximumWaitingTotal)
         checkCount("maximumKept", self.maximumKept, least=1)
