@@ -121,7 +121,7 @@ class IdleTests(SynchronousTestCase):
         """
         It cannot be stacked below a cache.
         """
-        error = self.assertRaises(TypeError, AvatarCache(), self.realm)
+        error = self.assertRaises(TypeError, AvatarCache(), IdleLimit(10)(Player))
         assert "stack it above the cache" in str(error)
 
     def test_slowLogin(self) -> None:

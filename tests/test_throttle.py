@@ -331,5 +331,6 @@ class ThrottleTests(SynchronousTestCase):
         for name in ("delay", "maximumDelay", "forgetAfter"):
             self.assertRaises(ValueError, self.make, **{name: -1})
         self.assertRaises(ValueError, self.make, maximumKept=0)
-        self.assertRaises(ValueError, self.make, ipv6Prefix=0)
+        for prefix in (0, 129):
+            self.assertRaises(ValueError, self.make, ipv6Prefix=prefix)
         self.assertRaises(TypeError, ThrottledChecker, self.checker, reactor=wrong)
