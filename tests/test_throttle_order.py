@@ -95,6 +95,29 @@ class PassingTests(OrderCase):
         assert self.successResultOf(user) == b"alice"
         self.giveUp(guesses)
 
+    def test_userPassesFresh(self) -> None:
+        """
+        So it is if that address has not failed yet, and only waits many times.
+        """
+        self.guess(4, host="192.0.2.3")
+        guesses = [self.attempt() for _ in range(50)]
+        user = self.attempt(host=THERE, right=True)
+        self.clock.advance(2)
+        self.clock.advance(4)
+        assert self.successResultOf(user) == b"alice"
+        assert sum(each.called for each in guesses) == 4  # the success has made three free again
+        self.giveUp(guesses)
+
+    def test_firstStays(self) -> None:
+        """
+        Of those with equal claims, the one that has come last is refused.
+        """
+        self.make(maximumWaiting=3)
+        self.guess(3)
+        waiting = [self.attempt(host=f"10.0.0.{number}") for number in range(3)]
+        self.failureResultOf(self.attempt(host="10.0.0.9"), TooManyAttempts)
+        self.giveUp(waiting)
+
     def test_lineIsFull(self) -> None:
         """
         A user who finds the line full takes the place of an attempt that would come later.
@@ -261,6 +284,17 @@ class CeilingTests(OrderCase):
         tally = self.tallies.kept["name", b"alice"]
         assert tally.total == 150
         assert len(tally.failures) == 101
+
+    def test_veryMany(self) -> None:
+        """
+        There is no number of failures at which the delay is no longer the longest.
+        """
+        self.guess(1100)
+        waiting = self.attempt()
+        self.clock.advance(59.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.1)
+        self.failureResultOf(waiting, UnauthorizedLogin)
 
     def test_laundering(self) -> None:
         """
