@@ -161,7 +161,7 @@ class RawCase(TestCase):
         portal: Any = Portal(self.realm, [checker])
         self.watching = WatchingFactory(makeFactory(portal), portal)
         listening = await serverFromString(reactor, endpoint).listen(self.watching)
-        self.addCleanup(self.stop, listening)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.stop(listening)))
         self.address = listening.getHost()
         self.clients: list[RawClient] = []
 

@@ -64,7 +64,8 @@ class PeerHostTests(SynchronousTestCase):
         assert peerHost(scoped, ipv6Prefix=128) == "fe80::1"
         for wrong, error in ((0, ValueError), (129, ValueError), ("64", TypeError)):
             prefix: Any = wrong
-            self.assertRaises(error, peerHost, session, ipv6Prefix=prefix)
+            for each in (session, sessionFrom(IPv4Address("TCP", "192.0.2.1", 1))):
+                self.assertRaises(error, peerHost, each, ipv6Prefix=prefix)
 
     def test_limit(self) -> None:
         """

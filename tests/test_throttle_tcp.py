@@ -24,7 +24,7 @@ class ManyCase(rawclients.RawCase):
     Somebody tries many passwords.
     """
 
-    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+    def setUp(self) -> None:
         """
         Have a checker.
         """

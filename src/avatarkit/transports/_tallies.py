@@ -26,7 +26,7 @@ from ._tally import Attempt, Pace, Tally
 LOOKED_AT = 64
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tallies:
     """
     All tallies.

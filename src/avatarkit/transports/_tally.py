@@ -39,7 +39,7 @@ class Pace:
     maximumKept: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Attempt:
     """
     An attempt to log in.
@@ -55,7 +55,7 @@ class Attempt:
     turn: Deferred[None] = attrs.field(init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tally:
     """
     The attempts for one name, or from one address.
