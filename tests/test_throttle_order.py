@@ -337,17 +337,38 @@ class CeilingTests(OrderCase):
         check.callback(b"alice")
         assert self.successResultOf(busy) == b"alice"
 
+    def test_quietBehindSlow(self) -> None:
+        """
+        An attempt that was checked for long is as young as its failure.
+        """
+        self.make(forgetAfter=10)
+        self.guess(1, b"dave", "")
+        check = self.checker.result = Deferred()
+        slow = self.attempt(host="")
+        self.checker.result = None
+        self.clock.advance(5)
+        self.guess(1, b"bob", "")
+        self.clock.advance(3)
+        check.errback(UnauthorizedLogin())
+        self.failureResultOf(slow, UnauthorizedLogin)
+        self.clock.advance(8)
+        self.guess(1, b"carol", "")
+        assert [key for _kind, key in self.tallies.kept] == [b"alice", b"carol"]
+
     def test_delayedIsNotForgotten(self) -> None:
         """
-        What still waits is not forgotten, however short the time is.
+        A delay holds until it is over, however short the time is after which failures are
+        forgotten.
         """
         self.make(forgetAfter=0.5)
         self.guess(3, b"alice", "")
-        asked, attempts = len(self.checker.asked), [self.attempt(host="") for _ in range(4)]
+        self.clock.advance(0.6)
         self.guess(1, b"bob", "")
-        self.clock.advance(0.9)
-        assert len(self.checker.asked) == asked + 1
-        self.giveUp(attempts)
+        waiting = self.attempt(host="")
+        self.clock.advance(0.3)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.2)
+        self.failureResultOf(waiting, UnauthorizedLogin)
 
     def test_cancelled(self) -> None:
         """
