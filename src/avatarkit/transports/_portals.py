@@ -16,16 +16,23 @@ from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from .._realm.realm import Realm, askThrough
 from .._realm.session import LoginResult
+from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
+
+#: What a login fails with that is not a fault, or has been logged by our realm.
+_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
 def checkPortal(portal: object) -> None:
@@ -83,6 +90,8 @@ class Logins:
     whenBusy: Callable[[bool], object] | None = None
     _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
 
+    _log = Logger()
+
     def __bool__(self) -> bool:
         """
         Return whether there are any.
@@ -104,7 +113,9 @@ class Logins:
         Cancel all of them.
         """
         for login in tuple(self._waiting):
-            cancel(login)
+            failure = cancel(login)
+            if failure is not None:
+                self._notCancelled(failure)
 
     def _logIn(self, logIn: Callable[..., Deferred[object]], *args: object) -> Deferred[object]:
         if self.connection.disconnected:
@@ -118,9 +129,23 @@ class Logins:
         del self._waiting[login]
         self._tell(not self._waiting)
         gone = self.connection.disconnected
+        if gone and isinstance(result, Failure) and not result.check(*_TELLABLE):
+            self._notCancelled(result)
+            return Failure(LoginAbandoned())
         if gone and isinstance(result, Failure) and result.check(CancelledError):
             return Failure(LoginAbandoned())
         return result
+
+    def _notCancelled(self, failure: Failure) -> None:
+        """
+        Log that somebody's checker does not bear being cancelled.
+        """
+        say(
+            self._log.failure,
+            "a login from {peer} could not be cancelled when its connection was lost",
+            failure=failure,
+            peer=self.connection.getPeer(),
+        )
 
     def _tell(self, changed: bool) -> None:
         if changed and self.whenBusy is not None:
