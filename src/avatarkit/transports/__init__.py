@@ -2,10 +2,18 @@
 Logins over every protocol that Twisted speaks, which end when their connection does.
 """
 
+from ._addresses import peerHost
 from ._holding import IPortalHolder
+from ._idle import IdleLimit
+from ._mail import IMAP4RefusalMixin
+from ._throttle import ThrottledChecker
 from ._watching import WatchingFactory
 
 __all__ = [
+    "IMAP4RefusalMixin",
     "IPortalHolder",
+    "IdleLimit",
+    "ThrottledChecker",
     "WatchingFactory",
+    "peerHost",
 ]
