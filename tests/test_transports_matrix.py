@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from twisted.internet import defer
@@ -13,13 +14,17 @@ from twisted.logger import LogLevel
 from twisted.trial.unittest import TestCase
 
 import protocols
-import protocols_ssh
 from logs import logged
 from needing import needsModule
 from protocols import Row
 from stages import STAGES, Scene, Stacked, Way, reactor, turns, within
 
-ROWS: dict[str, Row] = {row.name: row for row in [*protocols.ROWS, *protocols_ssh.ROWS]}
+ROWS: dict[str, Row] = {row.name: row for row in protocols.ROWS}
+
+if find_spec("bcrypt") is not None:  # which comes with twisted[conch]
+    import protocols_ssh
+
+    ROWS.update({row.name: row for row in protocols_ssh.ROWS})
 
 
 class Cell(NamedTuple):
@@ -73,12 +78,12 @@ class MatrixCase(TestCase):
         assert left == {}, f"{len(left)} of {len(cells)} cells leak"
 
 
-@needsModule("autobahn")
 class MatrixTests(MatrixCase):
     """
     All cells.
     """
 
+    @needsModule("autobahn", "bcrypt")
     def test_cells(self) -> None:
         """
         There are fifteen rows, and four ways of leaving each, with three realms.

@@ -47,12 +47,12 @@ class Tap:
         """
         The connection is lost: the protocol learns of it first, if it is still there.
         """
-        plain = self._plain["connectionLost"]
+        lost = self._lost
         self.remove()
         try:
-            plain(*args)
+            self._plain["connectionLost"](*args)
         finally:
-            self._lost()
+            lost()
 
     def pauseProducing(self) -> None:
         """
@@ -79,8 +79,9 @@ class Tap:
 
     def remove(self) -> None:
         """
-        Leave the transport as it was.
+        Leave the transport as it was, and lead to nobody.
         """
         self.paused = False
+        self._lost = bool
         for name in self._plain:
             vars(self._transport).pop(name, None)
