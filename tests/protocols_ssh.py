@@ -17,7 +17,8 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from protocols import Caller, Row
+from callers import Caller
+from protocols import Row
 
 # Any in this module: conch does not describe much of itself.
 

@@ -19,7 +19,8 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, PerConnection
-from protocols import Caller, Row, certificate
+from callers import Caller, certificate
+from protocols import Row
 
 # Any in this module: avatars, credentials, and a reactor.
 reactor: Any = globalReactor

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import protocols
 from avatarkit.transports import WatchingFactory, peerHost
-from protocols import Caller, talking
+from callers import Caller, talking
 from stages import Stacked, Way, reactor, turns, within
 
 # Any in this module: sessions' addresses, and ports.

@@ -62,8 +62,6 @@ class Realms:
         realm: object = self.portal.realm
         if isinstance(realm, Realm):
             return realm
-        if isinstance(realm, _RealmThrough):  # two factories watch one connection
-            return realm.realms.current()
         if self._ours is None or realm is not self._theirs:
             ours = Realm(cast(IRealm, realm))
             ours.hideFaults, ours.maximumWaiting = False, None  # it decides on these itself
@@ -118,9 +116,7 @@ class Logins:
         """
         self.abandon()
         self.whenBusy = None
-        if self._portal is not None:
-            self._portal.login = _tooLate
-            self._portal = None
+        self._portal.login = _tooLate
 
     # Any: a subclass of Portal may take, and return, what it likes.
     def _logIn(self, logIn: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[object]:
