@@ -211,6 +211,29 @@ class PortalTests(WatchingCase):
         wire.leave()
         assert [each.logins for each in both] == [0, 0]
 
+    def test_faultsOfOthers(self) -> None:
+        """
+        What such a realm raises is not hidden, and any number of logins may wait for it, as without
+        a WatchingFactory.
+        """
+
+        @implementer(IRealm)
+        class Theirs:
+            def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+                if avatarId == b"bob":
+                    raise Boom("on purpose")
+                return Deferred()
+
+        self.serve()
+        self.portal.realm = Theirs()
+        wire, server = self.connect()
+        wire.deliver(b"bob\r\n")
+        assert server.logins[0].check(Boom)
+        assert self.factory.realms.current().maximumWaiting is None
+        wire.deliver(b"alice\r\n")
+        wire.leave()
+        assert server.logins[1].check(LoginAbandoned)
+
     def test_subclass(self) -> None:
         """
         A subclass with a login of its own is watched, whatever that takes and returns.
