@@ -50,7 +50,6 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
     @return: whether it was found anywhere.
     """
     found = _replace(protocol, _attributes(protocol), old, new)
-    found = found or _replace(protocol, _slots(protocol), old, new)
     factory = getattr(protocol, "factory", None)
     if factory is not None and any(value is old for _name, value in _attributes(factory)):
         protocol.factory = FactoryWithPortal(factory, old, new)
@@ -61,7 +60,7 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
     wrapped = getattr(protocol, "wrappedProtocol", None)
     if wrapped is not None:
         found = givePortal(wrapped, old, new) or found
-    return found
+    return found or _replace(protocol, _slots(protocol), old, new)
 
 
 def _replace(thing: Any, attributes: Iterable[tuple[str, Any]], old: Portal, new: Portal) -> bool:

@@ -146,7 +146,7 @@ def _tooLate(*args: object, **kwargs: object) -> Deferred[object]:
 
 
 @implementer(IRealm)
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _RealmThrough:
     """
     A portal's realm, as it is asked over one connection; everything else is the realm's.
@@ -167,7 +167,7 @@ class _RealmThrough:
         return askThrough(self.connection, self.realms.current(), avatarId, mind, interfaces)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
     """
     The checkers of a portal, as they are at the moment of asking, for one connection.
