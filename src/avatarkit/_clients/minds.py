@@ -72,7 +72,8 @@ def closeConnection(
         return
 
     def gone(lost: object) -> None:
-        deadline.cancel()
+        if deadline.active():
+            deadline.cancel()
 
     def late() -> None:
         try:
