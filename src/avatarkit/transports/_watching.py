@@ -66,7 +66,7 @@ class WatchedProtocol:
         """
         self.connection = Connection(transport, self.factory.clock())
         self._logins = Logins(self.connection, self._whenBusy)
-        _lookFor(transport, self._lost)
+        lookFor(transport, self._lost)
         self.factory.registerProtocol(self)
         if not self._givePortal():
             self._refused = True
@@ -212,7 +212,7 @@ def _innermost(protocol: Any) -> Any:
     return protocol
 
 
-def _lookFor(transport: Any, lost: Any) -> None:
+def lookFor(transport: Any, lost: Any) -> None:
     """
     Have C{lost} called when a transport has lost its connection, also if the protocol is told no
     longer, because somebody has given the transport another one.

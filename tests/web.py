@@ -1,0 +1,350 @@
+"""
+Web servers and browsers for tests, over real TCP and TLS.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from hashlib import md5
+from typing import Any, NamedTuple
+
+import attrs
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet import reactor as globalReactor
+from twisted.internet import ssl
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import TestCase
+from twisted.web.guard import BasicCredentialFactory, DigestCredentialFactory
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface import implementer
+
+from avatarkit import Session
+from avatarkit.transports import logOut
+from certificates import selfSigned
+
+# Any in this module: a reactor, requests, and what realms and checkers are given.
+reactor: Any = globalReactor
+
+BASIC = BasicCredentialFactory(b"a realm")
+DIGEST = DigestCredentialFactory(b"md5", b"a realm")
+
+
+class Missing(Resource):
+    """
+    What is not there.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        """
+        Say so.
+        """
+        request.setResponseCode(404)
+        return b"not there"
+
+
+class Page(Resource):
+    """
+    An avatar that is a web page, with pages below it.
+
+    @ivar requests: those that are kept waiting, at C{/wait}.
+    """
+
+    isLeaf = False
+
+    def __init__(self, avatarId: Any) -> None:
+        super().__init__()
+        self.avatarId, self.requests = avatarId, list[Any]()
+
+    def getChild(self, path: bytes, request: Any) -> Any:
+        """
+        Return what is shown at a path.
+        """
+        return self if path in (b"", b"wait", b"out") else Missing()
+
+    def render_GET(self, request: Any) -> Any:
+        """
+        Say who is logged in, or wait, or log out.
+        """
+        if request.prepath[-1] == b"wait":
+            self.requests.append(request)
+            return NOT_DONE_YET
+        if request.prepath[-1] == b"out":
+            return b"out" if logOut(request) else b"was out"
+        return b"page of " + self.avatarId
+
+    def render_POST(self, request: Any) -> Any:
+        """
+        Say what was posted.
+        """
+        return b"posted " + request.content.read() + b"|" + request.args[b"x"][0]
+
+
+@implementer(ICredentialsChecker)
+class Passwords:
+    """
+    A checker of passwords, which may wait.
+
+    @ivar waiting: whether it waits.
+    @ivar asked: the checks that wait.
+    @ivar cancelled: how many were cancelled.
+    """
+
+    credentialInterfaces: tuple[Any, ...] = (IUsernamePassword, IUsernameHashedPassword)
+
+    def __init__(self, waiting: bool = False) -> None:
+        self.waiting, self.cancelled = waiting, 0
+        self.asked: list[Deferred[bytes]] = []
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """
+        Let everybody in whose password is "secret".
+        """
+        if not credentials.checkPassword(b"secret"):
+            raise UnauthorizedLogin
+        if not self.waiting:
+            return credentials.username
+        self.asked.append(Deferred(self._cancel))
+        return self.asked[-1]
+
+    def _cancel(self, waiting: Deferred[bytes]) -> None:
+        self.cancelled += 1
+
+
+def basic(user: bytes = b"alice", password: bytes = b"secret") -> bytes:
+    """
+    Return an C{Authorization} header.
+    """
+    return b"Basic " + b64encode(user + b":" + password)
+
+
+def digest(challenge: bytes, path: bytes, user: bytes = b"alice", nc: int = 1) -> bytes:
+    """
+    Return an C{Authorization} header that replies to a challenge.
+    """
+    pairs = (each.partition(b"=") for each in challenge.partition(b" ")[2].split(b", "))
+    asked = {name: value.strip(b'"') for name, _, value in pairs}
+
+    def hashed(*parts: bytes) -> bytes:
+        return md5(b":".join(parts)).hexdigest().encode()  # noqa: S324  # what digest is
+
+    count = b"%08d" % nc
+    mine = hashed(
+        hashed(user, asked[b"realm"], b"secret"),
+        asked[b"nonce"],
+        count,
+        b"mine",
+        b"auth",
+        hashed(b"GET", path),
+    )
+    said = {b"username": user, b"uri": path, b"response": mine, b"cnonce": b"mine"} | {
+        each: asked[each] for each in (b"realm", b"nonce", b"opaque", b"algorithm")
+    }
+    text = b", ".join(b'%s="%s"' % pair for pair in said.items())
+    return b"Digest " + text + b", qop=auth, nc=" + count
+
+
+class Response(NamedTuple):
+    """
+    What a server answers.
+    """
+
+    code: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def all(self, name: bytes) -> list[bytes]:
+        """
+        Return all headers of a name.
+        """
+        return [value for each, value in self.headers if each == name]
+
+
+@attrs.define(eq=False)
+class Jar:
+    """
+    The cookies of a browser.
+
+    @ivar set: each C{Set-Cookie} that came.
+    """
+
+    cookies: dict[bytes, bytes] = attrs.field(factory=dict)
+    set: list[bytes] = attrs.field(factory=list)
+
+    def take(self, response: Response) -> None:
+        """
+        Keep the cookies that a server sends.
+        """
+        for each in response.all(b"set-cookie"):
+            self.set.append(each)
+            name, _, value = each.partition(b";")[0].partition(b"=")
+            if b"max-age=0" in each.lower():
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+
+
+@attrs.define(eq=False)
+class Tab(Protocol):
+    """
+    A TCP connection of a browser.
+    """
+
+    jar: Jar
+    whenMade: Deferred[None] = attrs.field(factory=Deferred)
+    lost: bool = False
+    received: bytes = b""
+    _expected: list[tuple[bytes, Deferred[Response]]] = attrs.field(factory=list)
+
+    def connectionMade(self) -> None:
+        """
+        It is connected.
+        """
+        self.whenMade.callback(None)
+
+    def ask(
+        self,
+        path: bytes = b"/",
+        authorization: bytes | None = b"",
+        *,
+        method: bytes = b"GET",
+        body: bytes = b"",
+        headers: Iterable[bytes] = (),
+    ) -> Deferred[Response]:
+        """
+        Send a request.
+
+        @param authorization: the header; alice's by default.
+        """
+        lines = [method + b" " + path + b" HTTP/1.1", b"Host: localhost", *headers]
+        if authorization is not None:
+            lines.append(b"Authorization: " + (authorization or basic()))
+        if self.jar.cookies:
+            lines.append(b"Cookie: " + b"; ".join(map(b"=".join, self.jar.cookies.items())))
+        lines += [b"Content-Length: %d" % len(body), b"", body]
+        self._expected.append((method, Deferred()))
+        self.transport.write(b"\r\n".join(lines))  # type: ignore[union-attr]  # there is one
+        return self._expected[-1][1]
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Part of a response has come.
+        """
+        self.received += data
+        while self._expected:
+            head, found, rest = self.received.partition(b"\r\n\r\n")
+            if not found:
+                return
+            first, *lines = head.split(b"\r\n")
+            pairs = [each.partition(b": ") for each in lines]
+            headers = [(name.lower(), value) for name, _, value in pairs]
+            method, waiting = self._expected[0]
+            length = 0 if method == b"HEAD" else int(dict(headers)[b"content-length"])
+            if len(rest) < length:
+                return
+            self._expected.pop(0)
+            self.received = rest[length:]
+            response = Response(int(first.split()[1]), headers, rest[:length])
+            self.jar.take(response)
+            waiting.callback(response)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """
+        It is closed.
+        """
+        self.lost = True
+
+    def leave(self) -> None:
+        """
+        Close it at once, without a goodbye.
+        """
+        self.transport.abortConnection()  # type: ignore[union-attr]  # there is one
+
+
+class WebCase(TestCase):
+    """
+    A web server on loopback, and browsers.
+
+    @ivar tls: whether it is HTTPS.
+    """
+
+    timeout = 30
+    tls = False
+
+    def serve(self, resource: Any) -> Site:
+        """
+        Serve a resource.
+        """
+        site = Site(resource)
+        site.displayTracebacks = False
+        if self.tls:
+            options = selfSigned().options()
+            listening = reactor.listenSSL(0, site, options, interface="127.0.0.1")
+        else:
+            listening = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        self.site, self.port = site, listening.getHost().port
+        return site
+
+    def guard(self, wrapper: Any, realm: Any, *factories: Any, **options: Any) -> Any:
+        """
+        Serve what a wrapper guards.
+        """
+        self.realm, self.checker = realm, Passwords()
+        self.addCleanup(lambda: realm.close() if hasattr(realm, "close") else None)
+        self.wrapper = wrapper(Portal(realm, [self.checker]), factories or [BASIC], **options)
+        self.serve(self.wrapper)
+        return self.wrapper
+
+    async def open(self, jar: Jar | None = None) -> Tab:
+        """
+        Open a TCP connection, of a new browser if none is given.
+        """
+        factory: Any = ClientFactory()
+        tab = Tab(Jar() if jar is None else jar)
+        factory.protocol = lambda: tab
+        if self.tls:
+            reactor.connectSSL("127.0.0.1", self.port, factory, ssl.CertificateOptions())
+        else:
+            reactor.connectTCP("127.0.0.1", self.port, factory)
+        factory.noisy = False
+        self.addCleanup(self.close, tab)
+        await tab.whenMade
+        return tab
+
+    async def close(self, tab: Tab) -> None:
+        """
+        Close a connection, and wait until it is.
+        """
+        if not tab.lost:
+            tab.leave()
+        await self.until(lambda: tab.lost, "the browser is left")
+
+    async def until(self, holds: Callable[[], object], what: str) -> None:
+        """
+        Wait until something holds.
+        """
+        poll = LoopingCall(lambda: poll.stop() if holds() else None)
+        done = poll.start(0.002)
+        end = reactor.callLater(10, poll.stop)
+        await done
+        if end.active():
+            end.cancel()
+        assert holds(), what
+
+    async def session(self) -> Session:
+        """
+        Return the only session, as soon as there is one.
+        """
+        await self.until(lambda: self.realm.sessions, "no login")
+        (session,) = self.realm.sessions
+        found: Session = session
+        return found
