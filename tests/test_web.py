@@ -11,6 +11,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.web.guard import HTTPAuthSessionWrapper as TwistedWrapper
 from twisted.web.resource import Resource
+from twisted.web.util import DeferredResource
 
 from avatarkit import (
     AvatarCache,
@@ -134,7 +135,7 @@ class LifeTests(WebCase):
             peer: Any = session.connection.getPeer()
             assert peer.host == "127.0.0.1"
             assert session.connection.getHost() == tab.transport.getPeer()  # type: ignore[union-attr]
-            assert session.connection.backlog == 0
+            assert session.connection.backlog is not None
             assert session.connection.lastReceived == session.lastActive
             page: Any = session.avatar
             await self.until(lambda: page.requests, "the page is not rendered")  # noqa: B023
@@ -159,6 +160,18 @@ class LifeTests(WebCase):
         answers = [tab.ask(authorization=basic(each)) for each in (b"alice", b"bob", b"alice")]
         bodies = [(await each).body for each in answers]
         assert bodies == [b"page of alice", b"page of bob", b"page of alice"]
+
+    async def test_keepAlive(self) -> None:
+        """
+        TCP's keep-alive is on, unless told otherwise.
+        """
+        for on in (True, False):
+            self.guard(HTTPAuthSessionWrapper, AvatarCache()(Page), keepAlive=on)
+            tab = await self.open()
+            tab.ask(b"/wait")
+            connection: Any = (await self.session()).connection
+            assert connection.transport.channel.transport.getTcpKeepAlive() == on
+            await self.realm.close()
 
     async def test_leaves(self) -> None:
         """
@@ -287,15 +300,14 @@ class LifeTests(WebCase):
         realm = AvatarCache()(Page)
         wrapper = HTTPAuthSessionWrapper(Portal(realm, [Passwords()]), [BASIC])
         later: Deferred[Any] = Deferred()
-        from twisted.web.util import DeferredResource
-
         self.serve(DeferredResource(later))
         tab = await self.open()
         tab.ask()
-        seen: list[Any] = []
-        later.addCallback(lambda found: _append(seen, found))
+        await self.until(lambda: later.callbacks, "no request")
+        (request,) = later.callbacks[0][0][1]
+        gone = self.assertFailure(request.notifyFinish(), Exception)
         tab.leave()
-        await self.until(lambda: tab.lost, "the browser is left")
+        await gone
         later.callback(wrapper)
         assert not realm.sessions
         assert self.flushLoggedErrors() == []
