@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -26,7 +26,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, Session
-from avatarkit.transports import WatchingFactory
+from avatarkit.transports import IdleLimit, WatchingFactory
 
 # Any in this module: a reactor, a protocol's avatar, and what checkers are given.
 reactor: Any = globalReactor
@@ -45,8 +45,10 @@ class Client(ProcessProtocol):
     @ivar whenEnded: fires when it is gone.
     """
 
-    def __init__(self, argv: list[str], env: dict[str, str], typed: bytes) -> None:
-        self.output, self._typed = b"", typed
+    def __init__(
+        self, argv: list[str], env: dict[str, str], typed: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        self.output, self._typed = b"", list(typed)
         self.whenEnded: Deferred[None] = Deferred()
         command = [sys.executable, "-c", ALONE, *argv]
         self.process = reactor.spawnProcess(
@@ -54,18 +56,14 @@ class Client(ProcessProtocol):
         )
         self.group = self.process.pid
 
-    def connectionMade(self) -> None:
-        """
-        Type what the user types.
-        """
-        if self._typed:
-            self.transport.write(self._typed)  # type: ignore[union-attr]  # there is one now
-
     def outReceived(self, data: bytes) -> None:
         """
-        Keep what it prints.
+        Keep what it prints, and type what it asks for.
         """
         self.output += data
+        while self._typed and self._typed[0][0] in self.output:
+            typed = self._typed.pop(0)[1]
+            self.transport.write(typed)  # type: ignore[union-attr]  # there is one now
 
     errReceived = outReceived
 
@@ -127,18 +125,18 @@ class Passwords:
 STAY = "print('logged in', flush=True); import time; time.sleep(60)"
 
 
-class ClientCase(TestCase):
+class ServingCase(TestCase):
     """
-    A real client of a server on loopback, in all ways of leaving.
+    A server on loopback, and a real client.
 
     @ivar command: the client's command; C{PORT} in it stands for the server's port.
-    @ivar typed: what is typed into the client.
+    @ivar typed: what is typed into the client, each when it has printed something.
     @ivar environment: what the client has in its environment besides.
     """
 
     timeout = 30
     command: list[str]
-    typed = b""
+    typed: Sequence[tuple[bytes, bytes]] = ()
     environment: dict[str, str] = {}
 
     def makeFactory(self, portal: Portal) -> Any:
@@ -186,7 +184,7 @@ class ClientCase(TestCase):
         self.addCleanup(listening.stopListening)
         port = str(listening.getHost().port)
         argv = [each.replace("PORT", port) for each in self.command]
-        client = Client(argv, self.environment, self.typed.replace(b"PORT", port.encode()))
+        client = Client(argv, self.environment, self.typed)
         self.addCleanup(client.kill)
         self.client = client
         return client
@@ -225,6 +223,12 @@ class ClientCase(TestCase):
         await self.until(lambda: not self.watching.protocols, "the connection is left")
         assert self.realm.audit() == []
         assert self.limit.sessions(b"alice") == ()
+
+
+class ClientCase(ServingCase):
+    """
+    A real client in all ways of leaving.
+    """
 
     async def test_killed(self) -> None:
         """
@@ -285,6 +289,15 @@ class ClientCase(TestCase):
         client.signal(signal.SIGSTOP)
         (session,) = self.realm.sessions
         await session.disconnect(timeout=0.5)
+        await self.nothingIsLeft()
+
+    async def test_idle(self) -> None:
+        """
+        A client that is left idle is disconnected.
+        """
+        self.start(IdleLimit(0.3, timeout=1))
+        session = await self.loggedIn()
+        await session.whenClosed()
         await self.nothingIsLeft()
 
 

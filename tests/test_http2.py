@@ -7,16 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
-from twisted.internet.protocol import Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.python.failure import Failure
 from twisted.internet.error import ConnectionAborted
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
 from avatarkit import AvatarCache, ConnectionLimit, MindRegistry
 from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrapper
 from needing import needsModule
-from web import Page, WebCase, basic, reactor
+from web import Page, WebCase, basic
 
 
 class Streams(Protocol):
@@ -29,6 +27,7 @@ class Streams(Protocol):
         from h2.connection import H2Connection
 
         self.lost = False
+        self.whenMade: Deferred[None] = Deferred()
         self.conn: Any = H2Connection(H2Configuration(client_side=True))
         self.waiting: dict[int, Deferred[Any]] = {}
         self.headers: dict[int, dict[bytes, bytes]] = {}
@@ -39,6 +38,7 @@ class Streams(Protocol):
         """
         self.conn.initiate_connection()
         self.send()
+        self.whenMade.callback(None)
 
     def send(self) -> None:
         """
@@ -110,12 +110,9 @@ class HTTP2Tests(WebCase):
         """
         Connect.
         """
-        options = CertificateOptions(acceptableProtocols=[b"h2"])
         streams = Streams()
-        endpoint = wrapClientTLS(
-            _Creator(options), HostnameEndpoint(reactor, "127.0.0.1", self.port)
-        )
-        await connectProtocol(endpoint, streams)
+        self.connectTo(streams, [b"h2"])
+        await streams.whenMade
         self.addCleanup(self.leave, streams)
         return streams
 
@@ -229,12 +226,3 @@ class HTTP2Tests(WebCase):
         for each in kicked:
             await self.assertFailure(each, ConnectionAborted)
         assert connection.disconnected
-
-
-class _Creator:
-    """
-    Makes TLS connections that trust everybody.
-    """
-
-    def __init__(self, options: CertificateOptions) -> None:
-        self.options = options

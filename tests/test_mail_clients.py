@@ -4,6 +4,7 @@ Mail clients of Python's standard library: C{poplib}, C{imaplib} and C{smtplib}.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from twisted.mail import imap4, pop3, smtp
 from zope.interface import implementer
 
 import realclients
+from avatarkit.transports import IMAP4RefusalMixin
 from certificates import selfSigned
 
 
@@ -111,3 +113,57 @@ class STARTTLSTests(SMTPTests):
         Make a certificate.
         """
         self.context = selfSigned().options()
+
+
+class RefusedTests(Mail, realclients.ServingCase):
+    """
+    What C{imaplib} is told of a login that is refused.
+    """
+
+    program = """
+import imaplib
+for password in ('wrong', 'secret', 'secret', 'secret', 'secret'):
+    client = imaplib.IMAP4('127.0.0.1', PORT)
+    kept = [client, *globals().get('kept', ())]
+    try:
+        print(client.{login}[0])
+    except imaplib.IMAP4.error as refused:
+        print(refused)
+"""
+
+    def makeFactory(self, portal: Portal) -> Any:
+        """
+        Serve IMAP4.
+        """
+
+        class Server(IMAP4RefusalMixin, imap4.IMAP4Server):
+            pass
+
+        challengers = {b"PLAIN": imap4.PLAINCredentials}
+        return self.serving(partial(Server, challengers), portal)
+
+    async def refused(self, login: str) -> list[str]:
+        """
+        Return what the client is told at each of five logins, of which three may succeed.
+        """
+        self.command = [sys.executable, "-c", self.program.replace("{login}", login)]
+        client = self.start()
+        await client.whenEnded
+        return client.output.decode().splitlines()
+
+    async def test_login(self) -> None:
+        """
+        A wrong password and a full limit are told apart.
+        """
+        told = await self.refused("login('alice', password)")
+        assert told == ["b'LOGIN failed'", "OK", "OK", "OK", "b'[LIMIT] too many connections'"]
+
+    async def test_authenticate(self) -> None:
+        """
+        The same with AUTHENTICATE.
+        """
+        told = await self.refused(
+            "authenticate('PLAIN', lambda challenge: b'\\0alice\\0' + password.encode())"
+        )
+        assert told[1:] == ["OK", "OK", "OK", "[LIMIT] too many connections"]
+        assert told[0] == "Authentication failed: unauthorized"

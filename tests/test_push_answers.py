@@ -265,19 +265,19 @@ class PartingsTests(SynchronousTestCase):
         Everything is called once, in order, whatever raises; what is taken back is not.
         """
         partings, told = Partings(), list[object]()
-        whats = [str(n) for n in range(4)]
+        things = [str(n) for n in range(4)]
 
         def boom(what: object) -> None:
-            partings.discard(told.append, whats[3])
+            partings.discard(told.append, things[3])
             raise ValueError("no")
 
-        for what in whats[:2]:
+        for what in things[:2]:
             partings.add(told.append, what)
         partings.add(boom, None)
-        for what in whats[2:]:
+        for what in things[2:]:
             partings.add(told.append, what)
-        partings.discard(told.append, whats[0])
-        partings.discard(told.append, whats[0])
+        partings.discard(told.append, things[0])
+        partings.discard(told.append, things[0])
         partings.lost()
         partings.lost()
         assert told == ["1", "2"]

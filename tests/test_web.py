@@ -54,7 +54,9 @@ class GuardTests(WebCase):
             tab = await self.open()
             answers.append(
                 [
-                    response._replace(headers=[each for each in response.headers if each[0] != b"date"])
+                    response._replace(
+                        headers=[each for each in response.headers if each[0] != b"date"]
+                    )
                     for response in (
                         await tab.ask(),
                         await tab.ask(b"/out"),

@@ -308,17 +308,25 @@ class WebCase(TestCase):
         """
         Open a TCP connection, of a new browser if none is given.
         """
-        factory: Any = ClientFactory()
         tab = Tab(Jar() if jar is None else jar)
-        factory.protocol = lambda: tab
-        if self.tls:
-            reactor.connectSSL("127.0.0.1", self.port, factory, ssl.CertificateOptions())
-        else:
-            reactor.connectTCP("127.0.0.1", self.port, factory)
-        factory.noisy = False
+        self.connectTo(tab)
         self.addCleanup(self.close, tab)
         await tab.whenMade
         return tab
+
+    def connectTo(self, protocol: Protocol, offered: list[bytes] | None = None) -> None:
+        """
+        Connect a protocol.
+
+        @param offered: the protocols that are offered to a server with TLS.
+        """
+        factory: Any = ClientFactory()
+        factory.protocol, factory.noisy = lambda: protocol, False
+        if self.tls:
+            options = ssl.CertificateOptions(acceptableProtocols=offered)
+            reactor.connectSSL("127.0.0.1", self.port, factory, options)
+        else:
+            reactor.connectTCP("127.0.0.1", self.port, factory)
 
     async def close(self, tab: Tab) -> None:
         """

@@ -34,6 +34,7 @@ __all__ = [
     "MindIsBehind",
     "RealmClosed",
     "RealmFailed",
+    "TooManyAttempts",
     "TooManyConnections",
     "TooManyLogins",
     "TooManyWaiting",
@@ -123,6 +124,14 @@ class TooManyLogins(LoginRefused):
     ) -> None:
         super().__init__(text, avatarId=avatarId)
         self.maximum = maximum
+
+
+class TooManyAttempts(LoginRefused):
+    """
+    Too many attempts to log in with a password wait to be checked, and this one was not.
+    """
+
+    text = "too many attempts; try again later"
 
 
 class UnwatchableMind(LoginRefused):

@@ -121,8 +121,8 @@ class MemoryConnection:
         self._delivering = False
         here, there = IPv4Address("TCP", "127.0.0.1", 8787), IPv4Address("TCP", host, 50000)
         server, client = portal.listening.buildProtocol(there), self.client.buildProtocol(here)
-        self._server = _Transport(server, peer=there, host=here)
-        self._client = _Transport(client, peer=here, host=there)
+        self._server = Transport(server, peer=there, host=here)
+        self._client = Transport(client, peer=here, host=there)
         server.makeConnection(self._server)
         client.makeConnection(self._client)
 
@@ -189,7 +189,7 @@ class MemoryConnection:
                 self._lose(ConnectionAborted() if end.aborted else ConnectionDone())
         return moved or self.lost
 
-    def _deliver(self, source: _Transport, target: _Transport) -> bool:
+    def _deliver(self, source: Transport, target: Transport) -> bool:
         """
         Move the bytes that wait in one end to the other, which reads them unless it has closed.
 
@@ -228,7 +228,7 @@ class MemoryConnection:
 
 @implementer(ITransport)
 @attrs.define(eq=False)
-class _Transport:
+class Transport:
     """
     One end of a connection.  Its backlog can be read as that of Twisted's TCP transports.
 

@@ -1,0 +1,55 @@
+"""
+What mail clients are told of a login that is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from ..errors import RealmClosed, TooManyConnections, TooManyLogins, TooManyWaiting
+
+#: The response codes of RFC 5530 for refusals that are not about the password.
+_CODES = (
+    ((TooManyConnections, TooManyLogins, TooManyWaiting), b"LIMIT"),
+    ((RealmClosed,), b"UNAVAILABLE"),
+)
+
+
+class IMAP4RefusalMixin:
+    """
+    Tells a client that a limit is full, to which C{IMAP4Server} says the same as to a wrong
+    password: C{class MyServer(IMAP4RefusalMixin, IMAP4Server)}.
+
+    The answer to a login that is refused by a limit is C{NO [LIMIT]}, and to one that is refused
+    because the realm is closed C{NO [UNAVAILABLE]}, as RFC 5530 has them.
+    """
+
+    # These names are what Python makes of the private methods of IMAP4Server, whose texts are
+    # fixed.  Any: they are not annotated.
+
+    def _IMAP4Server__ebLogin(self, failure: Failure, tag: bytes) -> Any:
+        """
+        The command LOGIN has failed.
+        """
+        if not self._refused(failure, tag):
+            super()._IMAP4Server__ebLogin(failure, tag)  # type: ignore[misc]
+
+    def _IMAP4Server__ebAuthResp(self, failure: Failure, tag: bytes) -> Any:
+        """
+        The command AUTHENTICATE has failed.
+        """
+        if not self._refused(failure, tag):
+            super()._IMAP4Server__ebAuthResp(failure, tag)  # type: ignore[misc]
+
+    def _refused(self, failure: Failure, tag: bytes) -> bool:
+        """
+        Say so if a limit has refused a login; return whether it has.
+        """
+        for refusals, code in _CODES:
+            if failure.check(*refusals):
+                text = str(failure.value).encode("utf-8")
+                self.sendNegativeResponse(tag, b"[" + code + b"] " + text)  # type: ignore[attr-defined]
+                return True
+        return False
