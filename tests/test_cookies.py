@@ -10,11 +10,10 @@ from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.web.util import DeferredResource
 
 from avatarkit import AvatarCache, Block, ConnectionLimit, LoginRefused, MindRegistry, Session
 from avatarkit.transports import CookieAuthSessionWrapper
-from web import BASIC, DIGEST, Jar, Page, Tab, WebCase, basic, digest
+from web import BASIC, DIGEST, Jar, Later, Page, Tab, WebCase, basic, digest
 
 
 class CookieCase(WebCase):
@@ -188,16 +187,15 @@ class SessionTests(CookieCase):
         """
         realm = AvatarCache()(Page)
         wrapper = self.cookies(realm)
-        later: Deferred[Any] = Deferred()
-        self.serve(DeferredResource(later))
+        later = Later()
+        self.serve(later)
         tab = await self.open()
         tab.ask()
-        await self.until(lambda: later.callbacks, "no request")
-        (request,) = later.callbacks[0][0][1]
-        gone = self.assertFailure(request.notifyFinish(), Exception)
+        await self.until(lambda: later.requests, "no request")
+        gone = self.assertFailure(later.requests[0].notifyFinish(), Exception)
         tab.leave()
         await gone
-        later.callback(wrapper)
+        later.found.callback(wrapper)
         assert not realm.sessions
         assert self.flushLoggedErrors() == []
 

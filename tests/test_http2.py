@@ -120,7 +120,8 @@ class HTTP2Tests(WebCase):
         """
         Close a connection, and wait until it is.
         """
-        streams.transport.abortConnection()  # type: ignore[union-attr]  # there is one
+        if not streams.lost:
+            streams.transport.abortConnection()  # type: ignore[union-attr]  # there is one
         await self.until(lambda: streams.lost, "the browser is left")
 
     async def test_each(self) -> None:

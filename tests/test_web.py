@@ -11,7 +11,6 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.web.guard import HTTPAuthSessionWrapper as TwistedWrapper
 from twisted.web.resource import Resource
-from twisted.web.util import DeferredResource
 
 from avatarkit import (
     AvatarCache,
@@ -23,7 +22,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.transports import HTTPAuthSessionWrapper, logOut
-from web import BASIC, DIGEST, Page, Passwords, WebCase, basic, digest
+from web import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest
 
 
 class Refusing(Block):
@@ -301,16 +300,15 @@ class LifeTests(WebCase):
         """
         realm = AvatarCache()(Page)
         wrapper = HTTPAuthSessionWrapper(Portal(realm, [Passwords()]), [BASIC])
-        later: Deferred[Any] = Deferred()
-        self.serve(DeferredResource(later))
+        later = Later()
+        self.serve(later)
         tab = await self.open()
         tab.ask()
-        await self.until(lambda: later.callbacks, "no request")
-        (request,) = later.callbacks[0][0][1]
-        gone = self.assertFailure(request.notifyFinish(), Exception)
+        await self.until(lambda: later.requests, "no request")
+        gone = self.assertFailure(later.requests[0].notifyFinish(), Exception)
         tab.leave()
         await gone
-        later.callback(wrapper)
+        later.found.callback(wrapper)
         assert not realm.sessions
         assert self.flushLoggedErrors() == []
 

@@ -23,6 +23,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.guard import BasicCredentialFactory, DigestCredentialFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.util import DeferredResource
 from zope.interface import implementer
 
 from avatarkit import Session
@@ -49,6 +50,26 @@ class Missing(Resource):
         """
         request.setResponseCode(404)
         return b"not there"
+
+
+class Later(DeferredResource):
+    """
+    A page that is found later.
+
+    @ivar requests: those for it.
+    """
+
+    def __init__(self) -> None:
+        self.found: Deferred[Any] = Deferred()
+        self.requests: list[Any] = []
+        super().__init__(self.found)
+
+    def render(self, request: Any) -> Any:
+        """
+        Keep the request waiting.
+        """
+        self.requests.append(request)
+        return super().render(request)
 
 
 class Page(Resource):
@@ -78,7 +99,8 @@ class Page(Resource):
             self.requests.append(request)
             return NOT_DONE_YET
         if request.prepath[-1] == b"out":
-            return b"out" if logOut(request) else b"was out"
+            first, again = logOut(request), logOut(request)
+            return b"out" if first and not again else b"was out"
         return b"page of " + self.avatarId
 
     def render_POST(self, request: Any) -> Any:
