@@ -19,7 +19,7 @@ from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrappe
 from certificates import selfSigned
 from needing import needs, needsModule
 from realclients import Client
-from web import BASIC, DIGEST, Page, Passwords, WebCase
+from web import BASIC, DIGEST, Page, Passwords, WebCase, plainly
 
 CURL = ["curl", "--silent", "--insecure", "--user", "alice:secret"]
 
@@ -73,6 +73,16 @@ class CurlDigestTests(CurlCase):
         """
         return Passwords(waiting)
 
+    async def test_kicked(self) -> None:
+        """
+        If it is kicked, its connection is closed; it then tries again, over another.
+        """
+        self.start()
+        session = await self.loggedIn()
+        connection: Any = session.connection
+        await session.disconnect(timeout=1)
+        await self.until(lambda: connection.disconnected, "its connection is left")
+
 
 @needs("curl")
 class CurlTLSTests(CurlCase):
@@ -80,13 +90,13 @@ class CurlTLSTests(CurlCase):
     Over TLS.
     """
 
-    command = [*CURL, "--http1.1", "https://127.0.0.1:PORT/wait"]
+    command = [*CURL, "--no-alpn", "https://127.0.0.1:PORT/wait"]
 
     def watch(self, factory: Any, portal: Any) -> Any:
         """
         Return the factory to listen with.
         """
-        return TLSMemoryBIOFactory(selfSigned().options(), False, factory)
+        return TLSMemoryBIOFactory(selfSigned().options(), False, plainly(factory))
 
 
 @needs("curl")
@@ -97,6 +107,12 @@ class CurlHTTP2Tests(CurlTLSTests):
     """
 
     command = [*CURL, "--http2", "https://127.0.0.1:PORT/wait"]
+
+    def watch(self, factory: Any, portal: Any) -> Any:
+        """
+        Return the factory to listen with.
+        """
+        return TLSMemoryBIOFactory(selfSigned().options(), False, factory)
 
     async def nothingIsLeft(self) -> None:
         """
@@ -118,9 +134,10 @@ class CurlCookieTests(WebCase):
         """
         Return the code and the page that it gets.
         """
-        url = f"http://127.0.0.1:{self.port}{options[0]}"
-        argv = ["curl", "--silent", "--write-out", "%{http_code} ", url, *options[1:]]
-        client = Client(argv, {}, b"")
+        url = f"http://a.test:{self.port}{options[0]}"
+        where = ("--resolve", f"a.test:{self.port}:127.0.0.1")
+        argv = ["curl", "--silent", "--write-out", "%{http_code} ", *where, url, *options[1:]]
+        client = Client(argv, {}, [])
         self.addCleanup(client.kill)
         await client.whenEnded
         return client.output.decode()

@@ -104,7 +104,7 @@ class HTTP2Tests(WebCase):
     Streams of one TCP connection.
     """
 
-    tls = True
+    tls = negotiates = True
 
     async def connect(self) -> Streams:
         """
@@ -113,7 +113,7 @@ class HTTP2Tests(WebCase):
         streams = Streams()
         self.connectTo(streams, [b"h2"])
         await streams.whenMade
-        self.addCleanup(self.leave, streams)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.leave(streams)))
         return streams
 
     async def leave(self, streams: Streams) -> None:

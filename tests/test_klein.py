@@ -42,7 +42,7 @@ class KleinTests(WebCase):
         ):
             given: Any = options
             wrapper = kind(Portal(realm, [Passwords()]), [BASIC], **given)
-            app.route(path, branch=True)(lambda request, wrapper=wrapper: wrapper)
+            app.route(path, branch=True, endpoint=path)(lambda request, wrapper=wrapper: wrapper)
         self.serve(app.resource())
         tab = await self.open()
         assert (await tab.ask(b"/basic/")).body == b"page of alice"
@@ -60,19 +60,18 @@ class KleinTests(WebCase):
         """
         app, later = self.app(), list[Deferred[bytes]]()
 
-        @app.route("/")
         def home(request: Any) -> bytes:
             return b"home"
 
-        @app.route("/out")
         def out(request: Any) -> bytes:
             return b"out" if logOut(request) else b"was out"
 
-        @app.route("/later")
         def wait(request: Any) -> Deferred[bytes]:
             later.append(Deferred())
             return later[-1]
 
+        for path, page in (("/", home), ("/out", out), ("/later", wait)):
+            app.route(path)(page)
         self.guard(HTTPAuthSessionWrapper, AvatarCache()(lambda avatarId: app.resource()))
         tab = await self.open()
         assert (await tab.ask()).body == b"home"

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.web.guard import HTTPAuthSessionWrapper as TwistedWrapper
 from twisted.web.resource import Resource
 
@@ -21,7 +22,7 @@ from avatarkit import (
     Realm,
     Session,
 )
-from avatarkit.transports import HTTPAuthSessionWrapper, logOut
+from avatarkit.transports import HTTPAuthSessionWrapper, ThrottledChecker, logOut
 from web import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest
 
 
@@ -379,6 +380,21 @@ class AnswerTests(WebCase):
         await self.realm.close()
         response = await (await self.open()).ask()
         assert (response.code, response.body) == (503, b"the server is shutting down")
+
+    async def test_attempts(self) -> None:
+        """
+        Whoever tries too often gets a 429.
+        """
+        self.guard(HTTPAuthSessionWrapper, AvatarCache()(Page))
+        clock = Clock()
+        throttled = ThrottledChecker(Passwords(), freeForName=0, maximumWaiting=0, reactor=clock)
+        realm = AvatarCache()(Page)
+        self.serve(HTTPAuthSessionWrapper(Portal(realm, [throttled]), [BASIC]))
+        wrong, tab = basic(password=b"wrong"), await self.open()
+        assert (await tab.ask(authorization=wrong)).code == 401
+        response = await tab.ask(authorization=wrong)
+        assert (response.code, response.all(b"retry-after")) == (429, [b"10"])
+        clock.advance(60)
 
     async def test_refused(self) -> None:
         """

@@ -19,6 +19,7 @@ from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import LoopingCall
+from twisted.protocols.policies import WrappingFactory
 from twisted.trial.unittest import TestCase
 from twisted.web.guard import BasicCredentialFactory, DigestCredentialFactory
 from twisted.web.resource import Resource
@@ -269,12 +270,12 @@ class Tab(Protocol):
             pairs = [each.partition(b": ") for each in lines]
             headers = [(name.lower(), value) for name, _, value in pairs]
             method, waiting = self._expected[0]
-            length = 0 if method == b"HEAD" else int(dict(headers)[b"content-length"])
-            if len(rest) < length:
+            body = _bodyOf(method, dict(headers), rest)
+            if body is None:
                 return
             self._expected.pop(0)
-            self.received = rest[length:]
-            response = Response(int(first.split()[1]), headers, rest[:length])
+            self.received = rest[body[1] :]
+            response = Response(int(first.split()[1]), headers, body[0])
             self.jar.take(response)
             waiting.callback(response)
 
@@ -291,15 +292,37 @@ class Tab(Protocol):
         self.transport.abortConnection()  # type: ignore[union-attr]  # there is one
 
 
+def _bodyOf(method: bytes, headers: dict[bytes, bytes], rest: bytes) -> tuple[bytes, int] | None:
+    """
+    Return the body of a response, and how many bytes it takes, if all of it is there.
+    """
+    if b"transfer-encoding" in headers:
+        chunks, found, _ = rest.partition(b"0\r\n\r\n")
+        body = b"".join(chunks.split(b"\r\n")[1::2])
+        return (body, len(chunks + found)) if found else None
+    length = 0 if method == b"HEAD" else int(headers[b"content-length"])
+    return (rest[:length], length) if len(rest) >= length else None
+
+
+def plainly(site: Site) -> WrappingFactory:
+    """
+    Return a factory for a site that is to speak HTTP/1.1 only: what Twisted 22.8 does to offer
+    more, the newest pyOpenSSL refuses.
+    """
+    return WrappingFactory(site)
+
+
 class WebCase(TestCase):
     """
     A web server on loopback, and browsers.
 
     @ivar tls: whether it is HTTPS.
+    @ivar negotiates: whether it then speaks HTTP/2 as well.
     """
 
     timeout = 30
     tls = False
+    negotiates = False
 
     def serve(self, resource: Any) -> Site:
         """
@@ -308,8 +331,9 @@ class WebCase(TestCase):
         site = Site(resource)
         site.displayTracebacks = False
         if self.tls:
+            factory = site if self.negotiates else plainly(site)
             options = selfSigned().options()
-            listening = reactor.listenSSL(0, site, options, interface="127.0.0.1")
+            listening = reactor.listenSSL(0, factory, options, interface="127.0.0.1")
         else:
             listening = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(listening.stopListening)
@@ -332,7 +356,7 @@ class WebCase(TestCase):
         """
         tab = Tab(Jar() if jar is None else jar)
         self.connectTo(tab)
-        self.addCleanup(self.close, tab)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.close(tab)))
         await tab.whenMade
         return tab
 

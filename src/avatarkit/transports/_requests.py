@@ -34,6 +34,7 @@ from ..errors import (
     LoginRefused,
     RealmClosed,
     RealmFailed,
+    TooManyAttempts,
     TooManyConnections,
     TooManyLogins,
     UnsupportedInterface,
@@ -189,6 +190,8 @@ def answerTo(failure: Failure, credentials: object, retryAfter: int) -> Answer |
     A fault of the server's is logged.
     """
     reason = failure.value
+    if isinstance(reason, TooManyAttempts):
+        return Answer(429, str(reason), retryAfter)
     if isinstance(reason, LATER):
         return Answer(503, str(reason), retryAfter)
     if isinstance(reason, LoginRefused) and not IAnonymous.providedBy(credentials):

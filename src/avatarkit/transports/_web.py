@@ -48,6 +48,7 @@ class HTTPAuthSessionWrapper:
       - 503 with C{Retry-After} for L{TooManyConnections<avatarkit.TooManyConnections>},
         L{TooManyLogins<avatarkit.TooManyLogins>}, L{RealmClosed<avatarkit.RealmClosed>}, and a
         login that is ended while it waits;
+      - 429 with C{Retry-After} for L{TooManyAttempts<avatarkit.TooManyAttempts>};
       - 500 for a fault, which is logged.
     """
 
@@ -67,7 +68,7 @@ class HTTPAuthSessionWrapper:
             L{IResource<twisted.web.resource.IResource>}.
         @param credentialFactories: L{ICredentialFactory<twisted.web.iweb.ICredentialFactory>}
             providers.
-        @param retryAfter: the seconds after which a browser that is refused with a 503 may try
+        @param retryAfter: the seconds after which a browser that is refused with a 503 or 429 may try
             again.
         @param keepAlive: whether to switch on the keep-alive of TCP; see
             L{WatchingFactory<avatarkit.transports.WatchingFactory>}.
