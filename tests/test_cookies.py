@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from avatarkit import AvatarCache, Block, ConnectionLimit, LoginRefused, MindRegistry, Session
 from avatarkit.transports import CookieAuthSessionWrapper
-from web import BASIC, DIGEST, Jar, Later, Page, Tab, WebCase, basic, digest
+from websites import BASIC, DIGEST, Jar, Later, Page, Tab, WebCase, basic, digest
 
 
 class CookieCase(WebCase):

@@ -19,7 +19,7 @@ from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrappe
 from certificates import selfSigned
 from needing import needs, needsModule
 from realclients import Client
-from web import BASIC, DIGEST, Page, Passwords, WebCase, plainly
+from websites import BASIC, DIGEST, Page, Passwords, WebCase, plainly
 
 CURL = ["curl", "--silent", "--insecure", "--user", "alice:secret"]
 
@@ -82,6 +82,7 @@ class CurlDigestTests(CurlCase):
         connection: Any = session.connection
         await session.disconnect(timeout=1)
         await self.until(lambda: connection.disconnected, "its connection is left")
+        assert session.ended
 
 
 @needs("curl")

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from avatarkit import AvatarCache, ConnectionLimit, MindRegistry
 from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrapper
 from needing import needsModule
-from web import Page, WebCase, basic
+from websites import Page, WebCase, basic
 
 
 class Streams(Protocol):

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from avatarkit import AvatarCache, ConnectionLimit
 from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrapper, logOut
 from needing import needsModule
-from web import BASIC, Page, Passwords, WebCase
+from websites import BASIC, Page, Passwords, WebCase
 
 
 @needsModule("klein")

@@ -23,7 +23,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.transports import HTTPAuthSessionWrapper, ThrottledChecker, logOut
-from web import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest
+from websites import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest
 
 
 class Refusing(Block):
@@ -387,7 +387,7 @@ class AnswerTests(WebCase):
         """
         self.guard(HTTPAuthSessionWrapper, AvatarCache()(Page))
         clock = Clock()
-        throttled = ThrottledChecker(Passwords(), freeForName=0, maximumWaiting=0, reactor=clock)
+        throttled = ThrottledChecker(Passwords(), freeForName=1, maximumWaiting=0, reactor=clock)
         realm = AvatarCache()(Page)
         self.serve(HTTPAuthSessionWrapper(Portal(realm, [throttled]), [BASIC]))
         wrong, tab = basic(password=b"wrong"), await self.open()

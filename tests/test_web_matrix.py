@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 
 from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, MindRegistry, PerConnection
 from avatarkit.transports import CookieAuthSessionWrapper, HTTPAuthSessionWrapper
-from web import BASIC, DIGEST, Page, Tab, WebCase, basic, digest
+from websites import BASIC, DIGEST, Page, Tab, WebCase, basic, digest
 
 # Any in this module: realms, and what they return.
 

@@ -68,8 +68,7 @@ class HTTPAuthSessionWrapper:
             L{IResource<twisted.web.resource.IResource>}.
         @param credentialFactories: L{ICredentialFactory<twisted.web.iweb.ICredentialFactory>}
             providers.
-        @param retryAfter: the seconds after which a browser that is refused with a 503 or 429 may try
-            again.
+        @param retryAfter: after how many seconds a browser that gets a 503 or a 429 may try again.
         @param keepAlive: whether to switch on the keep-alive of TCP; see
             L{WatchingFactory<avatarkit.transports.WatchingFactory>}.
         @param reactor: measures the time; the global reactor by default.
