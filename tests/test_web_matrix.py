@@ -137,6 +137,7 @@ class MatrixCase(WebCase):
         if way.checking:
             await self.until(lambda: self.checker.cancelled, "the check goes on")
         elif way.late:
+            await self.until(lambda: loads[0].called, "the avatar is still loaded")  # or cancelled
             loads[0].callback(Page(b"alice"))
         elif not way.loading and row.wrapper is CookieAuthSessionWrapper:
             await self.until(clock.getDelayedCalls, "the session does not become idle")

@@ -18,7 +18,7 @@ from twisted.internet import reactor as globalReactor
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import Clock, LoopingCall
 from twisted.protocols.policies import WrappingFactory
 from twisted.trial.unittest import TestCase
 from twisted.web.guard import BasicCredentialFactory, DigestCredentialFactory
@@ -27,8 +27,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.util import DeferredResource
 from zope.interface import implementer
 
-from avatarkit import Session
-from avatarkit.transports import logOut
+from avatarkit import AvatarCache, Session
+from avatarkit.transports import CookieAuthSessionWrapper, logOut
 from certificates import selfSigned
 
 # Any in this module: a reactor, requests, and what realms and checkers are given.
@@ -402,3 +402,54 @@ class WebCase(TestCase):
         (session,) = self.realm.sessions
         found: Session = session
         return found
+
+
+class CookieCase(WebCase):
+    """
+    A server with cookies, whose time stands still.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make its clock.
+        """
+        self.clock = Clock()
+
+    def cookies(self, realm: Any, *factories: Any, secure: bool = False, **options: Any) -> Any:
+        """
+        Serve a realm.
+        """
+        options = {"secure": secure, "reactor": self.clock} | options
+        return self.guard(CookieAuthSessionWrapper, realm, *factories, **options)
+
+    def slow(self, *blocks: Any, **options: Any) -> list[Deferred[Page]]:
+        """
+        Serve a realm whose avatars are loaded until a test says so.
+        """
+        loads: list[Deferred[Page]] = []
+
+        def load(avatarId: Any) -> Deferred[Page]:
+            loads.append(Deferred())
+            return loads[-1]
+
+        realm: Any = AvatarCache()(load)
+        for block in blocks:
+            realm = block(realm)
+        self.cookies(realm, **options)
+        return loads
+
+    async def logIn(self, user: bytes = b"alice") -> Tab:
+        """
+        Log a new browser in, and return its first tab.
+        """
+        tab = await self.open()
+        assert (await tab.ask(authorization=basic(user))).body == b"page of " + user
+        return tab
+
+    async def waitingTabs(self, number: int) -> list[Tab]:
+        """
+        Return tabs of one browser, which has been asked for credentials.
+        """
+        first = await self.open()
+        assert (await first.ask(authorization=None)).code == 401
+        return [first, *[await self.open(first.jar) for _ in range(number - 1)]]
