@@ -214,6 +214,20 @@ class LifeTests(WebCase):
         await session.whenClosed()
         await self.until(lambda: tab.lost, "the browser is left")
 
+    async def test_muchLater(self) -> None:
+        """
+        One that sends so much when its login is done is not.
+        """
+        loads: list[Deferred[Page]] = []
+        self.guard(HTTPAuthSessionWrapper, AvatarCache()(lambda each: _append(loads, Deferred())))
+        tab = await self.open()
+        tab.ask(b"/wait")
+        connection: Any = (await self.session()).connection
+        wire = connection.transport.channel.transport
+        assert "pauseProducing" in vars(wire)
+        loads[0].callback(Page(b"alice"))
+        assert "pauseProducing" not in vars(wire)
+
     async def test_kickedWaiting(self) -> None:
         """
         A kick while a login waits closes the TCP connection, without an answer.

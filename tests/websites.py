@@ -262,7 +262,7 @@ class Tab(Protocol):
         Part of a response has come.
         """
         self.received += data
-        while self._expected:
+        while self._expected and not self.received.startswith(b"HTTP/1.1 101"):
             head, found, rest = self.received.partition(b"\r\n\r\n")
             if not found:
                 return

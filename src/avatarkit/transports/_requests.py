@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
-from .._clients.connections import bufferedIn
+from .._clients.connections import Partings, bufferedIn
 from .._clients.transports import Connection
 from .._realm.session import LoginResult
 from ..errors import (
@@ -46,6 +46,9 @@ from ._watching import lookFor
 #: The refusals that have nothing to do with who asks: it may work later.
 LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned)
 
+#: The attribute of a transport that holds what is to be done when it is lost.
+_LOSSES = "_avatarkitLosses"
+
 _log = Logger()
 
 
@@ -64,26 +67,31 @@ class RequestConnection(Connection):
     closing: bool = attrs.field(default=False, init=False)
     logins: Logins = attrs.field(init=False)
     _channel: Any = attrs.field(init=False)  # Any: HTTP/1.1 and HTTP/2 have different ones
+    _wire: Any = attrs.field(init=False)  # Any: whatever a reactor makes of a connection
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         request = self.transport
         self.logins = Logins(self, self.keepReading)
         self._channel = getattr(request, "channel", None)
+        self._wire = getattr(self._channel, "transport", None)
         if request.finished or self._channel is None:
             self._over()
             return
         request.notifyFinish().addBoth(self._finished)
+        if self._wire is None:  # a stream of HTTP/2
+            return
+        _lossesOf(self._wire).add(RequestConnection._over, self)
         if self.keepAlive:
-            with suppress(AttributeError):  # a stream of HTTP/2, a UNIX socket
-                self._channel.transport.setTcpKeepAlive(True)
+            with suppress(AttributeError):  # a UNIX socket
+                self._wire.setTcpKeepAlive(True)
 
     @property
     def backlog(self) -> int | None:
         """
         How many bytes wait to be sent; C{None} if that is not known, as over HTTP/2.
         """
-        return bufferedIn(self._channel)
+        return bufferedIn(self._wire)
 
     def getPeer(self) -> object:
         """
@@ -98,13 +106,12 @@ class RequestConnection(Connection):
         """
         if self.disconnected or self.closing:
             return
-        wire = self._channel.transport
-        if wire is None:
+        if self._wire is None:
             self.abortConnection()
             return
         self.closing = True
-        lookFor(wire, self._over)  # the request may be finished before its connection is lost
-        self._channel.loseConnection()
+        self._wire.unregisterProducer()  # which is the channel; TLS would wait for it
+        self._wire.loseConnection()
 
     def abortConnection(self) -> None:
         """
@@ -113,24 +120,22 @@ class RequestConnection(Connection):
         if self.disconnected:
             return
         self.closing = True
-        wire = self._channel.transport
-        if wire is None:
+        if self._wire is None:
             self._channel.abortConnection()
             self.transport.connectionLost(Failure(ConnectionAborted()))  # Twisted does not say so
         else:
-            wire.abortConnection()
+            self._wire.abortConnection()
 
     def keepReading(self, busy: bool) -> None:
         """
         As long as a login goes on, cut the client off rather than stop reading.
         """
-        wire = getattr(self._channel, "transport", None)
-        if wire is None:  # HTTP/2 never stops
+        if self._wire is None:  # HTTP/2 never stops
             return
         if busy:
-            wire.pauseProducing = self._flooded
+            self._wire.pauseProducing = self._flooded
         else:
-            vars(wire).pop("pauseProducing", None)
+            vars(self._wire).pop("pauseProducing", None)
 
     def end(self) -> bool:
         """
@@ -156,8 +161,23 @@ class RequestConnection(Connection):
         if self.disconnected:
             return
         self.disconnected = True
+        if self._wire is not None:
+            _lossesOf(self._wire).discard(RequestConnection._over, self)
         self.logins.abandon()
         self.lost()
+
+
+def _lossesOf(wire: Any) -> Partings:  # Any: as above
+    """
+    Return what is to be done when a TCP connection is lost, whether its requests are told or not:
+    a request that becomes a WebSocket never is, and one that is finished is not either.
+    """
+    losses: Partings | None = vars(wire).get(_LOSSES)
+    if losses is None:
+        losses = Partings()
+        setattr(wire, _LOSSES, losses)
+        lookFor(wire, losses.lost)
+    return losses
 
 
 class Answer(Resource):
@@ -179,7 +199,7 @@ class Answer(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         if self.retryAfter is not None:
             request.setHeader(b"retry-after", b"%d" % self.retryAfter)
-        return b"" if request.method == b"HEAD" else self.text.encode()
+        return self.text.encode()
 
 
 def answerTo(failure: Failure, credentials: object, retryAfter: int) -> Answer | None:
