@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.guard import HTTPAuthSessionWrapper as TwistedWrapper
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from avatarkit import (
     AvatarCache,
@@ -22,8 +23,8 @@ from avatarkit import (
     Realm,
     Session,
 )
-from avatarkit.transports import HTTPAuthSessionWrapper, ThrottledChecker, logOut
-from websites import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest
+from avatarkit.transports import HTTPAuthSessionWrapper, ThrottledChecker, WatchingFactory, logOut
+from websites import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest, reactor
 
 
 class Refusing(Block):
@@ -469,8 +470,23 @@ class AnswerTests(WebCase):
 
 class MistakeTests(WebCase):
     """
-    Wrong arguments.
+    What is put together wrongly.
     """
+
+    async def test_watching(self) -> None:
+        """
+        A site in a WatchingFactory has no portal, and is refused.
+        """
+        realm = AvatarCache()(Page)
+        portal: Any = Portal(realm, [Passwords()])
+        site = Site(HTTPAuthSessionWrapper(portal, [BASIC]))
+        listening: Any = reactor.listenTCP(0, WatchingFactory(site, portal), interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        self.port = listening.getHost().port
+        tab = await self.open()
+        tab.ask()
+        await self.until(lambda: tab.lost, "it is let in")
+        assert tab.received == b""
 
     def test_arguments(self) -> None:
         """
