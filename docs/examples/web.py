@@ -97,7 +97,7 @@ class Browser:
         headers = Headers()
         if password:
             headers.addRawHeader(b"Authorization", b"Basic " + b64encode(b"alice:" + password))
-        response = await self.agent.request(b"GET", self.url + path, headers)
+        response: Any = await self.agent.request(b"GET", self.url + path, headers)
         response.deliverBody(body := Body())
         shown = f"{response.code} {await body.whenRead}"
         (again,) = response.headers.getRawHeaders("retry-after", [""])
