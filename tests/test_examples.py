@@ -61,6 +61,12 @@ class ExamplesTests(SynchronousTestCase):
         """
         assert run("limit.py") == promised("limit.py")
 
+    def test_web(self) -> None:
+        """
+        Browsers log in, come back, are refused and log out.
+        """
+        assert run("web.py") == promised("web.py")
+
     def test_remoteClock(self) -> None:
         """
         S5: both clocks tell the time until the logout.

@@ -85,3 +85,20 @@ class Tap:
         self._lost = bool
         for name in self._plain:
             vars(self._transport).pop(name, None)
+
+
+def lookFor(transport: Any, lost: Callable[[], object]) -> None:
+    """
+    Have C{lost} called when a transport has lost its connection, and its protocol has learned of
+    it, if it is still there.
+    """
+    plain = transport.connectionLost
+
+    def connectionLost(*args: Any) -> None:
+        del transport.connectionLost
+        try:
+            plain(*args)
+        finally:
+            lost()
+
+    transport.connectionLost = connectionLost
