@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.components import registerAdapter
 from twisted.spread.pb import RemoteReference
 from zope.interface import implementer
@@ -54,27 +54,75 @@ def isDead(mind: object) -> bool:
     return adapted is not None and bool(adapted.disconnected)
 
 
-def closeConnection(mind: object, timeout: float, reactor: IReactorTime | None) -> None:
+def closeConnection(
+    mind: object, timeout: float, reactor: IReactorTime | None, *, failed: Callable[[], object]
+) -> None:
     """
     Close a client's connection, if that is possible and has not been done: politely at first, and
     by force after C{timeout} seconds, since a peer that has stopped reading never lets go of a
     connection that is closed politely.
+
+    @param failed: called in an C{except} clause when the mind, or somebody's adapter, raises; what
+        is left to do is done all the same.
     """
-    found = None if mind is None else adapted(IDisconnectableMind, mind)
-    if found is None or found.disconnected:
-        return
-    closing = found
+    try:
+        found = None if mind is None else adapted(IDisconnectableMind, mind)
+        if found is None or found.disconnected:
+            return
+    except BaseException:
+        failed()
+    else:
+        _Parting(found, failed).begin(timeout, clockOr(reactor))
 
-    def gone(mind: object) -> None:
-        deadline.cancel()
 
-    def late() -> None:
-        closing.dontNotifyOnDisconnect(gone)
-        closing.abortConnection()
+@attrs.define(eq=False)
+class _Parting:
+    """
+    A connection that is being closed.
 
-    deadline = clockOr(reactor).callLater(timeout, late)
-    closing.notifyOnDisconnect(gone)
-    closing.loseConnection()
+    @ivar _watched: whether the mind will say when its client is gone.
+    @ivar _deadline: the call that closes the connection by force.
+    """
+
+    _mind: IDisconnectableMind
+    _failed: Callable[[], object]
+    _watched: bool = attrs.field(default=False, init=False)
+    _deadline: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    def begin(self, timeout: float, clock: IReactorTime) -> None:
+        """
+        Close the connection politely.
+        """
+        self._deadline = clock.callLater(timeout, self._late)
+        self._attempt(self._watch)
+        self._attempt(self._mind.loseConnection)
+
+    def _watch(self) -> None:
+        self._mind.notifyOnDisconnect(self._gone)
+        self._watched = True
+
+    def _gone(self, mind: object) -> None:
+        assert self._deadline is not None
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def _late(self) -> None:
+        self._attempt(self._unwatch)
+        self._attempt(self._abort)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._mind.dontNotifyOnDisconnect(self._gone)
+
+    def _abort(self) -> None:
+        if self._watched or not self._mind.disconnected:
+            self._mind.abortConnection()
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except BaseException:  # somebody's adapter
+            self._failed()
 
 
 def shareConnection(one: object, other: object) -> bool:

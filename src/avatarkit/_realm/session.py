@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias
 
 import attrs
@@ -236,14 +237,13 @@ class Session(Generic[A]):
             self._above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
             return closed
         self.logout()
-        try:
-            closeConnection(self.mind, timeout, reactor)
-        except BaseException:  # somebody's adapter
-            say(
-                self._log.failure,
-                "the connection of {avatarId!r} cannot be closed",
-                avatarId=self.avatarId,
-            )
+        failed = partial(
+            say,
+            self._log.failure,
+            "the connection of {avatarId!r} cannot be closed",
+            avatarId=self.avatarId,
+        )
+        closeConnection(self.mind, timeout, reactor, failed=failed)
         return closed
 
     def whenClosed(self) -> Deferred[None]:
