@@ -130,7 +130,8 @@ class Lives(Machine):
         self.plan(choose)
         acts = {hook: choose(UP) for hook in UPWARD} | {hook: choose(DOWN) for hook in DOWNWARD}
         mind = choose((None, Moody(choose(MOODS), stalled=choose(YES_OR_NO)))[choose((0, 1, 1)) :])
-        login = self.entering = Login(choose((*NAMES, *NAMES[:1] * 2)), mind, acts)
+        leaving = [each.name for each in self.model.lives.values() if each.state == "retiring"]
+        login = self.entering = Login(choose((*NAMES, *leaving * 3)), mind, acts)
         real = login.real
         try:
             result = self.realm.requestAvatar(login.name, login.mind, IPerspective)

@@ -96,18 +96,18 @@ def ruleOf(move: Move) -> Callable[..., Any]:
     return possible(rule(data=st.data())(make))
 
 
-def testsOf(machine: type[Machine]) -> Any:
+def searched(machine: type[Machine]) -> Any:
     """
     Return a test case in which hypothesis drives a machine.
     """
     rules = {each.name: ruleOf(each) for each in machine.moves()}
-    searched: Any = type(f"Searched{machine.__name__}", (Searched,), {"kind": machine, **rules})
-    searched.TestCase.settings = SEARCH
-    return searched.TestCase
+    made: Any = type(f"Searched{machine.__name__}", (Searched,), {"kind": machine, **rules})
+    made.TestCase.settings = SEARCH
+    return made.TestCase
 
 
-LivesTests = testsOf(Lives)
-ContestsTests = testsOf(Contests)
+LivesTests = searched(Lives)
+ContestsTests = searched(Contests)
 
 
 class CommandTests(SynchronousTestCase):
