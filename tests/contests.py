@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.spread.pb import IPerspective
 
 from avatarkit import (
@@ -37,11 +37,11 @@ from scripted import Boom, frank, slots
 
 #: What hooks and policies do to sessions.
 ENDS = ("ends its session", "ends another")
-POLICIES = ("refuse", "oldest", "oldest", *("unresponsive",) * 4, *WAITS, "raises", *ENDS)
-QUOTAS = (*(None,) * 6, "passes", *WAITS, "raises")
+POLICIES = ("refuse", "oldest", "oldest", *("unresponsive",) * 4, *WAITS, "raises", "too few", *ENDS)
+QUOTAS = (*(None,) * 7, "passes", *WAITS, "raises", ENDS[0])
 
 #: What hooks do, mostly nothing.
-UP_HERE, DOWN_HERE = ("passes",) * 16 + UP + ENDS, (*DOWN, "waits", *ENDS)
+UP_HERE, DOWN_HERE = ("passes",) * 16 + UP + ENDS, (*DOWN, "waits", *ENDS, ENDS[1])
 
 #: How many seconds a client has to answer, and for how many the answer holds.
 TIMEOUT, FRESH = 3, 2
@@ -117,6 +117,8 @@ class Contests(Machine):
         self.closed: list[tuple[float | None, list[object]]] = []
         self.maximum, self.loads, self.saves = MAXIMUM, "passes", "passes"
         self.waited: Counter[str] = Counter()
+        self.contender: dict[object, Session] = {}
+        self.wrong: list[str] = []
         self.manner, self.quotaManner = choose(POLICIES), choose(QUOTAS)
         policies: dict[str, Any] = {
             "refuse": refuse,
@@ -126,9 +128,10 @@ class Contests(Machine):
             ),
         }
         self.policy = policies.get(self.manner, self.choice)
+        whenFull = self.policy if self.policy is refuse else self.watched
         self.limit = ConnectionLimit(
             **({"maximum": MAXIMUM} if self.quotaManner is None else {"quota": self.quota}),
-            whenFull=self.policy,
+            whenFull=whenFull,
             maximumWaiting=2,
             reactor=self.clock,
         )
@@ -147,6 +150,25 @@ class Contests(Machine):
         self.gates.append(Gate(manner))
         return self.gates[-1]
 
+    def watched(self, session: Session, holders: Holders) -> Any:
+        """
+        Ask the policy, for a session that is still there.
+        """
+        if session.ended:
+            self.wrong.append(f"the policy is asked for {session!r}")
+        self.contender[holders.key] = session
+        return self.policy(session, holders)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """
+        See that nobody must go for a session that has gone itself.
+        """
+        super().observe(event)
+        if "must go" in str(event.get("log_format")) and self.manner not in WAITS:
+            session = self.contender[event["key"]]
+            if session.ended and self.manner != "unresponsive":
+                self.wrong.append(f"somebody must go for {session!r}")
+
     def choice(self, session: Session, holders: Holders) -> Any:
         """
         Be a policy: return who must go, or wait for that, or raise, or end somebody's session.
@@ -157,6 +179,8 @@ class Contests(Machine):
             gate = self.gate(self.manner)
             gate.results = ((), holders, holders[: holders.excess])
             return gate.promise()
+        if self.manner == "too few":
+            return holders[:1]
         self.end(session, self.manner)
         return holders[: holders.excess]
 
@@ -176,6 +200,9 @@ class Contests(Machine):
             raise Boom
         if self.quotaManner == "passes":
             return self.maximum
+        if self.quotaManner in ENDS:
+            session.logout()
+            return succeed(self.maximum)
         gate = self.quotas[session] = self.gate(self.quotaManner)
         gate.results = (self.maximum,)
         return gate.promise()
@@ -255,6 +282,10 @@ class Contests(Machine):
         self.happened("a login waits for a slot", self.limit._waiting[login.name])
         fresh = self.manner == "unresponsive" and outcome == [TooManyConnections]
         self.happened("a client's answer is still fresh", fresh and self.asked() == asked)
+        if fresh:
+            for holder in self.limit.sessions(login.name):
+                question = self.policy._questions.get(holder)
+                assert question is None or self.clock.seconds() - question.settledAt < FRESH
 
     def asked(self) -> int:
         """
@@ -416,7 +447,19 @@ class Contests(Machine):
             assert len(login.real.outcome) <= 1
             for outcome in login.real.outcome:
                 assert not isinstance(outcome, type) or outcome in FAILURES, outcome
-        self.happened("a session is displaced", self.limit.displacements)
+        assert self.wrong == []
+        self.checkDisplaced()
+
+    def checkDisplaced(self) -> None:
+        """
+        The connections of those who were displaced are closed, or were closed before.
+        """
+        displaced = self.limit.displacements
+        self.happened("a session is displaced", displaced)
+        kept = sum("cannot be closed" in str(each["log_format"]) for each in self.errors)
+        clients = [each.mind.client for each in self.logins if each.mind is not None]
+        closed = sum(each.disconnected or bool(each.closings) for each in clients)
+        assert closed + kept >= displaced
 
     def checkAudit(self) -> None:
         """
@@ -466,6 +509,10 @@ class Contests(Machine):
             assert self.limit._waiting[name] == len(contending)
             assert len(contending) <= max(self.waited[name], self.limit.maximumWaiting)
             self.waited[name] = len(contending)
+            queue = self.limit._turns.queues.get(name)
+            if queue is not None:
+                there = len(queue.waiting) + len(queue.holding) + len(queue.pausing)
+                assert there <= len(contending)
 
     def checkServed(self) -> None:
         """

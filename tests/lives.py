@@ -131,7 +131,7 @@ class Lives(Machine):
         acts = {hook: choose(UP) for hook in UPWARD} | {hook: choose(DOWN) for hook in DOWNWARD}
         mind = choose((None, Moody(choose(MOODS), stalled=choose(YES_OR_NO)))[choose((0, 1, 1)) :])
         leaving = [each.name for each in self.model.lives.values() if each.state == "retiring"]
-        login = self.entering = Login(choose((*NAMES, *leaving * 3)), mind, acts)
+        login = self.entering = Login(choose((*NAMES, *leaving * 6)), mind, acts)
         real = login.real
         try:
             result = self.realm.requestAvatar(login.name, login.mind, IPerspective)
@@ -344,7 +344,7 @@ class Lives(Machine):
         Time passes.
         """
         self.plan(choose)
-        self.pass_(choose((1, 3, 3, 3, IDLE_TIMEOUT)))
+        self.pass_(choose((1, 3, 3, 5, IDLE_TIMEOUT)))
 
     def pass_(self, seconds: float) -> None:
         """
@@ -417,7 +417,7 @@ class Lives(Machine):
         """
         self.realm.maximumWaiting = self.model.ceiling = choose((1, 2, 3, None))
 
-    @move(lambda self: len(self.model.logins) > 8, often=1)
+    @move(lambda self: len(self.model.logins) > 12, often=1)
     def close(self, choose: Choose) -> None:
         """
         The realm is closed.

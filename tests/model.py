@@ -37,6 +37,8 @@ class Life:
     @ivar number: how many avatars its ID has had, including this one.
     @ivar load: which call of the factory it comes from, as long as that waits.
     @ivar since: when it was to go, and was told so or waited for.
+    @ivar timer: the number of the timer that began last, so that of those that are due at the same
+        time the oldest comes first.
     @ivar discarded: whether its logout is not to be called.
     @ivar ending: whether its logout has been called, or left out.
     """
@@ -51,6 +53,7 @@ class Life:
     load: int | None = None
     manner: str = "passes"
     since: float | None = None
+    timer: int = 0
     discarded: bool = False
     ending: bool = False
 
@@ -125,6 +128,7 @@ class Model:
     @ivar loads: what the factory's next call does: C{"passes"}, C{"raises"}, or one of L{WAITS}.
     @ivar saves: what an avatar's next logout does: C{"passes"}, C{"raises"} or C{"waits"}.
     @ivar calls: how often the factory was called.
+    @ivar timers: how many timers of avatars have begun.
     @ivar lives: the avatars that exist, by name.
     @ivar overdue: the avatars that were given up, and are not gone.
     @ivar numbers: how many avatars each ID has had.
@@ -140,6 +144,7 @@ class Model:
     loads: str = "passes"
     saves: str = "passes"
     calls: int = 0
+    timers: int = 0
     logins: list[Login] = attrs.field(factory=list)
     lives: dict[str, Life] = attrs.field(factory=dict)
     overdue: list[Life] = attrs.field(factory=list)
@@ -260,12 +265,19 @@ class Model:
             life.waiting.append(login)
             self.hurry(life)
 
+    def timer(self) -> int:
+        """
+        Return the number of a timer that begins.
+        """
+        self.timers += 1
+        return self.timers
+
     def hurry(self, life: Life) -> None:
         """
         Somebody waits for it to be gone, if it is to go.
         """
         if life.state in ("condemned", "retiring") and life.since is None:
-            life.since = self.clock.seconds()
+            life.since, life.timer = self.clock.seconds(), self.timer()
 
     def load(self, name: str, waiting: list[Login]) -> None:
         """
@@ -374,7 +386,7 @@ class Model:
         if life.state == "condemned":
             self.retire(life)
             return
-        life.idleSince = self.clock.seconds()
+        life.idleSince, life.timer = self.clock.seconds(), self.timer()
         if self.closed or not life.proven:
             self.retire(life)
             return
@@ -474,23 +486,22 @@ class Model:
         """
         due = self.due()
         while due:
-            _time, happens = min(due, key=lambda each: each[0])
-            happens()
+            min(due, key=lambda each: each[:2])[2]()
             due = self.due()
 
-    def due(self) -> list[tuple[float, Callable[[], None]]]:
+    def due(self) -> list[tuple[float, int, Callable[[], None]]]:
         """
         Return what is due, and when it was.
         """
-        due: list[tuple[float, Callable[[], None]]] = []
+        due: list[tuple[float, int, Callable[[], None]]] = []
         for life in self.lives.values():
             if life.idleSince is not None:
-                due.append((life.idleSince + IDLE_TIMEOUT, partial(self.retire, life)))
+                due.append((life.idleSince + IDLE_TIMEOUT, life.timer, partial(self.retire, life)))
             if life.since is not None and self.timed:
-                due.append((life.since + RETIRE_TIMEOUT, partial(self.lose, life)))
+                due.append((life.since + RETIRE_TIMEOUT, life.timer, partial(self.lose, life)))
         for closing in self.closings:
             if closing[0] is not None:
-                due.append((closing[0], partial(self.closeLate, closing)))
+                due.append((closing[0], 0, partial(self.closeLate, closing)))
         return [each for each in due if each[0] <= self.clock.seconds()]
 
     def lose(self, life: Life) -> None:
