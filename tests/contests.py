@@ -37,11 +37,12 @@ from scripted import Boom, frank, slots
 
 #: What hooks and policies do to sessions.
 ENDS = ("ends its session", "ends another")
-POLICIES = ("refuse", "oldest", "oldest", *("unresponsive",) * 4, *WAITS, "raises", "too few", *ENDS)
+POLICIES = ("refuse", *("oldest",) * 4, *("unresponsive",) * 6, *WAITS, "raises", "too few", "too few", *ENDS)
 QUOTAS = (*(None,) * 7, "passes", *WAITS, "raises", ENDS[0])
 
 #: What hooks do, mostly nothing.
-UP_HERE, DOWN_HERE = ("passes",) * 16 + UP + ENDS, (*DOWN, "waits", *ENDS, ENDS[1])
+UP_HERE, DETACHED = ("passes",) * 16 + UP + ENDS, (*DOWN, "waits", ENDS[0], *ENDS[1:] * 6)
+RELEASE = (*DOWN, *("waits",) * 4, *ENDS)
 
 #: How many seconds a client has to answer, and for how many the answer holds.
 TIMEOUT, FRESH = 3, 2
@@ -58,6 +59,9 @@ FAILURES = {
     TooManyLogins,
     TooManyWaiting,
 }
+
+#: What a login fails with that the limit has refused.
+REFUSED = ([LoginRefused], [TooManyConnections], [TooManyWaiting])
 
 
 class Witness(Block):
@@ -260,8 +264,8 @@ class Contests(Machine):
         self.plan(choose)
         mind = Moody(choose(MOODS), stalled=choose((True, False)))
         acts = {hook: choose(UP_HERE) for hook in ("admit", "attached")}
-        acts |= {hook: choose(DOWN_HERE) for hook in ("detached", "release")}
-        login = Login(choose(("alice", "alice", "alice", "bob")), mind, acts)
+        acts |= {"detached": choose(DETACHED), "release": choose(RELEASE)}
+        login = Login(choose(("alice", "alice", "alice", "alice", "bob")), mind, acts)
         self.logins.append(login)
         ceiling, before = self.realm.maximumWaiting, self.realm._entrance.waiting
         asked = self.asked()
@@ -284,8 +288,9 @@ class Contests(Machine):
         self.happened("a client's answer is still fresh", fresh and self.asked() == asked)
         if fresh:
             for holder in self.limit.sessions(login.name):
-                question = self.policy._questions.get(holder)
-                assert question is None or self.clock.seconds() - question.settledAt < FRESH
+                asked = self.policy._questions.get(holder)
+                fresh = asked is None or self.clock.seconds() - asked.settledAt < FRESH
+                assert fresh or holder.ended
 
     def asked(self) -> int:
         """
@@ -354,7 +359,7 @@ class Contests(Machine):
         calls = [call.answer for each in self.logins if each.mind for call in each.mind.client.calls]
         return [each for each in calls if not each.called]
 
-    @move(calls, often=6)
+    @move(calls, often=8)
     def answer(self, choose: Choose) -> None:
         """
         A client answers.
@@ -415,7 +420,7 @@ class Contests(Machine):
         gone.addCallback(results.append)
         self.evicted.append((self.clock.seconds(), results))
 
-    @move(lambda self: len(self.logins) > 14, often=1)
+    @move(lambda self: len(self.logins) > 15, often=1)
     def close(self, choose: Choose) -> None:
         """
         The realm is closed.
@@ -449,6 +454,9 @@ class Contests(Machine):
                 assert not isinstance(outcome, type) or outcome in FAILURES, outcome
         assert self.wrong == []
         self.checkDisplaced()
+
+        refused = sum(login.real.outcome[:1] in REFUSED for login in self.logins)
+        assert self.limit.refusals == refused
 
     def checkDisplaced(self) -> None:
         """

@@ -195,7 +195,7 @@ class Lives(Machine):
         """
         return [*self.model.lives.values(), *self.model.overdue]
 
-    @move(lambda self: self.saving, often=3)
+    @move(lambda self: self.saving, often=2)
     def finishSaving(self, choose: Choose) -> None:
         """
         An avatar's logout finishes.
@@ -377,7 +377,7 @@ class Lives(Machine):
             self.model.retire(life)
         assert results == ([True] * (self.model.saves != "waits") if idle else [False])
 
-    @move(often=3)
+    @move(often=4)
     def evict(self, choose: Choose) -> None:
         """
         An operator has an avatar go.
@@ -417,7 +417,7 @@ class Lives(Machine):
         """
         self.realm.maximumWaiting = self.model.ceiling = choose((1, 2, 3, None))
 
-    @move(lambda self: len(self.model.logins) > 12, often=1)
+    @move(lambda self: len(self.model.logins) > 9, often=1)
     def close(self, choose: Choose) -> None:
         """
         The realm is closed.
