@@ -37,7 +37,16 @@ from scripted import Boom, frank, slots
 
 #: What hooks and policies do to sessions.
 ENDS = ("ends its session", "ends another")
-POLICIES = ("refuse", *("oldest",) * 4, *("unresponsive",) * 6, *WAITS, "raises", "too few", "too few", *ENDS)
+POLICIES = (
+    "refuse",
+    *("oldest",) * 4,
+    *("unresponsive",) * 6,
+    *WAITS,
+    "raises",
+    "too few",
+    "too few",
+    *ENDS,
+)
 QUOTAS = (*(None,) * 7, "passes", *WAITS, "raises", ENDS[0])
 
 #: What hooks do, mostly nothing.
@@ -356,7 +365,8 @@ class Contests(Machine):
         """
         Return the calls that clients have not answered.
         """
-        calls = [call.answer for each in self.logins if each.mind for call in each.mind.client.calls]
+        minds = [each.mind for each in self.logins if each.mind is not None]
+        calls = [call.answer for each in minds for call in each.client.calls]
         return [each for each in calls if not each.called]
 
     @move(calls, often=8)

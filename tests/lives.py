@@ -35,7 +35,7 @@ from model import (
     Model,
     Real,
 )
-from moves import DOWN, MOODS, NAMES, UP, WAITS, Choose, Gate, Machine, Moody, Scripted, move, oneOf
+from moves import DOWN, MOODS, NAMES, UP, WAITS, Choose, Gate, Machine, Moody, Scripted, move
 from scripted import Boom, frank, slots
 
 LOADS = ("passes",) * 4 + ("waits", "waits", "is thorny", "is stubborn", "raises")
@@ -307,31 +307,31 @@ class Lives(Machine):
         assert login.mind is not None
         login.mind.mood = choose(MOODS)
 
-    def open(self) -> list[Session]:
+    def unclosed(self) -> list[Session]:
         """
         Return the sessions that have not closed.
         """
         return [session for session, login in self.sessions.items() if login.depth]
 
-    @move(open, often=3)
+    @move(unclosed, often=3)
     def logout(self, choose: Choose) -> None:
         """
         A session is logged out one or more times, whether its login is complete or not.
         """
         self.plan(choose)
-        session = choose(self.open())
+        session = choose(self.unclosed())
         for _ in range(choose((1, 2, 3))):
             session.logout()
         self.ending(self.sessions[session])
         self.model.end(self.sessions[session], LoginAbandoned)
 
-    @move(open, often=2)
+    @move(unclosed, often=2)
     def kick(self, choose: Choose) -> None:
         """
         An operator has a client cut off.
         """
         self.plan(choose)
-        session = choose(self.open())
+        session = choose(self.unclosed())
         login = self.sessions[session]
         before = self.model.logged
         self.model.kick(login, 3)

@@ -5,8 +5,8 @@ is known.
     python tests/machines.py --runs 20000
     python tests/machines.py --seed 1 --only Lives --first 4711 --runs 1
 
-Each machine makes that many runs, of at least 30 moves each: see C{lives.py}, a stack beside a model
-of it, and C{contests.py}, a limit with each of its policies.
+Each machine makes that many runs, of at least 30 moves each.  The machines are those of
+C{lives.py}, a full stack beside a model of it, and of C{contests.py}, a limit with each policy.
 It prints the seed, and in how many of 100 runs each move and each case came at least once.
 It fails if one of them came in fewer than 5 of 100, and if a run fails: it then prints the moves of
 that run, without those that are not needed to see it fail.
@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.logger import globalLogBeginner, globalLogPublisher
@@ -106,7 +106,12 @@ class Run:
         """
         Make random moves.
         """
-        return self._whole(lambda: [self._random() for _ in range(length)], ())
+
+        def make() -> None:
+            for _ in range(length):
+                self._random()
+
+        return self._whole(make, ())
 
     def replay(self, steps: list[Step]) -> Run:
         """
@@ -121,7 +126,7 @@ class Run:
 
         return self._whole(again, steps[0].draws)
 
-    def _whole(self, make: Any, draws: Sequence[int]) -> Run:
+    def _whole(self, make: Callable[[], None], draws: Sequence[int]) -> Run:
         try:
             chooser = self._step("begin", draws)
             self.machine.begin(chooser)
@@ -160,14 +165,19 @@ def shrunk(machine: type[Machine], run: Run) -> Run:
         while start < len(run.steps):
             steps = run.steps[:start] + run.steps[start + size :]
             shorter = Run(machine, random.Random(0)).replay(steps)
-            if placeOf(shorter.failed) == placeOf(run.failed) and len(shorter.steps) < len(
-                run.steps
-            ):
+            if sameFault(shorter, run) and len(shorter.steps) < len(run.steps):
                 run = shorter
             else:
                 start += size
         size //= 2
     return run
+
+
+def sameFault(one: Run, other: Run) -> bool:
+    """
+    Return whether two runs fail in the same place.
+    """
+    return placeOf(one.failed) == placeOf(other.failed)
 
 
 def placeOf(error: Exception | None) -> object:
@@ -202,7 +212,8 @@ class Search:
         """
         Make runs until one fails.
         """
-        globalLogPublisher.addObserver(self._observe)
+        observer: Any = self._observe
+        globalLogPublisher.addObserver(observer)
         gc.disable()
         began = time.monotonic()
         try:
@@ -215,7 +226,7 @@ class Search:
         finally:
             self.seconds = time.monotonic() - began
             gc.enable()
-            globalLogPublisher.removeObserver(self._observe)
+            globalLogPublisher.removeObserver(observer)
 
     def _observe(self, event: dict[str, Any]) -> None:
         if isUnhandled(event) and "log_failure" in event:
@@ -223,7 +234,7 @@ class Search:
             self.problems.append(f"nobody has handled, in one of the last runs:\n{failure}")
 
     def _one(self, number: int) -> None:
-        numbers = random.Random(f"{self.seed} {number}")  # noqa: S311
+        numbers = random.Random(f"{self.seed} {number}")
         run = Run(self.machine, numbers).play(numbers.randint(LEAST, MOST))
         self.runs += 1
         self.moves += len(run.moves)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -45,7 +45,10 @@ class Choose(Protocol):
     Chooses one of several things.
     """
 
-    def __call__(self, what: Sequence[T], /) -> T: ...
+    def __call__(self, what: Sequence[T], /) -> T:
+        """
+        Return one of them.
+        """
 
 
 class Move(NamedTuple):
@@ -118,7 +121,7 @@ class Machine(ABC):
         found = (getattr(each, "move", None) for each in vars(cls).values())
         return [each for each in found if each is not None]
 
-    def begin(self, choose: Choose) -> None:
+    def begin(self, choose: Choose) -> None:  # noqa: B027  # it need not do anything
         """
         Prepare for the first move.
         """
@@ -148,13 +151,6 @@ def isUnhandled(event: dict[str, Any]) -> bool:
     Return whether an event is about the failure of a Deferred that nobody has handled.
     """
     return event.get("log_namespace") == "twisted.internet.defer"
-
-
-def oneOf(choose: Choose, what: Iterable[T]) -> T:
-    """
-    Return one of several things.
-    """
-    return choose(tuple(what))
 
 
 class Gate:

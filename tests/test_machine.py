@@ -92,7 +92,7 @@ def ruleOf(move: Move) -> Callable[..., Any]:
         move.make(self.machine, chooser(data))
 
     make.__name__ = move.name
-    possible = precondition(lambda self: move.when(self.machine))
+    possible = precondition(lambda self: bool(move.when(self.machine)))
     return possible(rule(data=st.data())(make))
 
 
