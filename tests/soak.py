@@ -401,23 +401,29 @@ class Client(pb.Referenceable):
             while await self.enter(factory, UsernamePassword(name, b"")) is None:
                 pass
         while self.logins < LOGINS_PER_CLIENT:
-            factory = self.connect(port)
-            held = []
-            for _ in range(self.random.randrange(1, 8)):
-                held.append(await self.login(factory))
-                if self.random.random() < 0.5:
-                    held.pop(self.random.randrange(len(held)))
-            if self.random.random() < 0.3:
-                held += await self.burst(factory)
-            if self.random.random() < 0.3:
-                factory.login(self.somebody(), self).addErrback(lambda failure: None)
-            if self.random.random() < 0.2:
-                await gatherResults(
-                    [player.callRemote("greet") for player in held if player is not None]
-                )
-            self.leave(factory)
+            await self.visit(port)
         os.write(1, f"did {self.logins} {' '.join(map(str, self.refused))}\n".encode())
         os._exit(0)
+
+    async def visit(self, port: int) -> None:
+        """
+        Log in several times over one connection, and leave.
+        """
+        factory: Any = self.connect(port)
+        held = []
+        for _ in range(self.random.randrange(1, 8)):
+            held.append(await self.login(factory))
+            if self.random.random() < 0.5:
+                held.pop(self.random.randrange(len(held)))
+        if self.random.random() < 0.3:
+            held += await self.burst(factory)
+        if self.random.random() < 0.3:
+            factory.login(self.somebody(), self).addErrback(lambda failure: None)
+        if self.random.random() < 0.2:
+            await gatherResults(
+                [player.callRemote("greet") for player in held if player is not None]
+            )
+        self.leave(factory)
 
     def connect(self, port: int) -> Any:
         """

@@ -238,7 +238,12 @@ async def stubborn(rig: Rig) -> object:
     Wait until the test goes on, and do not mind being cancelled.
     """
     waiting: Deferred[Any] = Deferred()
-    rig.gate.addCallback(lambda ignored: waiting.called or waiting.callback(None))
+
+    def go(ignored: object) -> None:
+        if not waiting.called:
+            waiting.callback(None)
+
+    rig.gate.addCallback(go)
     try:
         return await waiting
     except CancelledError:

@@ -9,6 +9,8 @@ C{python tests/machines.py --runs 20000}.
 from __future__ import annotations
 
 import os
+import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +24,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from contests import Contests
 from lives import Lives
-from moves import Choose, Machine, Move
+from machines import Run, Search
+from moves import Choose, Machine, Move, move
 
 settings.register_profile(
     "default",
@@ -83,16 +86,16 @@ def chooser(data: Any) -> Choose:
     return lambda what: data.draw(st.sampled_from(what))
 
 
-def ruleOf(move: Move) -> Callable[..., Any]:
+def ruleOf(made: Move) -> Callable[..., Any]:
     """
     Return a rule that makes a move.
     """
 
     def make(self: Searched, data: Any) -> None:
-        move.make(self.machine, chooser(data))
+        made.make(self.machine, chooser(data))
 
-    make.__name__ = move.name
-    possible = precondition(lambda self: bool(move.when(self.machine)))
+    make.__name__ = made.name
+    possible = precondition(lambda self: bool(made.when(self.machine)))
     return possible(rule(data=st.data())(make))
 
 
@@ -108,6 +111,83 @@ def searched(machine: type[Machine]) -> Any:
 
 LivesTests = searched(Lives)
 ContestsTests = searched(Contests)
+
+
+class Toy(Machine):
+    """
+    A machine that breaks down when it is hit three times, and never rings.
+    """
+
+    CASES = ("it rings",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hits: list[int] = []
+
+    @move(often=1)
+    def hit(self, choose: Choose) -> None:
+        """
+        Be hit, softly or hard.
+        """
+        self.hits.append(choose((0, 1)))
+
+    @move(lambda self: self.hits, often=30)
+    def look(self, choose: Choose) -> None:
+        """
+        Be looked at.
+        """
+
+    def check(self) -> None:
+        """
+        Break down.
+        """
+        assert sum(self.hits) < 3
+
+    def finish(self) -> None:
+        """
+        Come to an end.
+        """
+
+
+class SearchTests(SynchronousTestCase):
+    """
+    What a search finds, and how it says so.
+    """
+
+    def test_shrinks(self) -> None:
+        """
+        A run that fails is reported with its seed and its number, and with no more moves than it
+        takes to fail.
+        """
+        search = Search(Toy, 1)
+        search.search(0, 1000)
+        (problem,) = search.problems
+        assert f"--seed 1 --only Toy --first {search.runs - 1} --runs 1" in problem
+        moves, _, _ = problem.partition("Traceback")
+        steps = [line.strip() for line in moves.splitlines() if re.match(r" +\w+\(", line)]
+        assert steps == ["begin()", "hit(1)", "hit(1)", "hit(1)"]
+
+    def test_replays(self) -> None:
+        """
+        A run of the same seed and number makes the same moves, and so does a run that is replayed.
+        """
+        one, two = (Run(Lives, random.Random("1 2")).play(30) for _ in range(2))
+        again = Run(Lives, random.Random(3)).replay(one.steps)
+        assert [each.draws for each in one.steps] == [each.draws for each in two.steps]
+        assert [each.draws for each in one.steps] == [each.draws for each in again.steps]
+        assert len(one.moves) == 30
+        self.flushLoggedErrors()
+
+    def test_seldom(self) -> None:
+        """
+        A move or a case that comes in fewer than 5 of 100 runs is a problem, and so is a run of
+        fewer than 30 moves.
+        """
+        search = Search(Toy, 1)
+        search.runs, search.shortest = 100, 29
+        search.seen.update({"look": 100, "hit": 5, "it rings": 4})
+        search.judge()
+        assert search.problems == ["a run had only 29 moves", "'it rings' came in 4 of 100 runs"]
 
 
 class CommandTests(SynchronousTestCase):
