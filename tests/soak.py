@@ -29,7 +29,13 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater, react
-from twisted.logger import globalLogPublisher
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.spread import pb
 from zope.interface import implementer
 
@@ -132,8 +138,13 @@ class Server:
         below = Below()(self.factory)
         self.realm = self.online(self.limit(self.counter(self.cache(below))))
         self.realm.maximumWaiting = CEILING
+        # Before logging begins, Twisted keeps all that is logged, which is not to be measured here.
+        critical = LogLevelFilterPredicate(LogLevel.critical)
+        errors: Any = FilteringLogObserver(textFileLogObserver(sys.stderr), [critical])
         observer: Any = self.observe
-        globalLogPublisher.addObserver(observer)
+        globalLogBeginner.beginLoggingTo(
+            [errors, observer], discardBuffer=True, redirectStandardIO=False
+        )
 
     def observe(self, event: dict[str, Any]) -> None:
         """
