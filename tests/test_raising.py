@@ -200,6 +200,21 @@ class MindTests(SynchronousTestCase):
             assert minds[1].closings == ["lose"]
             assert len(self.flushLoggedErrors(raised)) == 1
 
+    def test_whenItIsKickedAndCannotSayWhetherItIsThere(self) -> None:
+        """
+        A session whose mind cannot say whether its client is there is closed all the same, and the
+        log has it.
+        """
+        for raised in RAISED:
+            clock, mind = Clock(), Moody()
+            self.ask(mind)
+            self.loading.pop().callback(Thing())
+            mind.mood = {"disconnected": raised}
+            self.successResultOf(self.online.disconnect(b"alice", reactor=clock))
+            assert self.over(), raised
+            assert len(self.flushLoggedErrors(raised)) == 1, raised
+            assert clock.getDelayedCalls() == []
+
     def test_whenItsConnectionIsCut(self) -> None:
         """
         A client that does not leave is cut off in time, whatever its mind raises when it is watched
