@@ -339,5 +339,6 @@ class PortalTests(WatchingCase):
         wire.deliver(b"a\r\nb\r\nc\r\n")
         wire.leave()
         assert [each.check(LoginAbandoned) for each in server.logins] == [LoginAbandoned] * 3
+        assert len(self.flushLoggedErrors(Boom)) == 1
         later.callback(b"alice")
         self.nothingIsLeft()
