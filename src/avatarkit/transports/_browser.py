@@ -21,6 +21,7 @@ import attrs
 from twisted.cred.credentials import IAnonymous
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
@@ -39,6 +40,8 @@ from ._requests import RequestConnection, answerTo, isAbandoned, nothing, reply
 
 #: How many seconds a request that is cut off has to receive what was already written.
 PATIENCE = 5
+
+_log = Logger()
 
 
 @implementer(IConnection)
@@ -143,7 +146,7 @@ class Browser(Connection):
         before = self.disconnected
         for visit in self._leave():
             if visit is not but:
-                closeConnection(visit, PATIENCE, self.clock)
+                closeConnection(visit, None, PATIENCE, self.clock, failed=_notClosed)
         self._lose()
         return not before
 
@@ -243,6 +246,10 @@ class _Telling:
         logout: Any = result[2]  # of one of our realms, it is a session's
         self.tell(logout.__self__)
         return result
+
+
+def _notClosed() -> None:
+    _log.failure("the connection of a request could not be closed")
 
 
 def nameIn(credentials: Any) -> object:
