@@ -24,13 +24,14 @@ from pydoctor.model import Attribute, Class, Documentable, Function, Package
 from pydoctor.model import System as PydoctorSystem
 
 import avatarkit.testing
+import avatarkit.transports
 
 docs = Path(__file__).parent
 
 #: What is public, by name.
 public: dict[str, object] = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (avatarkit, avatarkit.testing)
+    for module in (avatarkit, avatarkit.testing, avatarkit.transports)
     for name in module.__all__
 }
 

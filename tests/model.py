@@ -4,17 +4,22 @@ The life of sessions as a small model: what a full stack promises, without the s
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from avatarkit import RealmClosed, TooManyConnections
-from avatarkit.testing import FakeMind
+from avatarkit import LoginAbandoned, RealmClosed, TooManyConnections, TooManyLogins
+from moves import WAITS, Gate, Moody
 from scripted import Boom
 
 MAXIMUM, IDLE_TIMEOUT, MAXIMUM_IDLE, RETIRE_TIMEOUT = 2, 10, 1, 4
+
+#: The hooks of the scripted block.
+UPWARD, DOWNWARD = ("admit", "attached"), ("detached", "release")
 
 
 class Banned(Exception):
@@ -30,22 +35,30 @@ class Life:
     use.
 
     @ivar number: how many avatars its ID has had, including this one.
+    @ivar load: which call of the factory it comes from, as long as that waits.
     @ivar since: when it was to go, and was told so or waited for.
+    @ivar timer: the number of the timer that began last, so that of those that are due at the same
+        time the oldest comes first.
     @ivar discarded: whether its logout is not to be called.
+    @ivar ending: whether its logout has been called, or left out.
     """
 
     name: str
-    state: str
+    state: str = "loading"
     users: list[Login] = attrs.field(factory=list)
     waiting: list[Login] = attrs.field(factory=list)
     proven: bool = False
     idleSince: float | None = None
     number: int = 0
+    load: int | None = None
+    manner: str = "passes"
     since: float | None = None
+    timer: int = 0
     discarded: bool = False
+    ending: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Login:
     """
     The model of a session: how far it has got, and what it waits for.
@@ -53,21 +66,32 @@ class Login:
     @ivar depth: 1 when it has a slot, 2 when the scripted block has admitted it, 3 when it has its
         avatar, 4 when the scripted block is attached, 5 when it is counted and registered.
     @ivar acts: what the scripted block does in each of its hooks.
+    @ivar stuck: whether it has ended while a hook waits that does not mind being cancelled.
+    @ivar pending: whether it counts as a login in progress.
+    @ivar watched: whether its mind is to say when its client leaves.
+    @ivar left: how many callbacks it could not take back from its mind.
     @ivar outcome: how the login should end, as the only item; empty while it waits.
     @ivar life: the avatar that it uses, or used last.
     @ivar real: the real login.
     """
 
     name: str
-    mind: FakeMind | None
+    mind: Moody | None
     acts: dict[str, str]
     depth: int = 0
     waits: str | None = None
+    stuck: bool = False
+    pending: bool = False
+    watched: bool = False
+    left: int = 0
     closing: bool = False
     reason: type[BaseException] | None = None
     outcome: list[Any] = attrs.field(factory=list)
     life: Life | None = None
     real: Real = attrs.field(factory=lambda: Real())
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.depth}, {self.waits}, {self.outcome}>"
 
 
 @attrs.define(eq=False)
@@ -79,7 +103,19 @@ class Real:
     result: Deferred[Any] | None = None
     outcome: list[Any] = attrs.field(factory=list)
     logout: Any = None
-    gate: Deferred[Any] | None = None
+    gate: Gate | None = None
+
+
+class Cut(NamedTuple):
+    """
+    A connection that is cut unless the client leaves before.
+
+    @ivar watched: whether its mind will say when it does.
+    """
+
+    time: float
+    mind: Moody
+    watched: bool
 
 
 @attrs.define(eq=False)
@@ -88,39 +124,94 @@ class Model:
     The model of a full stack: what it promises.
 
     @ivar clock: the clock of the stack.
-    @ivar loading: the factory's calls that wait in the stack, by name; a call is cancelled when
-        nobody waits for it any more.
-    @ivar loads: what the factory's next call does: C{"pass"}, C{"wait"} or C{"raise"}.
-    @ivar saves: what an avatar's next logout does, likewise.
+    @ivar ceiling: how many logins may be in progress.
+    @ivar loads: what the factory's next call does: C{"passes"}, C{"raises"}, or one of L{WAITS}.
+    @ivar saves: what an avatar's next logout does: C{"passes"}, C{"raises"} or C{"waits"}.
+    @ivar calls: how often the factory was called.
+    @ivar timers: how many timers of avatars have begun.
     @ivar lives: the avatars that exist, by name.
     @ivar overdue: the avatars that were given up, and are not gone.
     @ivar numbers: how many avatars each ID has had.
+    @ivar unsaved: the avatars whose logout was left out, by name and number.
     @ivar logged: how many failures should have been logged.
+    @ivar closings: when to stop waiting for each close of the realm, and whether that was done.
+    @ivar timed: whether avatars that take too long to go are given up.
+    @ivar cuts: whose connections are to be cut.
     """
 
     clock: Clock
-    loading: dict[str, Deferred[Any]]
-    loads: str = "pass"
-    saves: str = "pass"
+    ceiling: int | None = None
+    loads: str = "passes"
+    saves: str = "passes"
+    calls: int = 0
+    timers: int = 0
     logins: list[Login] = attrs.field(factory=list)
     lives: dict[str, Life] = attrs.field(factory=dict)
     overdue: list[Life] = attrs.field(factory=list)
     numbers: dict[str, int] = attrs.field(factory=dict)
+    unsaved: set[tuple[str, int]] = attrs.field(factory=set)
     closed: bool = False
     logged: int = 0
+    closings: list[list[float | None]] = attrs.field(factory=list)
+    timed: bool = True
+    cuts: list[Cut] = attrs.field(factory=list)
+
+    @property
+    def pending(self) -> int:
+        """
+        How many logins are in progress.
+        """
+        return sum(each.pending for each in self.logins)
 
     def login(self, login: Login) -> None:
         """
         Begin a login.
         """
+        self.begin(login)
+        if login.depth and login.outcome[:1] != ["in"]:
+            login.pending = True
+            if not login.closing:
+                self.watch(login)
+
+    def begin(self, login: Login) -> None:
+        """
+        Begin a login, and go as far as that goes without waiting.
+        """
         slots = sum(1 for each in self.logins if each.depth and each.name == login.name)
-        if self.closed:
+        if isInMood(login, "disconnected"):
+            login.outcome.append(Boom)
+        elif self.ceiling is not None and self.pending >= self.ceiling:
+            login.outcome.append(TooManyLogins)
+        elif self.closed:
             login.outcome.append(RealmClosed)
         elif slots >= MAXIMUM:
             login.outcome.append(TooManyConnections)
         else:
             login.depth = 1
             self.up(login)
+
+    def watch(self, login: Login) -> None:
+        """
+        A login that waits has its mind say when its client leaves.
+        """
+        if isInMood(login, "disconnected") or isInMood(login, "notifyOnDisconnect"):
+            self.end(login, Boom)
+        else:
+            login.watched = login.mind is not None
+
+    def unwatch(self, login: Login) -> None:
+        """
+        The mind need not say so any more.
+        """
+        if not login.watched:
+            return
+        assert login.mind is not None
+        login.watched = False
+        raises = isInMood(login, "disconnected")
+        if not login.mind.client.disconnected:
+            raises = raises or isInMood(login, "dontNotifyOnDisconnect")
+            login.left += raises
+        self.logged += raises
 
     def up(self, login: Login) -> None:
         """
@@ -138,17 +229,22 @@ class Model:
                 return
             login.depth = 4
         login.depth = 5
+        if login.watched and isInMood(login, "disconnected"):
+            self.end(login, Boom)
+            return
         login.outcome.append("in")
+        login.pending = False
+        self.unwatch(login)
 
     def act(self, login: Login, hook: str) -> bool:
         """
         Return whether the scripted block lets a login pass at once.
         """
-        if login.acts[hook] == "wait":
+        if login.acts[hook] in WAITS:
             login.waits = hook
-        elif login.acts[hook] == "raise":
+        elif login.acts[hook] == "raises":
             self.end(login, Boom)
-        return login.acts[hook] == "pass"
+        return login.acts[hook] == "passes"
 
     def acquire(self, login: Login) -> None:
         """
@@ -164,41 +260,53 @@ class Model:
             return
         login.waits = "avatar"
         if life is None:
-            self.lives[login.name] = Life(login.name, "loading", waiting=[login])
-            self.load(login.name)
+            self.load(login.name, [login])
         else:
             life.waiting.append(login)
             self.hurry(life)
+
+    def timer(self) -> int:
+        """
+        Return the number of a timer that begins.
+        """
+        self.timers += 1
+        return self.timers
 
     def hurry(self, life: Life) -> None:
         """
         Somebody waits for it to be gone, if it is to go.
         """
         if life.state in ("condemned", "retiring") and life.since is None:
-            life.since = self.clock.seconds()
+            life.since, life.timer = self.clock.seconds(), self.timer()
 
-    def load(self, name: str) -> None:
+    def load(self, name: str, waiting: list[Login]) -> None:
         """
         Call the factory.
         """
-        if self.loads != "wait":
-            self.loaded(name, self.loads == "pass")
+        life = self.lives[name] = Life(name, waiting=waiting, load=self.calls, manner=self.loads)
+        self.calls += 1
+        if self.loads not in WAITS:
+            self.loaded(life, self.loads == "passes")
 
-    def loaded(self, name: str, succeeds: bool) -> None:
+    def loaded(self, life: Life, succeeds: bool) -> None:
         """
         Finish a call of the factory.
         """
-        life = self.lives[name]
+        life.load = None
+        if succeeds:
+            life.number = self.numbers[life.name] = self.numbers.get(life.name, 0) + 1
+        if life.state != "loading":  # it was cancelled, and did not mind
+            self.retire(life) if succeeds else self.gone(life)
+            return
         waiting, life.waiting = life.waiting, []
         for login in waiting:
             login.waits = None
         if not succeeds:
-            del self.lives[name]
+            del self.lives[life.name]
             for login in waiting:
                 self.end(login, Boom)
             return
         life.state = "ready"
-        life.number = self.numbers[name] = self.numbers.get(name, 0) + 1
         life.users = [*waiting]
         for login in waiting:
             login.depth, login.life = 3, life
@@ -212,10 +320,15 @@ class Model:
         if login.closing or not login.depth:
             return
         login.closing, login.reason = True, reason
+        self.unwatch(login)
         if login.waits == "avatar":
             self.giveUp(login)
-        login.waits = None
-        self.down(login)
+        elif login.waits is not None:
+            self.logged += login.acts[login.waits] == "is thorny"
+            login.stuck = login.acts[login.waits] == "is stubborn"
+        if not login.stuck:
+            login.waits = None
+            self.down(login)
 
     def giveUp(self, login: Login) -> None:
         """
@@ -223,9 +336,14 @@ class Model:
         """
         life = self.lives[login.name]
         life.waiting.remove(login)
-        if not life.waiting and life.state == "loading":
+        if life.waiting or life.state != "loading":
+            return
+        if life.manner == "is stubborn":
+            life.state = "retiring"
+            self.hurry(life)
+        else:
+            self.logged += life.manner == "is thorny"
             del self.lives[login.name]
-            self.loading.pop(login.name, None)
 
     def down(self, login: Login) -> None:
         """
@@ -242,7 +360,7 @@ class Model:
             login.depth = 1
             if self.undo(login, "release"):
                 return
-        login.depth = 0
+        login.depth, login.pending = 0, False
         if not login.outcome:
             login.outcome.append(login.reason)
 
@@ -250,8 +368,8 @@ class Model:
         """
         Return whether the scripted block makes the undoing wait.
         """
-        self.logged += login.acts[hook] == "raise"
-        if login.acts[hook] == "wait":
+        self.logged += login.acts[hook] == "raises"
+        if login.acts[hook] == "waits":
             login.waits = hook
         return login.waits is not None
 
@@ -268,7 +386,7 @@ class Model:
         if life.state == "condemned":
             self.retire(life)
             return
-        life.idleSince = self.clock.seconds()
+        life.idleSince, life.timer = self.clock.seconds(), self.timer()
         if self.closed or not life.proven:
             self.retire(life)
             return
@@ -281,12 +399,13 @@ class Model:
         """
         Call an avatar's logout, unless it is discarded.
         """
-        life.state, life.idleSince = "retiring", None
+        life.state, life.idleSince, life.ending = "retiring", None, True
         self.hurry(life)
         if life.discarded:
+            self.unsaved.add((life.name, life.number))
             self.gone(life)
-        elif self.saves != "wait":
-            self.logged += self.saves == "raise"
+        elif self.saves != "waits":
+            self.logged += self.saves == "raises"
             self.gone(life)
 
     def gone(self, life: Life) -> None:
@@ -304,9 +423,8 @@ class Model:
         """
         del self.lives[life.name]
         if life.waiting:
-            self.lives[life.name] = Life(life.name, "loading", waiting=life.waiting)
-            life.waiting = []
-            self.load(life.name)
+            waiting, life.waiting = life.waiting, []
+            self.load(life.name, waiting)
 
     def condemn(self, life: Life, reason: type[BaseException]) -> None:
         """
@@ -323,27 +441,91 @@ class Model:
         """
         An avatar must go, whatever it is at, and so must all that wait for it.
         """
-        life.discarded = life.discarded or (discard and life.state in ("ready", "condemned"))
+        life.discarded = life.discarded or (discard and not life.ending)
         for login in list(life.waiting):
             self.end(login, Banned)
         if life.state == "ready":
             self.condemn(life, Banned)
         self.hurry(life)
 
+    def kick(self, login: Login, timeout: float) -> None:
+        """
+        Cut a client off.
+        """
+        self.end(login, LoginAbandoned)
+        if login.mind is None:
+            return
+        if isInMood(login, "disconnected"):
+            self.logged += 1
+        elif not login.mind.client.disconnected:
+            watched = not isInMood(login, "notifyOnDisconnect")
+            self.logged += not watched
+            self.cuts.append(Cut(self.clock.seconds() + timeout, login.mind, watched))
+
+    def cut(self, seconds: float) -> list[Moody]:
+        """
+        Return the minds whose connections are cut when time goes by.
+        """
+        until = self.clock.seconds() + seconds
+        due = [each for each in self.cuts if each.time <= until]
+        self.cuts = [each for each in self.cuts if each.time > until]
+        minds: list[Moody] = []
+        for cut in due:
+            there = not (cut.mind.client.disconnected or any(each is cut.mind for each in minds))
+            if cut.watched:
+                self.logged += there and cut.mind.mood == "dontNotifyOnDisconnect"
+            elif cut.mind.mood == "disconnected":
+                self.logged += 1
+                there = False
+            minds += [cut.mind] * there
+        return minds
+
     def advance(self) -> None:
         """
-        Time has gone by.
+        Time has gone by: what is due happens in order.
         """
-        now = self.clock.seconds()
-        for life in list(self.lives.values()):
-            if life.idleSince is not None and life.idleSince + IDLE_TIMEOUT <= now:
-                self.retire(life)
-        for life in list(self.lives.values()):
-            if life.since is not None and life.since + RETIRE_TIMEOUT <= now:
-                self.overdue.append(life)
-                self.replace(life)
+        due = self.due()
+        while due:
+            min(due, key=lambda each: each[:2])[2]()
+            due = self.due()
 
-    def close(self) -> None:
+    def due(self) -> list[tuple[float, int, Callable[[], None]]]:
+        """
+        Return what is due, and when it was.
+        """
+        due: list[tuple[float, int, Callable[[], None]]] = []
+        for life in self.lives.values():
+            if life.idleSince is not None:
+                due.append((life.idleSince + IDLE_TIMEOUT, life.timer, partial(self.retire, life)))
+            if life.since is not None and self.timed:
+                due.append((life.since + RETIRE_TIMEOUT, life.timer, partial(self.lose, life)))
+        for closing in self.closings:
+            if closing[0] is not None:
+                due.append((closing[0], 0, partial(self.closeLate, closing)))
+        return [each for each in due if each[0] <= self.clock.seconds()]
+
+    def lose(self, life: Life) -> None:
+        """
+        An avatar is given up.
+        """
+        self.overdue.append(life)
+        self.replace(life)
+
+    def closeLate(self, closing: list[float | None]) -> None:
+        """
+        A close has taken too long.
+        """
+        closing[0] = None
+        if not self.isEmpty():
+            self.timed = False
+
+    def isEmpty(self) -> bool:
+        """
+        Return whether everybody has gone.
+        """
+        return not self.lives and not any(login.depth for login in self.logins)
+
+    def close(self, timeout: float | None) -> None:
         """
         Close the realm.
         """
@@ -354,3 +536,11 @@ class Model:
                 self.retire(life)
         for login in self.logins:
             self.end(login, RealmClosed)
+        self.closings.append([None if timeout is None else self.clock.seconds() + timeout])
+
+
+def isInMood(login: Login, mood: str) -> bool:
+    """
+    Return whether the adapter of a login's mind raises in a method.
+    """
+    return login.mind is not None and login.mind.mood == mood

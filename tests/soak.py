@@ -4,9 +4,10 @@ A server and many client processes over real TCP, for as long as you like.
     python tests/soak.py --logins 2000 --kills 200
 
 The clients log in several times over each connection, receive pushes, drop their references,
-disconnect, vanish, or are killed in the middle of a login.  When all of them are gone, the audit
-must find nothing, every count must be 0, and memory must have grown by less than a block for each
-login.
+disconnect, vanish, or are killed in the middle of a login.  Meanwhile avatars are evicted, some of
+their logouts hang until they are given up, and the ceilings for logins that wait are low.  When all
+clients are gone, the audit must find nothing, every count must be 0, and memory must have grown by
+less than a block for each login.
 It prints what happened as one line of JSON, ends by itself, and fails if anything is left.
 """
 
@@ -27,13 +28,33 @@ from twisted.cred.credentials import IUsernameHashedPassword, UsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.protocol import Factory, ProcessProtocol
-from twisted.internet.task import LoopingCall, react
+from twisted.internet.task import LoopingCall, deferLater, react
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.spread import pb
 from zope.interface import implementer
 
 import avatarkit
 
-USERS, LOGINS_PER_CLIENT, CLIENTS_AT_ONCE = 12, 25, 6
+USERS, LOGINS_PER_CLIENT, CLIENTS_AT_ONCE = 6, 25, 6
+
+#: How often a client that hurries logs in at once.
+BURST = 5
+
+#: How many logins may be in progress, and how many of them wait for the slots of a user.
+CEILING, WAITING = 3, 1
+
+#: How many seconds an avatar may take to retire, how many a logout that hangs takes, and how often
+#: one does.
+RETIRE_TIMEOUT, HANGING, HANGS = 0.02, 0.06, 0.05
+
+#: How clients are refused.
+REFUSALS = ("TooManyConnections", "TooManyWaiting", "TooManyLogins", "LoginAbandoned")
 
 
 class Player(avatarkit.Avatar):
@@ -61,10 +82,24 @@ class Player(avatarkit.Avatar):
 
     async def logout(self) -> None:
         """
-        Save the avatar.
+        Save the avatar, which sometimes takes too long.
         """
+        if self.server.random.random() < HANGS:
+            await deferLater(self.server.reactor, HANGING)
         await self.server.moment()
-        self.server.alive -= 1
+
+
+class Below(avatarkit.Block):
+    """
+    A block below the cache, which knows when an avatar is gone, even if nobody tells the avatar.
+    """
+
+    def release(self, session: avatarkit.Session) -> None:
+        """
+        It is gone, if it ever was there.
+        """
+        if session.avatar is not None:
+            session.avatar.server.alive -= 1
 
 
 @implementer(ICredentialsChecker)
@@ -91,9 +126,31 @@ class Server:
         self.reactor, self.random = reactor, random.Random(1)
         self.alive = self.made = self.killed = self.cancelled = 0
         self.online, self.counter = avatarkit.MindRegistry(), avatarkit.ConnectionCounter()
-        self.limit = avatarkit.ConnectionLimit(3)
-        self.cache = avatarkit.AvatarCache(idleTimeout=0.01, maximumIdle=3)
-        self.realm = self.online(self.limit(self.counter(self.cache(self.factory))))
+        self.evicted = self.evicting = self.givenUp = 0
+        self.limit = avatarkit.ConnectionLimit(
+            3,
+            whenFull=avatarkit.displaceUnresponsive(timeout=2, answerFresh=0.02),
+            maximumWaiting=WAITING,
+        )
+        self.cache: avatarkit.AvatarCache[Player] = avatarkit.AvatarCache(
+            idleTimeout=0.01, maximumIdle=3, retireTimeout=RETIRE_TIMEOUT
+        )
+        below = Below()(self.factory)
+        self.realm = self.online(self.limit(self.counter(self.cache(below))))
+        self.realm.maximumWaiting = CEILING
+        # Before logging begins, Twisted keeps all that is logged, which is not to be measured here.
+        critical = LogLevelFilterPredicate(LogLevel.critical)
+        errors: Any = FilteringLogObserver(textFileLogObserver(sys.stderr), [critical])
+        observer: Any = self.observe
+        globalLogBeginner.beginLoggingTo(
+            [errors, observer], discardBuffer=True, redirectStandardIO=False
+        )
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """
+        Count the avatars that are given up.
+        """
+        self.givenUp += "is given up" in str(event.get("log_format"))
 
     def moment(self) -> Deferred[None]:
         """
@@ -133,17 +190,22 @@ class Server:
         nursery = Nursery(self.reactor, self.random, listening.getHost().port)
         pushing = LoopingCall(self.push)
         pushing.start(0.01, now=False)
+        evicting = LoopingCall(self.evict)
+        evicting.start(0.05, now=False)
         await self.phase(nursery, logins // 4, kills // 4)
         before = memory()
         await self.phase(nursery, logins - logins // 4, kills - kills // 4)
         grown = memory() - before
         pushing.stop()
+        evicting.stop()
         nursery.stop()
         await listening.stopListening()
         await self.cache.close()
         return {
             "logins": nursery.logins,
-            "refused": nursery.refused,
+            "refused": dict(zip(REFUSALS, nursery.refused, strict=True)),
+            "evicted": self.evicted,
+            "given up": self.givenUp,
             "kills": self.killed,
             "cancelled": self.cancelled,
             "avatars": self.made,
@@ -155,6 +217,10 @@ class Server:
                 len(self.limit._slots.holders),
                 len(self.cache),
                 self.alive,
+                self.evicting,
+                self.realm._entrance.waiting,
+                self.limit._waiting.total(),
+                len(self.cache._kept.overdue),
             ],
             "failed": nursery.failed,
             "grown": grown,
@@ -171,7 +237,7 @@ class Server:
         await gatherResults([limit.run(nursery.spawn, role) for role in roles])
         while self.realm.sessions:
             await next(iter(self.realm.sessions)).whenClosed()
-        while len(self.cache) or self.alive:
+        while len(self.cache) or self.alive or self.evicting:
             await self.moment()
 
     def push(self) -> None:
@@ -179,9 +245,31 @@ class Server:
         Push to everyone, and audit the realm.
         """
         self.online.everyone.callRemote("told", "something")
-        wrong = self.realm.audit()
+        wrong = [each for each in self.realm.audit() if "was given up" not in each]
         if wrong:
             raise AssertionError(wrong)
+
+    def evict(self) -> None:
+        """
+        Evict the avatar of one of a few users, or discard it.
+        """
+        self.evicting += 1
+        discard = self.random.random() < 0.5
+        self.cache.evict(nameOf(self.random), discard=discard).addCallback(self.gone)
+
+    def gone(self, was: bool) -> None:
+        """
+        An avatar that was evicted is gone.
+        """
+        self.evicting -= 1
+        self.evicted += was
+
+
+def nameOf(numbers: random.Random) -> bytes:
+    """
+    Return the name of one of a few users.
+    """
+    return b"user-%d" % numbers.randrange(USERS)
 
 
 def memory() -> int:
@@ -202,7 +290,8 @@ class Nursery(ProcessProtocol):
         self.buffer = b""
         self.starting: list[Deferred[None]] = []
         self.clients: dict[int, Deferred[None]] = {}
-        self.logins = self.refused = self.failed = 0
+        self.logins = self.failed = 0
+        self.refused = [0] * len(REFUSALS)
         self.process = reactor.spawnProcess(
             self,
             sys.executable,
@@ -231,7 +320,10 @@ class Nursery(ProcessProtocol):
                 self.clients[int(numbers[0])] = self.starting.pop(0)
             elif what == b"did":
                 self.logins += int(numbers[0])
-                self.refused += int(numbers[1])
+                self.refused = [
+                    each + int(number)
+                    for each, number in zip(self.refused, numbers[1:], strict=True)
+                ]
             else:
                 self.failed += int(numbers[1]) not in (0, signal.SIGKILL)
                 self.clients.pop(int(numbers[0])).callback(None)
@@ -296,13 +388,19 @@ class Client(pb.Referenceable):
 
     def __init__(self, reactor: Any, seed: int) -> None:
         self.reactor, self.random = reactor, random.Random(seed)
-        self.logins = self.refused = 0
+        self.logins, self.refused = 0, [0] * len(REFUSALS)
 
     def remote_told(self, text: str) -> int:
         """
         Receive a push.
         """
         return len(text)
+
+    def remote_ping(self) -> Deferred[None]:
+        """
+        Say that the client is there, in a moment.
+        """
+        return deferLater(self.reactor, self.random.random() / 50, lambda: None)
 
     async def run(self, role: str, port: int) -> None:
         """
@@ -311,23 +409,32 @@ class Client(pb.Referenceable):
         if role != "client":
             factory: Any = self.connect(port)
             name = f"{role}-{os.getpid()}".encode()
-            await factory.login(UsernamePassword(name, b""), self)
+            while await self.enter(factory, UsernamePassword(name, b"")) is None:
+                pass
         while self.logins < LOGINS_PER_CLIENT:
-            factory = self.connect(port)
-            held = []
-            for _ in range(self.random.randrange(1, 8)):
-                held.append(await self.login(factory))
-                if self.random.random() < 0.5:
-                    held.pop(self.random.randrange(len(held)))
-            if self.random.random() < 0.3:
-                factory.login(self.somebody(), self).addErrback(lambda failure: None)
-            if self.random.random() < 0.2:
-                await gatherResults(
-                    [player.callRemote("greet") for player in held if player is not None]
-                )
-            self.leave(factory)
-        os.write(1, f"did {self.logins} {self.refused}\n".encode())
+            await self.visit(port)
+        os.write(1, f"did {self.logins} {' '.join(map(str, self.refused))}\n".encode())
         os._exit(0)
+
+    async def visit(self, port: int) -> None:
+        """
+        Log in several times over one connection, and leave.
+        """
+        factory: Any = self.connect(port)
+        held = []
+        for _ in range(self.random.randrange(1, 8)):
+            held.append(await self.login(factory))
+            if self.random.random() < 0.5:
+                held.pop(self.random.randrange(len(held)))
+        if self.random.random() < 0.3:
+            held += await self.burst(factory)
+        if self.random.random() < 0.3:
+            factory.login(self.somebody(), self).addErrback(lambda failure: None)
+        if self.random.random() < 0.2:
+            await gatherResults(
+                [player.callRemote("greet") for player in held if player is not None]
+            )
+        self.leave(factory)
 
     def connect(self, port: int) -> Any:
         """
@@ -342,19 +449,35 @@ class Client(pb.Referenceable):
         """
         Return the credentials of one of a few users.
         """
-        return UsernamePassword(b"user-%d" % self.random.randrange(USERS), b"")
+        return UsernamePassword(nameOf(self.random), b"")
 
     async def login(self, factory: Any) -> Any:
         """
         Log in once.
         """
         self.logins += 1
+        return await self.enter(factory, self.somebody())
+
+    async def burst(self, factory: Any) -> list[Any]:
+        """
+        Log in several times at once as one user, and return the avatars.
+        """
+        self.logins += BURST
+        user = self.somebody()
+        entering = [Deferred.fromCoroutine(self.enter(factory, user)) for _ in range(BURST)]
+        return list(await gatherResults(entering))
+
+    async def enter(self, factory: Any, credentials: UsernamePassword) -> Any:
+        """
+        Log in, and return the avatar, or C{None} if the login is refused.
+        """
         try:
-            return await factory.login(self.somebody(), self)
+            return await factory.login(credentials, self)
         except pb.RemoteError as error:
-            if error.remoteType != b"avatarkit.errors.TooManyConnections":
+            _, _, kind = error.remoteType.decode().rpartition("avatarkit.errors.")
+            if kind not in REFUSALS:
                 raise
-            self.refused += 1
+            self.refused[REFUSALS.index(kind)] += 1
             return None
 
     def leave(self, factory: Any) -> None:
@@ -378,7 +501,10 @@ async def soak(reactor: Any, logins: int, kills: int) -> None:
     deadline.cancel()
     print(json.dumps({**report, "seconds": round(time.monotonic() - began, 1)}))  # noqa: T201
     assert report["audit"] == []
-    assert report["left"] == [0] * 6
+    assert report["left"] == [0] * 10
+    assert all(report["refused"].values())
+    assert report["evicted"]
+    assert report["given up"]
     assert report["kills"] == report["cancelled"] >= kills
     assert report["logins"] >= logins
     assert report["failed"] == 0

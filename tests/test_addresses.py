@@ -5,11 +5,15 @@ Tests for L{avatarkit.transports.peerHost}.
 from __future__ import annotations
 
 from functools import partial
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
+import rawclients
 from avatarkit import ConnectionLimit, LoginRefused, Realm, Session, TooManyConnections
 from avatarkit.testing import FakeConnection, login
 from avatarkit.transports import peerHost
@@ -42,6 +46,9 @@ class PeerHostTests(SynchronousTestCase):
             (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::/64"),
             (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1"),
             (UNIXAddress("/run/socket"), "local"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1%eth0", 1), "192.0.2.1"),
+            (IPv6Address("TCP", "2001:db8::zz", 1), "2001:db8::zz"),
+            (object(), "local"),
             (IPv4Address("TCP", b"192.0.2.1", 1), "192.0.2.1"),  # type: ignore[arg-type]
         ):
             assert peerHost(sessionFrom(address)) == expected
@@ -53,9 +60,12 @@ class PeerHostTests(SynchronousTestCase):
         session = sessionFrom(IPv6Address("TCP", "2001:db8:1:2:3::4", 1))
         assert peerHost(session, ipv6Prefix=48) == "2001:db8:1::/48"
         assert peerHost(session, ipv6Prefix=128) == "2001:db8:1:2:3::4"
+        scoped = sessionFrom(IPv6Address("TCP", "fe80::1%eth0", 1))
+        assert peerHost(scoped, ipv6Prefix=128) == "fe80::1"
         for wrong, error in ((0, ValueError), (129, ValueError), ("64", TypeError)):
             prefix: Any = wrong
-            self.assertRaises(error, peerHost, session, ipv6Prefix=prefix)
+            for each in (session, sessionFrom(IPv4Address("TCP", "192.0.2.1", 1))):
+                self.assertRaises(error, peerHost, each, ipv6Prefix=prefix)
 
     def test_limit(self) -> None:
         """
@@ -76,3 +86,54 @@ class PeerHostTests(SynchronousTestCase):
         self.assertRaises(LoginRefused, login, realm, b"alice")
         (failure,) = self.flushLoggedErrors(TypeError)
         assert "listen through a WatchingFactory" in str(failure.value)
+
+
+class RealTests(rawclients.RawCase):
+    """
+    Where real clients come from.
+    """
+
+    async def logIn(self, *lines: bytes) -> bytes:
+        """
+        Connect, send lines and a login, and return the last answer.
+        """
+        endpoint = clientFromString(rawclients.reactor, self.clientEndpoint)
+        client: Any = await connectProtocol(endpoint, rawclients.RawClient())
+        self.clients.append(client)
+        client.send(*lines, b"USER alice", b"PASS right")
+        await self.until(lambda: client.received.count(b"\r\n") == 3, "no answers")
+        answer: bytes = client.received.splitlines()[-1]
+        return answer[:4].strip()
+
+    async def test_proxy(self) -> None:
+        """
+        Behind a proxy it is the address that the proxy says, which may be anything.
+        """
+        limit = ConnectionLimit[Any](1, key=peerHost)
+        endpoint = "haproxy:tcp:0:interface=127.0.0.1"
+        await self.serve(rawclients.pop3Factory, rawclients.Asked(), limit, endpoint=endpoint)
+        self.clientEndpoint = f"tcp:127.0.0.1:{self.address.port}"
+        first, second, third, lie = (
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 110",
+            b"PROXY TCP6 2001:db8::7 2001:db8::1 5000 110",
+            b"PROXY TCP6 2001:db8::8 2001:db8::1 5000 110",
+            b"PROXY TCP6 no:address 2001:db8::1 5000 110",
+        )
+        answers = [await self.logIn(line) for line in (first, second, third, first, lie)]
+        assert answers == [b"+OK", b"+OK", b"-ERR", b"-ERR", b"+OK"]
+        for host in ("192.0.2.7", "2001:db8::/64", "no:address"):
+            assert len(limit.sessions(host)) == 1
+
+    async def test_unix(self) -> None:
+        """
+        All clients of UNIX sockets count together.
+        """
+        limit = ConnectionLimit[Any](2, key=peerHost)
+        folder = mkdtemp()
+        self.addCleanup(rmtree, folder)
+        path = f"{folder}/socket"
+        await self.serve(rawclients.pop3Factory, rawclients.Asked(), limit, endpoint=f"unix:{path}")
+        self.clientEndpoint = f"unix:{path}"
+        answers = [await self.logIn() for _ in range(3)]
+        assert answers == [b"+OK", b"+OK", b"-ERR"]
+        assert len(limit.sessions("local")) == 2

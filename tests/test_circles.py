@@ -8,12 +8,12 @@ import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, Block, LoginWaitsForItself, PerConnection, Session
-from avatarkit._waiting.awaiting import awaited
+from avatarkit._waiting.awaiting import LATER, awaited, settle
 from avatarkit.testing import login
 from scripted import IThing, Thing, frank, opened, waiting
 
@@ -198,14 +198,92 @@ class CirclesTests(SynchronousTestCase):
         opened(self.login())
         assert len(self.flushLoggedErrors(LoginWaitsForItself)) == 1
 
-    def test_deadline(self) -> None:
+    def test_inlineCallbacks(self) -> None:
         """
-        What cannot be found out, since inlineCallbacks shows nothing, ends with the deadline.
+        It is found out at once if C{inlineCallbacks}, or a coroutine that somebody has made a
+        Deferred, waits at once, by whatever detour.
+        """
+
+        @inlineCallbacks
+        def inline() -> Any:
+            yield self.login()
+
+        @inlineCallbacks
+        def nested() -> Any:
+            yield inline()
+
+        async def coroutine() -> None:
+            await nested()
+
+        def chained() -> Any:
+            return succeed(None).addCallback(lambda _: inline())
+
+        self.stack(Guest)
+        for logout in (inline, nested, chained, lambda: ensureDeferred(coroutine())):
+            Guest.logouts = {b"a": logout}
+            opened(self.login())[2]()
+            assert len(self.flushLoggedErrors(LoginWaitsForItself)) == 1
+            Guest.logouts = {}
+            self.assertGood(b"a")
+
+    def test_inlineCallbacksOfTwo(self) -> None:
+        """
+        Factories in C{inlineCallbacks} that wait for each other's avatars fail their logins.
+        """
+
+        @inlineCallbacks
+        def factory(avatarId: Any) -> Any:
+            yield self.login({b"a": b"b", b"b": b"a"}[avatarId])
+
+        self.stack(factory)
+        self.assertRaises(LoginWaitsForItself, self.login)
+        assert (dict(self.cache), self.realm.audit()) == ({}, [])
+
+    def test_inlineCallbacksLater(self) -> None:
+        """
+        If they wait for something else at first, the next login finds out, and gets in.
         """
 
         @inlineCallbacks
         def logout() -> Any:
+            yield deferLater(self.clock, 1, int)
             yield self.login()
+
+        self.stack(Guest)
+        Guest.logouts = {b"a": logout}
+        opened(self.login())[2]()
+        self.clock.advance(1)
+        Guest.logouts = {}
+        opened(self.login())
+        assert len(self.flushLoggedErrors(LoginWaitsForItself)) == 1
+
+    def test_cancellers(self) -> None:
+        """
+        What is no canceller of C{inlineCallbacks} is not mistaken for one.
+        """
+
+        def status(waiting: object) -> None:
+            raise AssertionError(late)
+
+        def other(waiting: object) -> None:
+            status(waiting)
+
+        cancellers: tuple[Any, ...] = (status, other, int, None)
+        for canceller in cancellers:
+            waiting: Deferred[Any] = Deferred(canceller)
+            assert awaited(waiting) is waiting
+            assert settle(waiting, str) is LATER
+        late = "has no value until now"
+
+    def test_deadline(self) -> None:
+        """
+        What cannot be found out, since a Deferred is fired by hand, ends with the deadline.
+        """
+
+        def logout() -> Any:
+            done: Deferred[Any] = Deferred()
+            self.login().addCallback(done.callback)
+            return done
 
         self.stack(Guest)
         Guest.logouts = {b"a": logout}

@@ -4,45 +4,18 @@ Tests for closing a realm that has very many sessions: the reactor has its turns
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import Block, Realm, RealmClosed, Session
-from avatarkit._realm.closing import AT_ONCE
+from avatarkit._waiting.slices import AT_ONCE
 from scripted import IThing, Thing, opened, waiting
+from ticking import Ticking
 
 MANY = 1000
-
-
-class Ticking(Clock):
-    """
-    A clock on which a millisecond passes whenever it is looked at, and which a test gives one turn
-    at a time.
-    """
-
-    def seconds(self) -> float:
-        """
-        Let one pass.
-        """
-        self.rightNow += 0.001
-        return float(self.rightNow)
-
-    def turn(self) -> bool:
-        """
-        Make the calls that are due, and not those that they lead to; return whether there were any.
-        """
-        due = [each for each in self.getDelayedCalls() if each.getTime() <= self.rightNow]
-        for each in due:
-            call: Any = each
-            act = partial(call.func, *call.args, **call.kw)
-            call.cancel()
-            act()
-        return bool(due)
 
 
 class Ending(Block):

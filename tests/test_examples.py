@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 from twisted.trial.unittest import SynchronousTestCase
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+import processes
+from processes import EXAMPLES, enter, line
 
 
 class ExamplesTests(SynchronousTestCase):
@@ -61,6 +61,12 @@ class ExamplesTests(SynchronousTestCase):
         """
         assert run("limit.py") == promised("limit.py")
 
+    def test_web(self) -> None:
+        """
+        Browsers log in, come back, are refused and log out.
+        """
+        assert run("web.py") == promised("web.py")
+
     def test_remoteClock(self) -> None:
         """
         S5: both clocks tell the time until the logout.
@@ -80,28 +86,7 @@ class ExamplesTests(SynchronousTestCase):
         assert run("persistent_player.py") == promised("persistent_player.py")
 
 
-class ProcessTestCase(SynchronousTestCase):
-    """
-    A test that starts processes, and kills them at its end.
-    """
-
-    def start(self, *command: str | Path) -> subprocess.Popen[str]:
-        """
-        Start a program.
-        """
-        process = subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.addCleanup(process.__exit__, None, None, None)
-        self.addCleanup(process.kill)
-        return process
-
-
-class ChatTests(ProcessTestCase):
+class ChatTests(processes.ProcessTestCase):
     """
     The chat example: a server and any number of clients.
     """
@@ -165,7 +150,7 @@ class ChatTests(ProcessTestCase):
         assert client.wait(20) == 0
 
 
-class TutorialTests(ProcessTestCase):
+class TutorialTests(processes.ProcessTestCase):
     """
     The tutorial's programs, as printed there.
     """
@@ -261,24 +246,6 @@ class TutorialTests(ProcessTestCase):
                 check=False,
             )
             assert passed in tests.stdout, tests.stdout + tests.stderr
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    """
-    Return the next line that a process prints.
-    """
-    output: IO[str] | None = process.stdout
-    assert output is not None
-    return output.readline().rstrip("\n")
-
-
-def enter(process: subprocess.Popen[str], *lines: str) -> None:
-    """
-    Give a process lines to read.
-    """
-    assert process.stdin is not None
-    process.stdin.writelines(f"{each}\n" for each in lines)
-    process.stdin.flush()
 
 
 def promised(name: str) -> list[str]:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from avatarkit import AvatarCache, MindRegistry, Session
+from avatarkit import AvatarCache, Block, MindRegistry, PerConnection, Session
 from avatarkit.testing import FakeConnection, MemoryPortal, login
 from avatarkit.transports import IdleLimit
+from logs import logged
 from players import Client, Player
 
 
@@ -119,8 +121,105 @@ class IdleTests(SynchronousTestCase):
         """
         It cannot be stacked below a cache.
         """
-        error = self.assertRaises(TypeError, AvatarCache(), self.realm)
+        error = self.assertRaises(TypeError, AvatarCache(), IdleLimit(10)(Player))
         assert "stack it above the cache" in str(error)
+
+    def test_slowLogin(self) -> None:
+        """
+        The time begins when the login is done, and a login that takes long is not ended.
+        """
+        waiting: list[Deferred[None]] = []
+
+        class Slow(Block[Any]):
+            def attached(self, session: Session[Any]) -> object:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        self.realm = Slow()(self.realm)
+        portal, avatars = MemoryPortal(self.realm, reactor=self.clock), list[Any]()
+        portal.connect().login("alice").addCallback(avatars.append)
+        portal.pump()
+        self.clock.pump([8] * 5)
+        (session,) = self.realm.sessions
+        assert not session.ended
+        waiting.pop(0).callback(None)
+        portal.pump()
+        self.clock.advance(9.9)
+        assert not session.ended
+        self.clock.pump([1] * 10)
+        assert session.ended
+        portal.pump()
+
+    def test_slowLogout(self) -> None:
+        """
+        A session that ends, and takes its time, is not ended again.
+        """
+        waiting: list[Deferred[None]] = []
+
+        class Slow(Block[Any]):
+            def detached(self, session: Session[Any]) -> object:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        self.realm = Slow()(self.realm)
+        connection = FakeConnection()
+        session = self.login(connection)
+        session.logout()
+        with logged() as said:
+            self.clock.advance(11)
+        assert said == []
+        assert connection.closings == []
+        assert not self.clock.getDelayedCalls()
+        waiting[0].callback(None)
+
+    def test_close(self) -> None:
+        """
+        Closing the realm stops all timers.
+        """
+        for _ in range(3):
+            self.login(FakeConnection())
+        assert len(self.clock.getDelayedCalls()) == 3
+        closed = self.realm.close(timeout=None)
+        self.successResultOf(closed)
+        assert not self.clock.getDelayedCalls()
+
+    def test_perConnection(self) -> None:
+        """
+        It may stand below a L{PerConnection}: the sessions above end first.
+        """
+        below = IdleLimit[Any](10, reactor=self.clock)(Player)
+        self.realm = PerConnection(lambda session: session.avatar)(below)
+        self.realm = MindRegistry[Any](reactor=self.clock)(self.realm)
+        session = self.login(FakeConnection())
+        self.clock.advance(10)
+        assert session.ended
+        assert not below.sessions
+
+    def test_withoutWatching(self) -> None:
+        """
+        A session of Perspective Broker with a mind has a connection without a WatchingFactory.
+        """
+        portal, _avatar = self.pb(watched=False)
+        (session,) = self.realm.sessions
+        assert session.connection is not None
+        session.disconnect(reactor=self.clock)
+        portal.pump()
+        self.clock.advance(5)
+
+    def test_audit(self) -> None:
+        """
+        The audit says whose timer is missing, and whose is left.
+        """
+        session = self.login(FakeConnection())
+        limit = self.realm.blocks[0]
+        check = limit._checks.pop(session)
+        assert self.realm.audit() == [f"{session!r} is not looked at by {limit!r}"]
+        limit._checks[session] = check
+        assert self.realm.audit() == []
+        session.logout()
+        limit._checks[session] = check
+        assert self.realm.audit() == [f"{session!r} is still looked at by {limit!r}"]
+        del limit._checks[session]
 
     def test_badArguments(self) -> None:
         """
@@ -131,4 +230,5 @@ class IdleTests(SynchronousTestCase):
             self.assertRaises(error, IdleLimit, seconds)
         self.assertRaises(TypeError, IdleLimit, 10, timeout=wrong)
         self.assertRaises(TypeError, IdleLimit, 10, reactor=wrong)
-        self.assertRaises(TypeError, IdleLimit, Player)
+        error = self.assertRaises(TypeError, IdleLimit, Player)
+        assert "write @IdleLimit(...) above a target" in str(error)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import defer
+from twisted.logger import LogLevel
 from twisted.python.components import registerAdapter
 
 from avatarkit import IMind, TooManyConnections, displaceUnresponsive, everyone
 from avatarkit.testing import FakeMind
 from limited import LimitTestCase
+from logs import logged
 from scripted import Boom
 
 
@@ -262,3 +264,26 @@ class WakingTests(LimitTestCase):
         assert limit.sessions(b"alice") == (session,)
         self.clock.advance(0)
         self.failureResultOf(challengers[7], TooManyConnections)
+
+
+class JunkMindTests(LimitTestCase):
+    """
+    A client may have sent something else than a mind.
+    """
+
+    def test_callRemote(self) -> None:
+        """
+        A client whose mind has a C{callRemote} that cannot be called counts as one that is there,
+        and nothing is logged, however often it should be asked.
+        """
+
+        class NoCall:
+            callRemote = 5
+
+        policy = displaceUnresponsive(answerFresh=0, reactor=self.clock)
+        self.limited(1, whenFull=policy)
+        self.login(mind=NoCall())
+        with logged(LogLevel.warn) as said:
+            for _ in range(3):
+                self.assertRaises(TooManyConnections, self.login, mind=FakeMind())
+        assert said == []

@@ -236,6 +236,28 @@ class FreeSlotTests(LimitTestCase):
         assert limit.sessions(b"alice") == (self.winner(last),)
         assert limit.displacements == 3
 
+    def test_severalLoseTheirSlots(self) -> None:
+        """
+        If two lose their slots at the same time, and one of those who want them still waits for the
+        policy, both get in.
+        """
+        policies: list[Deferred[Any]] = []
+
+        def policy(session: Session, holders: Any) -> Deferred[Any]:
+            policies.append(Deferred())
+            return policies[-1]
+
+        limit = self.limited(2, whenFull=policy)
+        self.hanging()
+        holders = [self.login(), self.login()]
+        first, second = self.challenge(), self.challenge()
+        policies[0].callback(holders)
+        self.clock.advance(4.9)
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        self.clock.advance(0.1)
+        assert limit.sessions(b"alice") == (self.winner(first), self.winner(second))
+
     def test_said(self) -> None:
         """
         A session that loses its slot because its closing hangs is named in the log.

@@ -12,9 +12,18 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.protocol import Factory
 from twisted.mail import imap4, pop3, smtp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 import realclients
+from avatarkit import (
+    RealmClosed,
+    TooManyAttempts,
+    TooManyConnections,
+    TooManyLogins,
+    TooManyWaiting,
+)
 from avatarkit.transports import IMAP4RefusalMixin
 from certificates import selfSigned
 
@@ -167,3 +176,43 @@ for password in ('wrong', 'secret', 'secret', 'secret', 'secret'):
         )
         assert told[1:] == ["OK", "OK", "OK", "[LIMIT] too many connections"]
         assert told[0] == "Authentication failed: unauthorized"
+
+
+class MixinTests(SynchronousTestCase):
+    """
+    The mixin.
+    """
+
+    def test_order(self) -> None:
+        """
+        A class in which the mixin would do nothing is refused.
+        """
+        for bases in ((imap4.IMAP4Server, IMAP4RefusalMixin), (IMAP4RefusalMixin,)):
+            error = self.assertRaises(TypeError, type, "Server", bases, {})
+            assert "(IMAP4RefusalMixin, IMAP4Server), in this order" in str(error)
+
+    def test_oneLine(self) -> None:
+        """
+        Whatever the text of a refusal is, the client receives one line of ASCII.
+        """
+
+        class Server(IMAP4RefusalMixin, imap4.IMAP4Server):
+            def sendLine(self, line: bytes) -> None:
+                sent.append(line)
+
+        server, sent = Server(), list[bytes]()
+        for refusal in (
+            TooManyConnections("nine\r\n* BYE \xfc"),
+            TooManyWaiting(),
+            TooManyLogins(),
+            RealmClosed(),
+            TooManyAttempts(),
+        ):
+            server._IMAP4Server__ebLogin(Failure(refusal), b"1")
+        assert sent == [
+            b"1 NO [LIMIT] nine * BYE ?",
+            b"1 NO [LIMIT] too many logins are waiting",
+            b"1 NO [LIMIT] too many logins are in progress",
+            b"1 NO [UNAVAILABLE] the server is shutting down",
+            b"1 NO LOGIN failed",
+        ]

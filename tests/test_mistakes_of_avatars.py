@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from avatarkit import (
     Avatar,
     AvatarCache,
+    Block,
     ConnectionAware,
     ConnectionCounter,
     MindAware,
@@ -198,6 +199,64 @@ class SuperTests(SynchronousTestCase):
         assert str(failure.value) == (
             f"{Mine.__qualname__}.detached() must call super().detached(mind)"
         )
+
+    def test_disconnect(self) -> None:
+        """
+        A disconnect() that does not call super() is found out at the first logout, and each time.
+        """
+
+        class Mine(Avatar):
+            def disconnect(self) -> None:
+                pass
+
+        for block in (AvatarCache(), Block[Any]()):
+            realm: Realm[Any] = self.counter(block(lambda avatarId: Mine()))
+            for logout in [login(realm)[1] for _ in range(2)]:
+                logout()
+                (failure,) = self.flushLoggedErrors(TypeError)
+                assert str(failure.value) == (
+                    f"{Mine.__qualname__}.disconnect() must call super().disconnect()"
+                )
+            assert (realm.audit(), dict(self.counter)) == ([], {})
+
+    def test_disconnectsAtOnce(self) -> None:
+        """
+        Of several that wait, those that have called super() by the time they are done are told
+        from those that have not.
+        """
+        gates: list[Deferred[bool]] = []
+
+        class Mine(Avatar):
+            def disconnect(self) -> object:
+                def arrived(calls: bool) -> object:
+                    return super(Mine, self).disconnect() if calls else None
+
+                gates.append(Deferred())
+                return gates[-1].addCallback(arrived)
+
+        realm = self.counter(AvatarCache()(lambda avatarId: Mine()))
+        logins = [login(realm) for _ in range(4)]
+        for _, logout in logins:
+            logout()
+        for gate, calls in zip(gates, (True, False, True, True), strict=True):
+            gate.callback(calls)
+            assert len(self.flushLoggedErrors(TypeError)) == (not calls)
+        assert logins[0][0].connections == 1
+        assert "_ahead" not in vars(logins[0][0])
+
+    def test_disconnectRaises(self) -> None:
+        """
+        A disconnect() that raises after its call is reported as what it raised, and no other.
+        """
+
+        class Mine(Avatar):
+            def disconnect(self) -> None:
+                super().disconnect()
+                raise LookupError
+
+        login(self.counter(AvatarCache()(lambda avatarId: Mine())))[1]()
+        assert len(self.flushLoggedErrors(LookupError)) == 1
+        assert self.flushLoggedErrors() == []
 
     def test_right(self) -> None:
         """

@@ -6,6 +6,7 @@ minds, cancellers, sources, observers of the log.
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -46,10 +47,13 @@ class Moody(FakeMind):
     A mind that raises when it is looked at, watched or let go.
 
     @ivar mood: what it raises, by what it is asked.
+    @ivar left: whether its client is gone.
+    @ivar aborted: how often its connection was closed by force.
     """
 
     def __init__(self, **mood: type[BaseException]) -> None:
         self.mood: dict[str, type[BaseException]] = {}
+        self.left, self.aborted = False, 0
         super().__init__()
         self.mood = mood
 
@@ -66,12 +70,12 @@ class Moody(FakeMind):
         Whether it is gone.
         """
         self.ask("disconnected")
-        return False
+        return self.left
 
     @disconnected.setter
     def disconnected(self, value: bool) -> None:
         """
-        It never is.
+        It is not, in the beginning.
         """
 
     def notifyOnDisconnect(self, callback: Any) -> None:
@@ -93,6 +97,24 @@ class Moody(FakeMind):
         Be closed.
         """
         self.ask("lose")
+
+    def abortConnection(self) -> None:
+        """
+        Be closed by force.
+        """
+        self.aborted += 1
+
+
+class Clinging(FakeMind):
+    """
+    A mind that takes no callback back.
+    """
+
+    def dontNotifyOnDisconnect(self, callback: Any) -> None:
+        """
+        Raise.
+        """
+        raise Boom
 
 
 class MindTests(SynchronousTestCase):
@@ -177,6 +199,72 @@ class MindTests(SynchronousTestCase):
             assert self.over(), raised
             assert minds[1].closings == ["lose"]
             assert len(self.flushLoggedErrors(raised)) == 1
+
+    def test_whenItIsKickedAndCannotSayWhetherItIsThere(self) -> None:
+        """
+        A session whose mind cannot say whether its client is there is closed all the same, and the
+        log has it.
+        """
+        for raised in RAISED:
+            clock, mind = Clock(), Moody()
+            self.ask(mind)
+            self.loading.pop().callback(Thing())
+            mind.mood = {"disconnected": raised}
+            self.successResultOf(self.online.disconnect(b"alice", reactor=clock))
+            assert self.over(), raised
+            assert len(self.flushLoggedErrors(raised)) == 1, raised
+            assert clock.getDelayedCalls() == []
+
+    def test_whenItsConnectionIsCut(self) -> None:
+        """
+        A client that does not leave is cut off in time, whatever its mind raises when it is watched
+        or let go; the log has it, and nothing is raised in the reactor.
+        """
+        for mood, raised in product(({"notify"}, {"dontNotify"}), RAISED):
+            clock, mind = Clock(), Moody()
+            mind.stalled = True
+            login = self.ask(mind)
+            self.loading.pop().callback(Thing())
+            self.successResultOf(login)
+            mind.mood = dict.fromkeys(mood, raised)
+            self.successResultOf(self.online.disconnect(b"alice", reactor=clock))
+            clock.advance(5)
+            assert mind.aborted == 1, (mood, raised)
+            assert len(self.flushLoggedErrors(raised)) == 1, (mood, raised)
+            assert clock.getDelayedCalls() == []
+
+    def test_whenItsConnectionIsCutInVain(self) -> None:
+        """
+        A client that left although nobody could watch it is not cut off, nor is one whose mind
+        cannot say whether it has.
+        """
+        for mood, errors in (({}, 1), ({"disconnected": Boom}, 2)):
+            clock, mind = Clock(), Moody()
+            login = self.ask(mind)
+            self.loading.pop().callback(Thing())
+            self.successResultOf(login)
+            mind.mood = {"notify": Boom}
+            self.successResultOf(self.online.disconnect(b"alice", reactor=clock))
+            mind.mood, mind.left = dict(mood), True
+            clock.advance(5)
+            assert mind.aborted == 0, mood
+            assert len(self.flushLoggedErrors(Boom)) == errors, mood
+
+    def test_whenItsCallbackCannotBeTakenBack(self) -> None:
+        """
+        A mind that could not be let go in time still says that its client is gone, once that is cut
+        off, and that is no mistake.
+        """
+        clock, mind = Clock(), Clinging()
+        mind.stalled = True
+        login = self.ask(mind)
+        self.loading.pop().callback(Thing())
+        self.successResultOf(login)
+        self.flushLoggedErrors(Boom)
+        self.successResultOf(self.online.disconnect(b"alice", reactor=clock))
+        clock.advance(5)
+        assert mind.closings == ["lose", "abort"]
+        assert len(self.flushLoggedErrors(Boom)) == 1
 
     def test_whenItIsAudited(self) -> None:
         """

@@ -19,8 +19,9 @@ class SoakTests(SynchronousTestCase):
 
     def test_soak(self) -> None:
         """
-        After 2,000 logins and 200 kills, nothing is left, and memory has grown by less than a block
-        for each login.
+        After 2,000 logins and 200 kills, during which avatars were evicted and given up and every
+        kind of refusal came, nothing is left, and memory has grown by less than a block for each
+        login.
         """
         result = subprocess.run(  # noqa: S603  # our own program
             [sys.executable, Path(__file__).with_name("soak.py"), "--logins=2000", "--kills=200"],
@@ -36,5 +37,8 @@ class SoakTests(SynchronousTestCase):
         assert report["audit"] == []
         assert set(report["left"]) == {0}
         assert report["failed"] == 0
+        assert all(report["refused"].values())
+        assert report["evicted"] >= 20
+        assert report["given up"] >= 5
         assert report["grown"] < report["logins"]
         assert report["seconds"] < 60

@@ -114,13 +114,23 @@ class ThrottleTests(SynchronousTestCase):
         self.fails(name=b"bob")
         assert not self.clock.getDelayedCalls()
 
+    def test_noneFree(self) -> None:
+        """
+        The first attempt does not wait, even if no failure is free.
+        """
+        for free in (0, 1):
+            self.throttle = self.make(freeForName=free)
+            self.fails()
+            self.failureResultOf(self.waits(1), UnauthorizedLogin)
+            self.failureResultOf(self.waits(2), UnauthorizedLogin)
+
     def test_success(self) -> None:
         """
         A success resets the name, and nothing is kept of it.
         """
         self.fails(4 - 1)
         assert self.successResultOf(self.waits(1, b"right")) == b"alice"
-        assert not self.throttle._tallies
+        assert not self.throttle._tallies.kept
         self.fails(3)
 
     def test_simultaneous(self) -> None:
@@ -162,7 +172,7 @@ class ThrottleTests(SynchronousTestCase):
             results[done].callback(done)
             done += 1
         assert [self.successResultOf(each) for each in attempts] == list(range(50))
-        assert not self.throttle._tallies
+        assert not self.throttle._tallies.kept
         assert not self.clock.getDelayedCalls()
 
     def test_address(self) -> None:
@@ -261,10 +271,10 @@ class ThrottleTests(SynchronousTestCase):
         self.fails(3)
         self.clock.advance(99)
         self.fails(name=b"bob")
-        assert len(self.throttle._tallies) == 2
+        assert len(self.throttle._tallies.kept) == 2
         self.clock.advance(2)
         self.fails(name=b"carol")
-        assert [each.key for each in self.throttle._tallies.values()] == [
+        assert [each.key for each in self.throttle._tallies.kept.values()] == [
             ("name", b"bob"),
             ("name", b"carol"),
         ]
@@ -277,7 +287,7 @@ class ThrottleTests(SynchronousTestCase):
         self.fails(3)
         for number in range(10_000):
             self.fails(name=b"%d" % number)
-        assert len(self.throttle._tallies) == 100
+        assert 80 < len(self.throttle._tallies.kept) <= 100
         self.failureResultOf(self.waits(1), UnauthorizedLogin)
 
     def test_boundedWhileWaiting(self) -> None:
@@ -287,11 +297,11 @@ class ThrottleTests(SynchronousTestCase):
         self.throttle = self.make(maximumKept=1, forgetAfter=0)
         results = self.checker.results = []
         attempts = [self.attempt(name) for name in (b"a", b"b", b"c")]
-        assert len(self.throttle._tallies) == 3
+        assert len(self.throttle._tallies.kept) == 3
         for each in results:
             each.callback(b"a")
         assert [self.successResultOf(each) for each in attempts] == [b"a", b"a", b"a"]
-        assert not self.throttle._tallies
+        assert not self.throttle._tallies.kept
 
     def test_inner(self) -> None:
         """
@@ -321,5 +331,6 @@ class ThrottleTests(SynchronousTestCase):
         for name in ("delay", "maximumDelay", "forgetAfter"):
             self.assertRaises(ValueError, self.make, **{name: -1})
         self.assertRaises(ValueError, self.make, maximumKept=0)
-        self.assertRaises(ValueError, self.make, ipv6Prefix=0)
+        for prefix in (0, 129):
+            self.assertRaises(ValueError, self.make, ipv6Prefix=prefix)
         self.assertRaises(TypeError, ThrottledChecker, self.checker, reactor=wrong)

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
+from twisted.python.reflect import qual
 from twisted.spread import pb
 from twisted.spread.pb import CopiedFailure
 from twisted.trial.unittest import SynchronousTestCase
@@ -82,6 +83,21 @@ class Closed(LoginRefused):
     """
 
     text = "we open at eight"
+
+
+class Denied(pb.Error, UnauthorizedLogin):
+    """
+    A refusal that knows nothing of avatarkit.
+    """
+
+
+class Stubborn(pb.Error):
+    """
+    One that allows no subclass.
+    """
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("there is only one")
 
 
 class Shut(Block):
@@ -208,6 +224,34 @@ class WireTests(PBTestCase):
             assert failure.check(UnauthorizedLogin)
         assert self.flushLoggedErrors() == []
 
+    async def test_others(self) -> None:
+        """
+        A refusal that is not ours, at once or later, arrives with its name and its text, and
+        without a path.
+        """
+        for kind in (pb.Error, Denied, UnauthorizedLogin):
+            for later in (False, True):
+                failure = await self.refused(Realm(partial(self.refuse, kind, later)))
+                assert failure.check(kind)
+                assert failure.check(UnauthorizedLogin) or kind is pb.Error
+                assert failure.getErrorMessage() == "no"
+                name: Any = failure.type
+                assert name.decode() == qual(kind)
+        assert len(self.flushLoggedErrors(UnauthorizedLogin)) == 2  # Perspective Broker does
+
+    def refuse(self, kind: Any, later: bool, avatarId: object) -> Any:
+        """
+        Be a factory that refuses.
+        """
+
+        async def pause() -> None:
+            await _pause()
+            raise kind("no")
+
+        if later:
+            return pause()
+        raise kind("no")
+
     async def test_toldOtherwise(self) -> None:
         """
         A realm that does not hide faults lets the client read what was raised.
@@ -295,9 +339,19 @@ class RealmTests(SynchronousTestCase):
             script.realm.hideFaults = True
             error = self.assertRaises(type(written), script.login)
             assert error is written
+            again = self.assertRaises(type(written), script.login)
+            assert again is written
         pending = waiting(Realm(lambda avatarId: Deferred()).requestAvatar(b"a", None, IThing))
         pending.cancel()
         self.failureResultOf(pending, CancelledError)
+
+    def test_noSubclass(self) -> None:
+        """
+        What allows no subclass is told all the same.
+        """
+        script = Script({"admit 1": partial(self.answer, Failure(Stubborn("no")))})
+        script.realm.hideFaults = True
+        assert type(self.assertRaises(Stubborn, script.login)) is Stubborn
 
     def test_afar(self) -> None:
         """

@@ -58,7 +58,8 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
     A login that would wait for itself, because the factory, a C{logout} or a block below waits for
     it, fails with L{avatarkit.LoginWaitsForItself} if the cache can see that: if a coroutine awaits
-    it, or its Deferred is returned.
+    it, or its Deferred is returned.  C{inlineCallbacks} and C{ensureDeferred} show it too, but
+    perhaps only to the next login.
 
     A cache wraps one target; to share its avatars between several realms, stack blocks on the
     realm that it returned.

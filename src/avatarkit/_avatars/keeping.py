@@ -8,10 +8,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IReactorTime
 
 from .._realm.realm import Realm
 from .._realm.session import Session
+from .._waiting.timers import Timer
 from .waiters import Waiter
 
 # Any: a keeper does not care what sort of avatar a life has.
@@ -62,6 +63,12 @@ class Keeper(Protocol[L]):
         """
 
     @property
+    def reactor(self) -> IReactorTime | None:
+        """
+        What measures the time; C{None}: the global reactor.
+        """
+
+    @property
     def lent(self) -> dict[Session, L]:
         """
         The sessions that use avatars, and the life of the avatar that each uses.
@@ -82,6 +89,16 @@ class Keeper(Protocol[L]):
         The avatar, which was withdrawn, is gone.
         """
 
+    def dismiss(self, life: L) -> None:
+        """
+        The avatar is gone, and logins that waited for it are about to fail.
+        """
+
+    def dismissed(self, life: L) -> None:
+        """
+        They have failed.
+        """
+
     def rest(self, life: L) -> None:
         """
         Nobody uses the avatar any more: retire it now, or later.
@@ -92,7 +109,7 @@ class Keeper(Protocol[L]):
         The avatar, which rested, is used again, or retires.
         """
 
-    def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
+    def allow(self, late: Callable[[], object]) -> Timer | None:
         """
         An avatar is retiring: arrange for C{late} to be called if that takes too long.
         """

@@ -25,7 +25,6 @@ from typing import Generic
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
@@ -43,7 +42,9 @@ from .._realm.inner import (
 from .._realm.session import LoginResult, Session
 from .._tools.failures import another
 from .._tools.typevars import A
-from .._waiting.awaiting import LATER, settle
+from .._waiting.awaiting import LATER, settle, then
+from .._waiting.slices import forEach
+from .._waiting.timers import Timer
 from ..errors import LoginWaitsForItself, RealmClosed
 from .keeping import Keeper, State
 from .waiters import Waiter
@@ -74,7 +75,7 @@ class Life(Generic[A]):
     waiting: dict[Waiter[A], Session] = attrs.field(factory=dict)
     proven: bool = False
     _ends: list[Deferred[None]] = attrs.field(factory=list)
-    _deadline: IDelayedCall | None = None
+    _deadline: Timer | None = None
 
     _log = Logger()
 
@@ -141,7 +142,7 @@ class Life(Generic[A]):
         if self.state is State.GONE:
             self._load()
         else:
-            self._allowTime()
+            self.allowTime()
 
     def retire(self) -> Deferred[None]:
         """
@@ -179,7 +180,7 @@ class Life(Generic[A]):
         if free and (state is State.LOADING or state is State.READY):
             self._end()
         else:
-            self._allowTime()
+            self.allowTime()
         return gone.addCallback(lambda gone: state is not State.GONE)
 
     def whenGone(self) -> Deferred[None]:
@@ -188,8 +189,15 @@ class Life(Generic[A]):
         """
         end: Deferred[None] = Deferred()
         self._ends.append(end)
-        self._allowTime()
+        self.allowTime()
         return end
+
+    def allowTime(self) -> None:
+        """
+        Give the avatar up if it is retiring and takes too long.
+        """
+        if self.state is State.RETIRING and self._deadline is None:
+            self._deadline = self.keeper.allow(self._giveUp)
 
     def stopTimer(self) -> None:
         """
@@ -254,12 +262,21 @@ class Life(Generic[A]):
         self.state = State.READY
         self.keeper.file(self)
         self.handing = True
-        while self.waiting and self.state is State.READY:  # those who are told may change both
-            waiter, session = self._next()
-            if self.suits(session):
-                waiter.callback(self.use(session))
-            else:
-                self.keeper.reroute(waiter, session)
+        then(forEach(self.waiting, self._hand, self.keeper.reactor), self._handed)
+
+    def _hand(self, waiter: Waiter[A]) -> None:
+        """
+        Hand the avatar to a login, unless those who got it before have changed that.
+        """
+        if self.state is not State.READY or waiter not in self.waiting:
+            return
+        session = self.waiting.pop(waiter)
+        if self.suits(session):
+            waiter.callback(self.use(session))
+        else:
+            self.keeper.reroute(waiter, session)
+
+    def _handed(self, ignored: None) -> None:
         self.handing = False
         self._settle()
 
@@ -277,13 +294,6 @@ class Life(Generic[A]):
                 avatarId=self.key,
                 error=failure.value,
             )
-
-    def _next(self) -> tuple[Waiter[A], Session]:
-        """
-        Remove and return the login that has waited longest.
-        """
-        waiter = next(iter(self.waiting))
-        return waiter, self.waiting.pop(waiter)
 
     def _settle(self) -> None:
         """
@@ -308,8 +318,7 @@ class Life(Generic[A]):
             self.retire()
             return
         self._withhold()
-        for session in tuple(self.users):
-            act(session)
+        forEach(self.users, act, self.keeper.reactor)
 
     def _withhold(self) -> None:
         """
@@ -328,14 +337,7 @@ class Life(Generic[A]):
         if self.state is not State.OVERDUE:
             self.state = State.RETIRING
         closeInner(self.inner).addCallback(self._retired)
-        self._allowTime()
-
-    def _allowTime(self) -> None:
-        """
-        Give the avatar up if it is retiring and takes too long.
-        """
-        if self.state is State.RETIRING and self._deadline is None:
-            self._deadline = self.keeper.allow(self._giveUp)
+        self.allowTime()
 
     def _giveUp(self) -> None:
         self._log.error(
@@ -384,14 +386,29 @@ class Life(Generic[A]):
         self.state, self.inner = State.GONE, None
         self.keeper.drop(self)
         self._tellEnds()
-        while self.waiting:
-            waiter, session = self._next()
-            if failure is None:
-                waiter.errback(RealmClosed(avatarId=session.avatarId))
-            elif self.keeper.apart and session.interfaces != asked:
-                self.keeper.reroute(waiter, session)
-            else:
-                waiter.errback(another(failure))
+        if not self.waiting:
+            return
+        self.keeper.dismiss(self)
+        failing = forEach(self.waiting, partial(self._fail, failure, asked), self.keeper.reactor)
+        then(failing, lambda ignored: self.keeper.dismissed(self))
+
+    def _fail(
+        self, failure: Failure | None, asked: tuple[type[Interface], ...], waiter: Waiter[A]
+    ) -> None:
+        """
+        Fail a login that waits, unless it has given up.
+
+        @param asked: the interfaces that the failure is about.
+        """
+        session = self.waiting.pop(waiter, None)
+        if session is None:
+            return
+        if failure is None:
+            waiter.errback(RealmClosed(avatarId=session.avatarId))
+        elif self.keeper.apart and session.interfaces != asked:
+            self.keeper.reroute(waiter, session)
+        else:
+            waiter.errback(another(failure))
 
     def _tellEnds(self) -> None:
         ends, self._ends = self._ends, []

@@ -9,18 +9,21 @@ any more.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from typing import Generic, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from .._realm.inner import choosesInterfaces
 from .._realm.realm import Realm
 from .._realm.session import Session
-from .._tools.clock import clockOr
 from .._tools.typevars import A
+from .._waiting.awaiting import then
+from .._waiting.slices import forEach, inSlices
+from .._waiting.timers import Timer, Timers
 from .keeping import State
 from .life import Life
 from .waiters import Waiter
@@ -47,27 +50,40 @@ class Shelf(Generic[A]):
     The avatars of a cache: the L{Keeper<avatarkit._avatars.keeping.Keeper>} of each.
 
     @ivar below: the realm that they come from.
+    @ivar reactor: measures the time; the global reactor by default.
     @ivar closing: whether each avatar goes as soon as nobody uses it.
     @ivar ready: those that are ready, by key: the avatar ID, or what the cache's C{key} returned.
     @ivar unready: those that are loading, or retiring, by key.
     @ivar groups: if the realm below may have an avatar for each interface, all lives of each key;
         C{ready} and C{unready} are then by life instead of by key.
-    @ivar idle: those that nobody uses, longest unused first, and the calls that will retire them.
+    @ivar idle: those that nobody uses, longest unused first, and the timers that will retire them.
     @ivar overdue: those that took too long to retire and were given up, and are not gone yet.
+    @ivar failing: those that are gone, and that logins wait for which are about to fail.
     @ivar lent: the sessions that use avatars, and the life of the avatar that each of them uses.
+    @ivar _trimming: whether those are being retired that are too many.
+    @ivar _ends: the Deferreds of those who wait for all avatars to be gone.
     """
 
     below: Realm[A]
     _patience: Patience
-    _reactor: IReactorTime | None
+    reactor: IReactorTime | None
     closing: bool = attrs.field(default=False, init=False)
     _timed: bool = attrs.field(default=True, init=False)
     ready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
     unready: dict[Hashable, Life[A]] = attrs.field(factory=dict, init=False)
-    idle: dict[Life[A], IDelayedCall | None] = attrs.field(factory=dict, init=False)
+    # Finding the first key of a plain dict takes the longer, the more were taken out before it.
+    idle: OrderedDict[Life[A], Timer | None] = attrs.field(factory=OrderedDict, init=False)
     groups: dict[Hashable, dict[Life[A], None]] | None = attrs.field(init=False)
     overdue: dict[Life[A], None] = attrs.field(factory=dict, init=False)
+    failing: dict[Life[A], None] = attrs.field(factory=dict, init=False)
     lent: dict[Session, Life[A]] = attrs.field(factory=dict, init=False)
+    _timers: Timers = attrs.field(init=False)
+    _trimming: bool = attrs.field(default=False, init=False)
+    _ends: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    @_timers.default
+    def _noTimers(self) -> Timers:
+        return Timers(self.reactor)
 
     @groups.default
     def _noGroups(self) -> dict[Hashable, dict[Life[A], None]] | None:
@@ -90,9 +106,9 @@ class Shelf(Generic[A]):
 
     def lives(self) -> list[Life[A]]:
         """
-        Return all lives, those of overdue avatars included.
+        Return all lives, those of overdue avatars included, and those that logins still wait for.
         """
-        return [*self.ready.values(), *self.unready.values(), *self.overdue]
+        return [*self.ready.values(), *self.unready.values(), *self.overdue, *self.failing]
 
     def keys(self) -> Collection[Hashable]:
         """
@@ -136,20 +152,17 @@ class Shelf(Generic[A]):
         Retire all avatars, each as soon as nobody uses it.
         """
         self.closing = True
-        lives = (*self.ready.values(), *self.unready.values())
-        ends: list[Deferred[None]] = [life.whenGone() for life in lives]
-        while self.idle:
-            next(iter(self.idle)).retire()
-        for end in ends:
-            await end
+        hurrying = forEach((*self.unready.values(), *self.idle), self._hurry, self.reactor)
+        if hurrying is not None:
+            await hurrying
+        await self._whenEmpty()
 
     def stopTimers(self) -> None:
         """
         Nobody waits any more for the avatars to be gone.
         """
         self._timed = False
-        for life in self.unready.values():
-            life.stopTimer()
+        forEach(self.unready.values(), Life.stopTimer, self.reactor)
 
     def file(self, life: Life[A]) -> None:
         """
@@ -168,46 +181,59 @@ class Shelf(Generic[A]):
         """
         An avatar is gone.
         """
-        del self.unready[self._name(life)]
-        if self.groups is not None:
-            del self.groups[life.key][life]
-            if not self.groups[life.key]:
-                del self.groups[life.key]
+        self._remove(life)
+        if self._ends and not (self.ready or self.unready):
+            ends, self._ends = self._ends, []
+            for end in ends:
+                end.callback(None)
+
+    def dismiss(self, life: Life[A]) -> None:
+        """
+        The logins that waited for an avatar that is gone are about to fail.
+        """
+        self.failing[life] = None
+
+    def dismissed(self, life: Life[A]) -> None:
+        """
+        They have failed.
+        """
+        del self.failing[life]
 
     def rest(self, life: Life[A]) -> None:
         """
         Keep an avatar that nobody uses any more, for as long as it may be kept.
         """
         self.idle[life] = None
-        seconds, maximum = self._patience.idleTimeout, self._patience.maximumIdle
+        seconds = self._patience.idleTimeout
         if self.closing or not life.proven or seconds == 0:
             life.retire()
             return
         if seconds is not None:
-            self.idle[life] = clockOr(self._reactor).callLater(seconds, life.retire)
-        while maximum is not None and len(self.idle) > maximum:
-            next(iter(self.idle)).retire()
+            self.idle[life] = self._timers.start(seconds, life.retire)
+        if self._areTooMany() and not self._trimming:
+            self._trimming = True
+            then(inSlices(self._trim, self.reactor), self._trimmed)
 
     def wake(self, life: Life[A]) -> None:
         """
         An avatar rests no longer.
         """
         timer = self.idle.pop(life)
-        if timer is not None and timer.active():
+        if timer is not None:
             timer.cancel()
 
-    def allow(self, late: Callable[[], object]) -> IDelayedCall | None:
+    def allow(self, late: Callable[[], object]) -> Timer | None:
         """
         Arrange for a call if an avatar takes too long to retire.
         """
         seconds = self.retireTimeout if self._timed else None
-        return None if seconds is None else clockOr(self._reactor).callLater(seconds, late)
+        return None if seconds is None else self._timers.start(seconds, late)
 
     def giveUp(self, life: Life[A]) -> Life[A]:
         """
         An avatar takes too long to retire.
         """
-        self.drop(life)
+        self._remove(life)
         self.overdue[life] = None
         heir = self._begin(life.key)
         self.withdraw(heir)
@@ -224,6 +250,48 @@ class Shelf(Generic[A]):
         if self.groups is not None:
             self.groups.setdefault(key, {})[life] = None
         return life
+
+    def _remove(self, life: Life[A]) -> None:
+        del self.unready[self._name(life)]
+        if self.groups is not None:
+            del self.groups[life.key][life]
+            if not self.groups[life.key]:
+                del self.groups[life.key]
+
+    def _hurry(self, life: Life[A]) -> None:
+        """
+        Retire an avatar, if it is still idle; or have it given up, if it is retiring and takes too
+        long.
+        """
+        if life in self.idle:
+            life.retire()
+        else:
+            life.allowTime()
+
+    def _whenEmpty(self) -> Deferred[None]:
+        """
+        Return a Deferred that fires with C{None} when all avatars are gone, or given up.
+        """
+        if not (self.ready or self.unready):
+            return succeed(None)
+        end: Deferred[None] = Deferred()
+        self._ends.append(end)
+        return end
+
+    def _areTooMany(self) -> bool:
+        maximum = self._patience.maximumIdle
+        return maximum is not None and len(self.idle) > maximum
+
+    def _trim(self) -> bool:
+        """
+        Retire the avatar that has been idle longest, if too many are; return whether more are.
+        """
+        if self._areTooMany():
+            next(iter(self.idle)).retire()
+        return self._areTooMany()
+
+    def _trimmed(self, ignored: None) -> None:
+        self._trimming = False
 
     def _name(self, life: Life[A]) -> Hashable:
         """

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.components import registerAdapter
 from twisted.spread.pb import RemoteReference
 from zope.interface import implementer
@@ -43,13 +43,6 @@ def callRemoteOf(mind: object) -> Callable[..., object] | None:
     return None if found is None else found.callRemote
 
 
-def disconnectableMindOf(mind: object) -> IDisconnectableMind | None:
-    """
-    Return an L{IDisconnectableMind} for a mind, or C{None} if it cannot be adapted.
-    """
-    return None if mind is None else adapted(IDisconnectableMind, mind)
-
-
 def isDead(mind: object) -> bool:
     """
     Return whether the client of a mind is known to be gone.
@@ -61,28 +54,82 @@ def isDead(mind: object) -> bool:
 
 
 def closeConnection(
-    closing: IConnection | IDisconnectableMind, timeout: float, reactor: IReactorTime | None
+    connection: IConnection | None,
+    mind: object,
+    timeout: float,
+    reactor: IReactorTime | None,
+    *,
+    failed: Callable[[], object],
 ) -> None:
     """
-    Close a client's connection, unless that has been done: politely at first, and by force after
-    C{timeout} seconds, since a peer that has stopped reading never lets go of a connection that is
-    closed politely.
+    Close a client's connection, if that is possible and has not been done: politely at first, and
+    by force after C{timeout} seconds, since a peer that has stopped reading never lets go of a
+    connection that is closed politely.
+
+    @param connection: the connection, or C{None} if only the mind may know how to close it.
+    @param failed: called in an C{except} clause when the mind, or somebody's adapter, raises; what
+        is left to do is done all the same.
     """
-    if closing.disconnected:
-        return
+    closing: IConnection | IDisconnectableMind | None = connection
+    try:
+        if closing is None and mind is not None:
+            closing = adapted(IDisconnectableMind, mind)
+        if closing is None or closing.disconnected:
+            return
+    except BaseException:
+        failed()
+    else:
+        _Parting(closing, failed).begin(timeout, clockOr(reactor))
 
-    def gone(lost: object) -> None:
-        deadline.cancel()
 
-    def late() -> None:
+@attrs.define(eq=False)
+class _Parting:
+    """
+    A connection that is being closed.
+
+    @ivar _watched: whether it will say when the client is gone.
+    @ivar _deadline: the call that closes the connection by force.
+    """
+
+    _closing: IConnection | IDisconnectableMind
+    _failed: Callable[[], object]
+    _watched: bool = attrs.field(default=False, init=False)
+    _deadline: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    def begin(self, timeout: float, clock: IReactorTime) -> None:
+        """
+        Close the connection politely.
+        """
+        self._deadline = clock.callLater(timeout, self._late)
+        self._attempt(self._watch)
+        self._attempt(self._closing.loseConnection)
+
+    def _watch(self) -> None:
+        self._closing.notifyOnDisconnect(self._gone)
+        self._watched = True
+
+    def _gone(self, mind: object) -> None:
+        assert self._deadline is not None
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def _late(self) -> None:
+        self._attempt(self._unwatch)
+        self._attempt(self._abort)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._closing.dontNotifyOnDisconnect(self._gone)
+
+    def _abort(self) -> None:
+        if self._watched or not self._closing.disconnected:
+            self._closing.abortConnection()
+
+    def _attempt(self, step: Callable[[], object]) -> None:
         try:
-            closing.dontNotifyOnDisconnect(gone)
-        finally:
-            closing.abortConnection()
-
-    deadline = clockOr(reactor).callLater(timeout, late)
-    closing.notifyOnDisconnect(gone)
-    closing.loseConnection()
+            step()
+        except BaseException:  # somebody's adapter
+            self._failed()
 
 
 def identityOf(mind: object) -> Hashable:

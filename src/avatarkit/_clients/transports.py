@@ -92,9 +92,10 @@ class Connection:
 
     def abortConnection(self) -> None:
         """
-        Close it now, if its transport can do that.
+        Close it now, if its transport can do that, and if it is not lost: TLS fails then.
         """
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+        if not self.disconnected:
+            getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
     def received(self) -> None:
         """

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
-from .._clients.minds import mindOf
+from .._clients.minds import callRemoteOf, mindOf
 from .._realm.session import Session, isGone
 from .._tools.clock import clockOr
 from .._waiting.slices import Slices
@@ -141,7 +141,7 @@ class Unresponsive:
                 mind = holder.mind
             if getattr(mind, "disconnected", False) or isGone(holder):
                 raise DeadReferenceError("the client is gone")
-            callRemote = getattr(mind, "callRemote", None)
+            callRemote = callRemoteOf(mind)
             return None if callRemote is None else callRemote(self.message)
         except GONE:
             raise

@@ -120,7 +120,7 @@ class Slots(Generic[A]):
 
     def revoke(self, key: Hashable, now: float) -> None:
         """
-        Take the slots away from those whose deadline has passed.
+        Take the slots away from those whose deadline has passed, and let whoever can go on do so.
         """
         late = [*self.holders.get(key, ()), *self.closing.get(key, ())]
         for session in late:
@@ -137,6 +137,7 @@ class Slots(Generic[A]):
                 self.give(session)
                 self.revoked.add(session)
             self._forget(session, key)
+        self.turns.look(key)
 
     def _gone(self, closed: None, session: Session[A], key: Hashable) -> None:
         self._forget(session, key)

@@ -69,6 +69,8 @@ class ConnectionAware:
         A session has ended.
         """
         self.connections -= 1
+        if type(self).disconnect is not ConnectionAware.disconnect:
+            _note(self, 1)
         return None
 
 
@@ -129,16 +131,49 @@ def connecting(aware: IConnectionAware) -> Callable[[], object]:
 
 def disconnecting(aware: IConnectionAware) -> Callable[[], object]:
     """
-    Return what tells an avatar with a C{connect} of its own that a session has ended.
+    Return what tells an avatar with a C{connect} or C{disconnect} of its own that a session has
+    ended.
 
-    Its C{connect} must have counted as often as its C{disconnect} does.
+    Its C{connect} must have counted as often as its C{disconnect} does, and the other way round.
     """
     if not isinstance(aware, ConnectionAware):
         return aware.disconnect
-    return checked(
-        aware.disconnect,
-        lambda: mustCallSuper(aware, "connect()") if _counted(aware) < 0 else None,
+    avatar = aware
+
+    def wrong() -> str | None:
+        own = type(avatar).disconnect is not ConnectionAware.disconnect
+        forgotten = own and _note(avatar, -1) < 0
+        if forgotten:
+            _note(avatar, 1)
+        if _counted(avatar) < 0:
+            return mustCallSuper(avatar, "connect()")
+        return mustCallSuper(avatar, "disconnect()") if forgotten and _counted(avatar) else None
+
+    return checked(avatar.disconnect, wrong)
+
+
+def isPlain(aware: IConnectionAware) -> bool:
+    """
+    Return whether an avatar has both methods from L{ConnectionAware}.
+    """
+    kind = type(aware)
+    return (
+        getattr(kind, "connect", None) is ConnectionAware.connect
+        and getattr(kind, "disconnect", None) is ConnectionAware.disconnect
     )
+
+
+def _note(avatar: ConnectionAware, change: int) -> int:
+    """
+    Count, for an avatar with a C{disconnect} of its own, by how many the calls of that of
+    L{ConnectionAware} are ahead of those of its own that are done; return how many.
+
+    Several may be in progress at once, so that no single one can be told to have made its call.
+    """
+    ahead: int = vars(avatar).pop("_ahead", 0) + change
+    if ahead:
+        vars(avatar)["_ahead"] = ahead
+    return ahead
 
 
 def _counted(avatar: ConnectionAware) -> int:

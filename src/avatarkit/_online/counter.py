@@ -19,7 +19,7 @@ from .._tools.kinds import Kinds
 from .._tools.typevars import A
 from .._waiting.awaiting import undoOnFailure
 from ..interfaces import IConnectionAware
-from .bases import ConnectionAware, connecting, disconnecting
+from .bases import connecting, disconnecting, isPlain
 from .telling import NOT_CONNECTION_AWARE, sayIfMeant
 
 
@@ -89,8 +89,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         if aware is None:
             sayIfMeant(NOT_CONNECTION_AWARE, session.avatar, "connect", "disconnect")
             return None
-        plain = getattr(type(aware), "connect", None) is ConnectionAware.connect
-        tell = aware.connect if plain else connecting(aware)
+        tell = aware.connect if isPlain(aware) else connecting(aware)
         return undoOnFailure(tell, self._subtract, session)
 
     def detached(self, session: Session[A]) -> object:
@@ -101,9 +100,7 @@ class ConnectionCounter(Audited, Block[A], Mapping[Hashable, int]):
         aware = adapted(IConnectionAware, session.avatar)
         if aware is None:
             return None
-        if getattr(type(aware), "connect", None) is ConnectionAware.connect:
-            return aware.disconnect()
-        return disconnecting(aware)()
+        return aware.disconnect() if isPlain(aware) else disconnecting(aware)()
 
     def audit(self) -> Iterator[str]:
         """

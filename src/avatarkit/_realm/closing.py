@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,15 +25,12 @@ from zope.interface import Interface
 
 from .._tools.clock import clockOr
 from .._tools.saying import say
-from .._waiting.awaiting import awaited
-from .._waiting.slices import Slices
+from .._waiting.awaiting import awaited, then
+from .._waiting.slices import forEach
 from ..errors import RealmClosed
 from ..interfaces import IAvatarSource
 from .roll import Roll
 from .session import CLOSED, Session
-
-#: How many sessions are ended at once, however long that takes.
-AT_ONCE = 100
 
 
 def stopTimers(sources: Iterable[IAvatarSource]) -> None:
@@ -125,7 +122,7 @@ class Closing:
             logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
             self._logSources(timeout)
             stopTimers(self.sources)
-            logging.addCallback(closed.callback)
+            then(logging, closed.callback)
 
         def done(ignored: object) -> None:
             if deadline.active():
@@ -166,35 +163,6 @@ class Closing:
                 source=safe_repr(source),
                 timeout=timeout,
             )
-
-
-def forEach(
-    sessions: Iterable[Session], act: Callable[[Session], object], reactor: IReactorTime | None
-) -> Deferred[None]:
-    """
-    Do something to each of perhaps very many sessions: to the first hundred now, so that a small
-    realm closes at once, and to the others in slices, so that the reactor has its turns.
-
-    @param act: must not raise.
-    @return: a Deferred that fires with C{None} when all is done.
-    """
-    everyone = tuple(sessions)
-    for session in everyone[:AT_ONCE]:
-        act(session)
-    if len(everyone) <= AT_ONCE:
-        return succeed(None)
-    left, done = iter(everyone[AT_ONCE:]), Deferred[None]()
-
-    def step() -> bool:
-        session = next(left, None)
-        if session is None:
-            done.callback(None)
-            return False
-        act(session)
-        return True
-
-    Slices().add(step, clockOr(reactor))
-    return done
 
 
 def _end(session: Session) -> None:

@@ -3,7 +3,7 @@ Where logins come in from outside: how many may be in progress, and what a clien
 fails.
 
 A refusal was written for the client.  Anything else, such as what a database says of its password,
-goes to the log, and the client learns only that there was a fault.
+goes to the log, and the client learns only that there was a fault.  Neither brings a traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from twisted.spread import pb
 
 from .._tools.checks import checkCount, checkYesOrNo
 from .._tools.saying import say
+from .._tools.telling import withoutTraceback
 from ..errors import RealmFailed, TooManyLogins, UnsupportedInterface
 
 #: What may be read by a client, or by whoever has cancelled the login.
@@ -86,6 +87,9 @@ class Entrance:
         Return the failure that the client of a login receives.
         """
         if not self.hides(failure):
+            value = failure.value
+            if isinstance(value, BaseException):  # it did not come over the network
+                withoutTraceback(value)
             return failure
         return Failure(self.hidden(failure, avatarId))
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import attrs
@@ -33,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from .._clients.minds import closeConnection, disconnectableMindOf, isDead, mindOf
+from .._clients.minds import closeConnection, isDead, mindOf
 from .._clients.transports import connectionBehind
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
@@ -286,16 +287,13 @@ class Session(Generic[A]):
             self._above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
             return closed
         self.logout()
-        try:
-            closing = self._connection or disconnectableMindOf(self.mind)
-            if closing is not None:
-                closeConnection(closing, timeout, reactor)
-        except BaseException:  # somebody's adapter
-            say(
-                self._log.failure,
-                "the connection of {avatarId!r} cannot be closed",
-                avatarId=self.avatarId,
-            )
+        failed = partial(
+            say,
+            self._log.failure,
+            "the connection of {avatarId!r} cannot be closed",
+            avatarId=self.avatarId,
+        )
+        closeConnection(self._connection, self.mind, timeout, reactor, failed=failed)
         return closed
 
     def whenClosed(self) -> Deferred[None]:

@@ -9,13 +9,18 @@ one to the next; a walk that comes back to where it was has found a circle.  A c
 whatever begins to wait last, so that is the place to look, with L{breakCircle}.
 
 A Deferred shows what it waits for if it is chained to another, is a L{Waiting}, or stands for a
-coroutine that a L{Trip} drives.  A Deferred that C{inlineCallbacks} made does not show it.
+coroutine that a L{Trip} drives.  One that C{inlineCallbacks} or C{ensureDeferred} made shows it to
+whoever knows where Twisted keeps it; but Twisted does not say when it begins to wait, so that a
+circle which it closes is found only if it does so at once, or by whoever waits next.  A Deferred
+that is fired by hand shows nothing, and deadlines end its circles.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
+from contextlib import suppress
+from types import FunctionType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -121,5 +126,33 @@ def _next(waiting: Deferred[Any]) -> Deferred[Any] | None:
         result = getattr(waiting, "result", None)
         return result if isinstance(result, Deferred) else None
     awaits = getattr(waiting, "awaits", None)
-    found: Deferred[Any] | None = None if awaits is None else awaits()
+    found: Deferred[Any] | None = _inside(waiting) if awaits is None else awaits()
     return found
+
+
+def _inside(waiting: Deferred[Any]) -> Deferred[Any] | None:
+    """
+    Return what a Deferred of Twisted's C{inlineCallbacks} waits for.
+
+    Its canceller knows, in a variable C{status}, and so it does, itself or by way of a function
+    that it calls, in all releases that there are.  What is not there is not found.
+    """
+    canceller = getattr(waiting, "_canceller", None)
+    for function in (canceller, _variables(canceller).get("handleCancel")):
+        found = getattr(_variables(function).get("status"), "waitingOn", None)
+        if isinstance(found, Deferred):
+            return found
+    return None
+
+
+def _variables(function: object) -> dict[str, object]:
+    """
+    Return the variables of the functions around it that a function uses.
+    """
+    if not isinstance(function, FunctionType):
+        return {}
+    with suppress(ValueError):  # one of them has no value yet
+        cells = function.__closure__ or ()
+        names = function.__code__.co_freevars
+        return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    return {}

@@ -5,13 +5,22 @@ Doing much work in slices of some milliseconds, so that the reactor has its turn
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+
+from .._tools.clock import clockOr
+
+T = TypeVar("T")
 
 #: How many seconds of work are done before the reactor has its turn.
 SLICE = 0.005
+
+#: How many steps are done at once, however long that takes.
+AT_ONCE = 100
 
 
 @attrs.define(eq=False)
@@ -48,3 +57,49 @@ class Slices:
                 clock.callLater(0, self._run, clock)
                 return
         self._running = False
+
+
+def inSlices(step: Callable[[], bool], reactor: IReactorTime | None) -> Deferred[None] | None:
+    """
+    Do perhaps very many steps: the first hundred now, so that little work is done at once, and the
+    others in slices, so that the reactor has its turns.
+
+    @param step: does one step, and returns whether there are more; must not raise.
+    @return: C{None} if all is done, or a Deferred that fires when it is.
+    """
+    for _ in range(AT_ONCE):
+        if not step():
+            return None
+    done: Deferred[None] = Deferred()
+
+    def job() -> bool:
+        more = step()
+        if not more:
+            done.callback(None)
+        return more
+
+    Slices().add(job, clockOr(reactor))
+    return done
+
+
+def forEach(
+    things: Iterable[T], act: Callable[[T], object], reactor: IReactorTime | None
+) -> Deferred[None] | None:
+    """
+    Do something to each of perhaps very many things, see L{inSlices}.
+
+    @param act: must not raise.
+    @return: C{None} if all is done, or a Deferred that fires when it is.
+    """
+    everything = tuple(things)
+    if len(everything) <= AT_ONCE:  # nearly always
+        for thing in everything:
+            act(thing)
+        return None
+    left = deque(everything)
+
+    def step() -> bool:
+        act(left.popleft())
+        return bool(left)
+
+    return inSlices(step, reactor)

@@ -14,6 +14,9 @@ from ..interfaces import IConnection
 #: RFC 6177.
 IPV6_PREFIX = 64
 
+#: Where clients of UNIX sockets come from.
+LOCAL = "local"
+
 
 def peerHost(session: Session, *, ipv6Prefix: int = IPV6_PREFIX) -> str:
     """
@@ -21,7 +24,7 @@ def peerHost(session: Session, *, ipv6Prefix: int = IPV6_PREFIX) -> str:
     C{ConnectionLimit(3, key=peerHost)}, or C{key=partial(peerHost, ipv6Prefix=48)}.
 
     Behind a proxy whose header Twisted reads (a C{haproxy:} endpoint) it is the address in that
-    header.  All clients of UNIX sockets are C{"local"}.
+    header.  All clients of UNIX sockets, and others whose address has no host, are C{"local"}.
 
     @param ipv6Prefix: how many bits of an IPv6 address count, from 1 to 128: a client may have all
         addresses of a network.  An IPv4 address that is written as an IPv6 address is the IPv4
@@ -30,6 +33,7 @@ def peerHost(session: Session, *, ipv6Prefix: int = IPV6_PREFIX) -> str:
     @raise TypeError: if the session has no connection: listen through a
         L{WatchingFactory<avatarkit.transports.WatchingFactory>}.
     """
+    checkPrefix(ipv6Prefix)
     connection = session.connection
     if connection is None:
         raise TypeError(
@@ -39,18 +43,31 @@ def peerHost(session: Session, *, ipv6Prefix: int = IPV6_PREFIX) -> str:
     return hostOf(connection, ipv6Prefix)
 
 
-def hostOf(connection: IConnection, ipv6Prefix: int = IPV6_PREFIX) -> str:
+def checkPrefix(ipv6Prefix: object) -> None:
+    """
+    Check the length of a prefix.
+
+    @raise TypeError: if it is not an int.
+    @raise ValueError: if no address has so many bits, or there are none.
+    """
+    checkCount("ipv6Prefix", ipv6Prefix, least=1)
+    assert isinstance(ipv6Prefix, int)
+    if ipv6Prefix > 128:
+        raise ValueError(f"ipv6Prefix must be at most 128, not {ipv6Prefix!r}")
+
+
+def hostOf(connection: IConnection, ipv6Prefix: int) -> str:
     """
     Return the address that a connection comes from; see L{peerHost}.
     """
-    checkCount("ipv6Prefix", ipv6Prefix, least=1)
-    if ipv6Prefix > 128:
-        raise ValueError(f"ipv6Prefix must be at most 128, not {ipv6Prefix!r}")
-    host: str | bytes = getattr(connection.getPeer(), "host", "local")
-    name = host.decode("ascii") if isinstance(host, bytes) else str(host)
+    host: object = getattr(connection.getPeer(), "host", LOCAL)
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
     if ":" not in name:
         return name
-    address = IPv6Address(name.partition("%")[0])
+    try:
+        address = IPv6Address(name.partition("%")[0])
+    except ValueError:  # Twisted takes what a proxy says as it is
+        return name
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     if ipv6Prefix == 128:

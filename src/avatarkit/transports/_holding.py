@@ -8,7 +8,8 @@ object that they serve (Perspective Broker); or they are wrapped in another prot
 
 from __future__ import annotations
 
-from types import MethodType
+from collections.abc import Iterable, Iterator
+from types import MemberDescriptorType, MethodType
 from typing import Any
 
 import attrs
@@ -48,14 +49,7 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
 
     @return: whether it was found anywhere.
     """
-    found = False
-    for name, value in _attributes(protocol):
-        if value is old:
-            setattr(protocol, name, new)
-            found = True
-        elif type(value) is tuple and any(each is old for each in value):
-            setattr(protocol, name, tuple(new if each is old else each for each in value))
-            found = True
+    found = _replace(protocol, _attributes(protocol), old, new)
     factory = getattr(protocol, "factory", None)
     if factory is not None and any(value is old for _name, value in _attributes(factory)):
         protocol.factory = FactoryWithPortal(factory, old, new)
@@ -66,6 +60,21 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
     wrapped = getattr(protocol, "wrappedProtocol", None)
     if wrapped is not None:
         found = givePortal(wrapped, old, new) or found
+    return found or _replace(protocol, _slots(protocol), old, new)
+
+
+def _replace(thing: Any, attributes: Iterable[tuple[str, Any]], old: Portal, new: Portal) -> bool:
+    """
+    Put a portal in the place of another one among the attributes of an object.
+    """
+    found = False
+    for name, value in attributes:
+        if value is old:
+            setattr(thing, name, new)
+            found = True
+        elif type(value) is tuple and any(each is old for each in value):
+            setattr(thing, name, tuple(new if each is old else each for each in value))
+            found = True
     return found
 
 
@@ -75,6 +84,17 @@ def _attributes(thing: Any) -> list[tuple[str, Any]]:
     """
     own = getattr(thing, "__dict__", {})
     return [("portal", getattr(thing, "portal", None)), *own.items()]
+
+
+def _slots(thing: Any) -> Iterator[tuple[str, Any]]:
+    """
+    Return the attributes of an object that have slots.
+    """
+    for kind in type(thing).__mro__:
+        if "__slots__" in vars(kind):
+            for name, slot in vars(kind).items():
+                if isinstance(slot, MemberDescriptorType):
+                    yield name, getattr(thing, name, None)
 
 
 class FactoryWithPortal:

@@ -4,51 +4,67 @@ Sessions of users who do nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
+from .._realm.targets import isTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
 
 
 @attrs.define(eq=False)
-class IdleLimit(Block[A]):
+class IdleLimit(Audited, Block[A]):
     """
     Disconnects sessions whose users have done nothing for some time: C{IdleLimit(900)}.
 
     What counts is L{Session.lastActive<avatarkit.Session.lastActive>}: over Perspective Broker a
-    call, but never an answer, and elsewhere whatever arrives.  The time begins when the login is
-    done.
+    call, but never an answer, and elsewhere whatever arrives.  The login is an activity: the time
+    begins when it is done.
 
     It needs to know the connections of sessions, so it stands above an
-    L{AvatarCache<avatarkit.AvatarCache>}.
+    L{AvatarCache<avatarkit.AvatarCache>}, and refuses a session without a connection, which would
+    never be idle: listen through a L{WatchingFactory<avatarkit.transports.WatchingFactory>}.  A
+    session that shares its connection with others is as active as they are.
 
-    @ivar seconds: after how many seconds.
+    Each session has one timer, which is set again only when it has fired.
+
+    @ivar seconds: after how many seconds, more than 0.
     @ivar timeout: how many seconds the client then has to receive what was already sent.
     """
 
     needsMinds: ClassVar[bool] = True
 
-    seconds: float
+    seconds: float = attrs.field()
     timeout: float = attrs.field(default=5, kw_only=True)
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
     _checks: dict[Session[A], IDelayedCall] = attrs.field(factory=dict, init=False, repr=False)
+    _begins: dict[Session[A], float] = attrs.field(factory=dict, init=False, repr=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        checkSeconds("seconds", self.seconds)
         checkSeconds("timeout", self.timeout)
         checkReactor(self._reactor)
-        if not self.seconds:
+
+    @seconds.validator
+    def _checkSeconds(self, attribute: object, seconds: object) -> None:
+        if isTarget(seconds):
+            raise TypeError(
+                f"IdleLimit takes a number of seconds, not {seconds!r}: "
+                "write @IdleLimit(...) above a target, with the call"
+            )
+        checkSeconds("seconds", seconds)
+        if not seconds:
             raise ValueError("seconds must be more than 0")
 
     def attached(self, session: Session[A]) -> None:
@@ -68,18 +84,34 @@ class IdleLimit(Block[A]):
         """
         Look no longer.
         """
+        self._begins.pop(session, None)
         check = self._checks.pop(session)
         if check.active():
             check.cancel()
+
+    def audit(self) -> Iterator[str]:
+        """
+        Say which sessions are looked at that should not be, and the other way round.
+        """
+        there = {*self._sessionsPast(self.detached)}
+        for session in there ^ self._checks.keys():
+            wrong = "is not looked at" if session in there else "is still looked at"
+            yield f"{session!r} {wrong} by {self!r}"
 
     def _checkIn(self, seconds: float, session: Session[A]) -> None:
         clock = clockOr(self._reactor)
         self._checks[session] = clock.callLater(seconds, self._check, session)
 
     def _check(self, session: Session[A]) -> None:
-        active, clock = session.lastActive, clockOr(self._reactor)
+        if session.ended:  # and takes its time to close
+            return
+        active, now = session.lastActive, clockOr(self._reactor).seconds()
         assert active is not None
-        left = active + self.seconds - clock.seconds()
+        if not session.loggedIn:  # a block above this one waits: the time begins at the next look
+            self._begins[session] = now + self.seconds
+            self._checkIn(self.seconds, session)
+            return
+        left = max(active, self._begins.get(session, active)) + self.seconds - now
         if left > 0:
             self._checkIn(left, session)
             return

@@ -29,6 +29,22 @@ class IMAP4RefusalMixin:
     # These names are what Python makes of the private methods of IMAP4Server, whose texts are
     # fixed.  Any: they are not annotated.
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """
+        Refuse a class in which this would do nothing.
+
+        @raise TypeError: if it does not come before C{IMAP4Server}.
+        """
+        from twisted.mail.imap4 import IMAP4Server  # only who needs it has it imported
+
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if IMAP4Server not in order[order.index(IMAP4RefusalMixin) :]:
+            raise TypeError(
+                f"write class {cls.__name__}(IMAP4RefusalMixin, IMAP4Server), in this order: "
+                "otherwise the mixin does nothing"
+            )
+
     def _IMAP4Server__ebLogin(self, failure: Failure, tag: bytes) -> Any:
         """
         The command LOGIN has failed.
@@ -49,7 +65,7 @@ class IMAP4RefusalMixin:
         """
         for refusals, code in _CODES:
             if failure.check(*refusals):
-                text = str(failure.value).encode("utf-8")
+                text = " ".join(str(failure.value).split()).encode("ascii", "replace")
                 self.sendNegativeResponse(tag, b"[" + code + b"] " + text)  # type: ignore[attr-defined]
                 return True
         return False

@@ -16,16 +16,23 @@ from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from .._realm.realm import Realm, askThrough
 from .._realm.session import LoginResult
+from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
+
+#: What a login fails with that is not a fault, or has been logged by our realm.
+_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
 def checkPortal(portal: object) -> None:
@@ -51,7 +58,7 @@ class Realms:
     A realm of somebody else's is wrapped, once.
     """
 
-    _portal: Portal
+    portal: Portal
     _theirs: object = attrs.field(default=None, init=False)
     _ours: Realm | None = attrs.field(default=None, init=False)
 
@@ -59,11 +66,9 @@ class Realms:
         """
         Return the realm that the portal asks now.
         """
-        realm: object = self._portal.realm
+        realm: object = self.portal.realm
         if isinstance(realm, Realm):
             return realm
-        if isinstance(realm, _RealmThrough):
-            return realm.realm
         if self._ours is None or realm is not self._theirs:
             ours = Realm(cast(IRealm, realm))
             ours.hideFaults, ours.maximumWaiting = False, None  # it decides on these itself
@@ -77,11 +82,16 @@ class Logins:
     The logins over one connection that are going on.
 
     @ivar whenBusy: called with whether there are any, when that changes.
+    @ivar succeeded: whether one has succeeded.
     """
 
     connection: IConnection
     whenBusy: Callable[[bool], object] | None = None
+    succeeded: bool = attrs.field(default=False, init=False)
     _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
+    _portal: Any = attrs.field(default=None, init=False)  # Any: a Portal with another method
+
+    _log = Logger()
 
     def __bool__(self) -> bool:
         """
@@ -89,14 +99,15 @@ class Logins:
         """
         return bool(self._waiting)
 
-    def portal(self, portal: Portal, realm: Realm) -> Portal:
+    def portal(self, portal: Portal, realms: Realms) -> Portal:
         """
         Return the portal for this connection.
         """
-        mine: Any = copy.copy(portal)  # Any: it is a Portal whose method is another one
-        mine.realm = _RealmThrough(self.connection, realm)
+        mine: Any = copy.copy(portal)
+        mine.realm = _RealmThrough(self.connection, realms)
         mine.checkers = _CheckersFor(portal.checkers, self.connection)
         mine.login = partial(self._logIn, mine.login)
+        self._portal = mine
         return cast(Portal, mine)
 
     def abandon(self) -> None:
@@ -104,12 +115,25 @@ class Logins:
         Cancel all of them.
         """
         for login in tuple(self._waiting):
-            cancel(login)
+            failure = cancel(login)
+            if failure is not None:
+                self._notCancelled(failure)
 
-    def _logIn(self, logIn: Callable[..., Deferred[object]], *args: object) -> Deferred[object]:
+    def close(self) -> None:
+        """
+        The connection is lost: there will be no more.
+
+        What stands for it leads no longer to what it stood for, so that all of that can go at once.
+        """
+        self.abandon()
+        self.whenBusy = None
+        self._portal.login = _tooLate
+
+    # Any: a subclass of Portal may take, and return, what it likes.
+    def _logIn(self, logIn: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[object]:
         if self.connection.disconnected:
-            return fail(LoginAbandoned())
-        result = logIn(*args)
+            return _tooLate()
+        result: Deferred[object] = maybeDeferred(logIn, *args, **kwargs)
         self._waiting[result] = None
         self._tell(len(self._waiting) == 1)
         return result.addBoth(self._done, result)
@@ -117,25 +141,47 @@ class Logins:
     def _done(self, result: object, login: Deferred[object]) -> object:
         del self._waiting[login]
         self._tell(not self._waiting)
-        gone = self.connection.disconnected
-        if gone and isinstance(result, Failure) and result.check(CancelledError):
+        if not isinstance(result, Failure):
+            self.succeeded = True
+        elif self.connection.disconnected and not result.check(*_TELLABLE):
+            self._notCancelled(result)
+            return Failure(LoginAbandoned())
+        elif self.connection.disconnected and result.check(CancelledError):
             return Failure(LoginAbandoned())
         return result
+
+    def _notCancelled(self, failure: Failure) -> None:
+        """
+        Log that somebody's checker does not bear being cancelled.
+        """
+        say(
+            self._log.failure,
+            "a login from {peer} could not be cancelled when its connection was lost",
+            failure=failure,
+            peer=self.connection.getPeer(),
+        )
 
     def _tell(self, changed: bool) -> None:
         if changed and self.whenBusy is not None:
             self.whenBusy(bool(self._waiting))
 
 
+def _tooLate(*args: object, **kwargs: object) -> Deferred[object]:
+    return fail(LoginAbandoned())
+
+
 @implementer(IRealm)
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _RealmThrough:
     """
-    A realm, as it is asked over one connection.
+    A portal's realm, as it is asked over one connection; everything else is the realm's.
     """
 
     connection: IConnection
-    realm: Realm
+    realms: Realms
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the realm has
+        return getattr(self.realms.portal.realm, name)
 
     def requestAvatar(
         self, avatarId: Hashable, mind: object, *interfaces: type[Interface]
@@ -143,10 +189,10 @@ class _RealmThrough:
         """
         Log in; see L{Realm.requestAvatar<avatarkit.Realm.requestAvatar>}.
         """
-        return askThrough(self.connection, self.realm, avatarId, mind, interfaces)
+        return askThrough(self.connection, self.realms.current(), avatarId, mind, interfaces)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
     """
     The checkers of a portal, as they are at the moment of asking, for one connection.

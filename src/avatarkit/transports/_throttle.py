@@ -1,87 +1,71 @@
 """
 Passwords cannot be guessed by trying one after the other.
 
-Failures are counted for each name, and for each address that attempts come from.  The first ones
-are free.  After those, attempts for the same name, or from the same address, are made one at a
-time, and each waits before the password is checked: twice as long after each failure, up to a
-maximum, like Dovecot's C{auth_penalty}.  Attempts that are being checked are counted as if they had
-failed, so that many at the same time gain nothing.
+Before a password is checked, the attempt waits: a little longer after each failure, for its name or
+from its address.  What others do, and what was made of it here:
+
+  - Dovecot's C{auth_penalty} makes attempts from an address wait before the password is looked up,
+    doubling up to a maximum, and does not count the same wrong password twice: a program that has
+    an old password must not slow down everybody at its address.  So it is here.  But Dovecot says
+    that attempts in parallel pass its penalty; here they wait for each other.
+  - OpenSSH's C{PerSourcePenalties} bounds how many addresses it keeps, and takes a network of IPv6
+    for one; so it is here.  It refuses connections, and like C{fail2ban} it ends an attacker's
+    innocent neighbours too; here, they wait.
+  - C{django-axes} locks out names or addresses, so that anybody can lock out anybody; here they
+    wait, and the user passes the attacker (see L{avatarkit.transports._tallies}).
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterable
-from itertools import islice
-from math import ldexp
+import os
+from collections.abc import Callable, Hashable
+from hashlib import blake2b
 from typing import Any, cast
 
 import attrs
+from twisted.conch.error import ValidPublicKey
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
 from .._online.canonical import canonicalName
 from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._tools.clock import clockOr
 from .._waiting.awaiting import awaited
+from .._waiting.shielding import shielded
 from ..errors import LoginRefused, TooManyAttempts
 from ..interfaces import IConnection
-from ._addresses import IPV6_PREFIX, hostOf
+from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
+from ._tallies import Tallies
+from ._tally import Attempt, Pace
+
+#: A longer name is not kept as it is: what a client sends may have megabytes.
+LONGEST_NAME = 256
 
 # Any in this module: credentials are whatever a checker takes.
 
 
-@attrs.define(eq=False)
-class Tally:
+def nameIn(credentials: Any) -> Hashable:
     """
-    The attempts for one name, or from one address.
-
-    @ivar key: which.
-    @ivar free: how many failures cost nothing.
-    @ivar failures: how many attempts have failed, by the name that they were for.
-    @ivar since: when the last one did.
-    @ivar checking: how many attempts are being checked.
-    @ivar waiting: the attempts that wait: a Deferred fires when they should look again.
+    Return whom credentials are for, however that is written; C{None} if they do not say.
     """
+    name = getattr(credentials, "username", None)
+    if not isinstance(name, (bytes, str)):
+        return None
+    if len(name) > LONGEST_NAME:
+        return blake2b(_bytesOf(name), digest_size=16).digest()
+    try:
+        return canonicalName(name)
+    except LoginRefused:  # it is not text
+        return name
 
-    key: Hashable
-    free: int
-    failures: Counter[Hashable] = attrs.field(factory=Counter, init=False)
-    since: float = attrs.field(default=0, init=False)
-    checking: int = attrs.field(default=0, init=False)
-    waiting: dict[Deferred[None], None] = attrs.field(factory=dict, init=False)
 
-    @property
-    def idle(self) -> bool:
-        """
-        Whether no attempt is being made.
-        """
-        return not (self.checking or self.waiting)
-
-    def wait(self, delay: float, most: float, now: float) -> float | None:
-        """
-        Return how many seconds an attempt must wait; C{None} until another one has ended.
-        """
-        failed = self.failures.total()
-        if self.checking >= max(1, self.free - failed):
-            return None
-        if failed < self.free:
-            return 0
-        exponent = min(failed - self.free, 64)  # no float is large enough for any
-        return max(0.0, self.since + min(most, ldexp(delay, exponent)) - now)
-
-    def wake(self) -> None:
-        """
-        An attempt has ended: let those who wait look again, the oldest first.
-        """
-        for each in tuple(self.waiting):
-            if each in self.waiting:
-                del self.waiting[each]
-                each.callback(None)
+def _bytesOf(text: bytes | str) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 @implementer(ICredentialsChecker)
@@ -91,59 +75,91 @@ class ThrottledChecker:
     Goes around a credentials checker, and makes guessing passwords slow:
     C{Portal(realm, [ThrottledChecker(checker)])}.
 
-    Failures of each address are counted if the server listens through a
-    L{WatchingFactory<avatarkit.transports.WatchingFactory>}; without it, only those for each name
-    are.  A success forgives the failures for its name, and of its address those that were for this
-    name, so that somebody's own account does not help to guess others'.
+    Failures are counted for each name and for each address.  After some that cost nothing, attempts
+    for the name, or from the address, are checked one at a time, and each only some time after the
+    last failure: twice as long after each further one, up to a maximum.  Attempts that are being
+    checked are counted as if they had failed, so that many at the same time gain nothing.
 
-    Only C{UnauthorizedLogin} is a failure.  An attempt whose client leaves before it is answered
-    counts as one.
+    Addresses are known if the server listens through a
+    L{WatchingFactory<avatarkit.transports.WatchingFactory>}; without it, or over UNIX sockets, only
+    names are counted.
 
-    @ivar checker: the credentials checker.
-    @ivar freeForName: how many failures for a name cost nothing.
-    @ivar freeFromAddress: how many from an address do; several users may share one.
-    @ivar delay: how many seconds the next attempt waits after that; twice as long after each
-        further failure.
+    A success forgives the failures for its name, and of its address those that were for this name,
+    so that somebody's own account does not help to guess others'.
+
+    Only C{UnauthorizedLogin} is a failure, and for an address the same wrong password for the same
+    name counts once.  An attempt whose client leaves while it is checked counts too; one that
+    leaves while it waits has learnt nothing, and does not.  A valid public key of SSH without a
+    signature is no failure.
+
+    One instance is one count: give the same one to several portals to count over all of them.
+
+    @ivar checker: the credentials checker.  If it has a C{forConnection}, that is called as well.
+    @ivar freeForName: how many failures for a name cost nothing; 0 means the same as 1.  C{None}:
+        names are not counted.
+    @ivar freeFromAddress: how many from an address, which several users may share; C{None}:
+        addresses are not counted.
+    @ivar delay: how many seconds after the last of these the next attempt is checked; twice as long
+        after each further one.
     @ivar maximumDelay: how many seconds at most.
     @ivar forgetAfter: after how many seconds without a failure nothing is kept of a name or an
-        address.
-    @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; any more
-        are refused with L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
-    @ivar maximumKept: of how many names and addresses failures are kept; beyond that, those of the
-        fewest are forgotten first.
+        address, though not before its delay is over.
+    @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; if there
+        are more, the one whose turn would come last is refused with
+        L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
+    @ivar maximumWaitingTotal: how many may wait in all.
+    @ivar maximumKept: of how many names and addresses failures are kept, by default as many as
+        OpenSSH keeps sources (C{max-sources4}); beyond that, those of the fewest are forgotten
+        first.
     @ivar ipv6Prefix: see L{peerHost<avatarkit.transports.peerHost>}.
+    @ivar key: a callable of the credentials that returns whom they are for, something hashable, or
+        C{None} if nobody can be named; by default their C{username} as
+        L{canonicalName<avatarkit.canonicalName>} has it.
     """
 
     checker: ICredentialsChecker
-    freeForName: int = attrs.field(default=3, kw_only=True)
-    freeFromAddress: int = attrs.field(default=10, kw_only=True)
+    freeForName: int | None = attrs.field(default=3, kw_only=True)
+    freeFromAddress: int | None = attrs.field(default=10, kw_only=True)
     delay: float = attrs.field(default=1, kw_only=True)
     maximumDelay: float = attrs.field(default=60, kw_only=True)
     forgetAfter: float = attrs.field(default=900, kw_only=True)
     maximumWaiting: int = attrs.field(default=100, kw_only=True)
-    maximumKept: int = attrs.field(default=100_000, kw_only=True)
+    maximumWaitingTotal: int = attrs.field(default=10_000, kw_only=True)
+    maximumKept: int = attrs.field(default=65_536, kw_only=True)
     ipv6Prefix: int = attrs.field(default=IPV6_PREFIX, kw_only=True)
+    key: Callable[[Any], Hashable] = attrs.field(default=nameIn, kw_only=True, repr=False)
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
-    _tallies: OrderedDict[Hashable, Tally] = attrs.field(
-        factory=OrderedDict, init=False, repr=False
-    )
+    _tallies: Tallies = attrs.field(init=False, repr=False)
+    _secret: bytes = attrs.field(factory=lambda: os.urandom(16), init=False, repr=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         if not ICredentialsChecker.providedBy(self.checker):
             raise TypeError(f"checker must provide ICredentialsChecker, not {self.checker!r}")
-        checkCount("freeForName", self.freeForName)
-        checkCount("freeFromAddress", self.freeFromAddress)
+        for name in ("freeForName", "freeFromAddress"):
+            if getattr(self, name) is not None:
+                checkCount(name, getattr(self, name))
         checkCount("maximumWaiting", self.maximumWaiting)
+        checkCount("maximumWaitingTotal", self.maximumWaitingTotal)
         checkCount("maximumKept", self.maximumKept, least=1)
-        checkCount("ipv6Prefix", self.ipv6Prefix, least=1)
-        checkSeconds("delay", self.delay)
-        checkSeconds("maximumDelay", self.maximumDelay)
-        checkSeconds("forgetAfter", self.forgetAfter)
+        checkPrefix(self.ipv6Prefix)
+        for name in ("delay", "maximumDelay", "forgetAfter"):
+            checkSeconds(name, getattr(self, name))
+        if not callable(self.key):
+            raise TypeError(f"key must be a callable of credentials, not {self.key!r}")
         checkReactor(self._reactor)
+        pace = Pace(
+            self.delay,
+            self.maximumDelay,
+            self.forgetAfter,
+            self.maximumWaiting,
+            self.maximumWaitingTotal,
+            self.maximumKept,
+        )
+        self._tallies = Tallies(pace, self._reactor)
 
     @property
     def credentialInterfaces(self) -> Any:
@@ -164,104 +180,70 @@ class ThrottledChecker:
         """
         Check credentials without knowing where they come from.
         """
-        return self.attempt(self.checker, credentials, None)
+        return self._check(self.checker, credentials, None)
 
-    def attempt(
+    def _check(
         self, checker: ICredentialsChecker, credentials: Any, address: str | None
     ) -> Deferred[Any]:
         """
         Check credentials when it is their turn.
 
-        @raise TooManyAttempts: in the Deferred, if too many wait.
+        @param address: where they come from, if that is known.
         """
-        self._forget(clockOr(self._reactor).seconds())
-        name, tallies = _nameIn(credentials), []
-        if name is not None:
-            tallies.append(self._tally(("name", name), self.freeForName))
-        if address is not None:
-            tallies.append(self._tally(("address", address), self.freeFromAddress))
-        return Deferred.fromCoroutine(self._attempt(checker, credentials, name, tallies))
+        return Deferred.fromCoroutine(self._inTurn(checker, credentials, address))
 
-    async def _attempt(
-        self, checker: ICredentialsChecker, credentials: Any, name: Hashable, tallies: list[Tally]
+    async def _inTurn(
+        self, checker: ICredentialsChecker, credentials: Any, address: str | None
     ) -> Any:
-        await self._turn(name, tallies)
-        failed = True
-        for tally in tallies:
-            tally.checking += 1
+        attempt = self._attempt(credentials, address)
         try:
-            found = checker.requestAvatarId(credentials)
-            waiting = awaited(found)
-            result = found if waiting is None else await waiting
-            self._forgive(name, tallies)
-            failed = False
-        except (UnauthorizedLogin, CancelledError):
+            await self._tallies.enter(attempt)
+        except TooManyAttempts:
+            self._log.info("an attempt from {address} is refused: too many wait", address=address)
             raise
-        except Exception:
-            failed = False
+        right: bool | None = None
+        try:
+            result = checker.requestAvatarId(credentials)
+            waiting = awaited(result)
+            if waiting is not None:
+                result = await shielded(waiting, self._notCancelled)
+            right = True
+        except ValidPublicKey:  # it asks whether a signature would do
+            raise
+        except (UnauthorizedLogin, CancelledError):
+            right = False
             raise
         finally:
-            self._ended(name, tallies, failed)
+            self._tallies.ended(attempt, right)
         return result
 
-    async def _turn(self, name: Hashable, tallies: list[Tally]) -> None:
+    def _attempt(self, credentials: Any, address: str | None) -> Attempt:
         """
-        Wait until it may be checked.
+        Return an attempt, with the tallies that it counts for.
         """
-        clock = clockOr(self._reactor)
-        while True:
-            waits = [each.wait(self.delay, self.maximumDelay, clock.seconds()) for each in tallies]
-            if not any(wait is None or wait for wait in waits):
-                return
-            if any(len(each.waiting) >= self.maximumWaiting for each in tallies):
-                self._log.info("an attempt for {name!r} is refused: too many wait", name=name)
-                raise TooManyAttempts(avatarId=name)
-            await _woken(clock, tallies, max((wait for wait in waits if wait), default=None))
+        attempt, name = Attempt(self._mark(credentials)), self.key(credentials)
+        if name is not None and self.freeForName is not None:
+            tally = self._tallies.of(("name", name), self.freeForName, oneUser=True)
+            attempt.tallies[tally] = address
+        if address is not None and self.freeFromAddress is not None:
+            tally = self._tallies.of(("address", address), self.freeFromAddress, oneUser=False)
+            attempt.tallies[tally] = name
+        return attempt
 
-    def _forgive(self, name: Hashable, tallies: Iterable[Tally]) -> None:
-        for tally in tallies:
-            del tally.failures[name]
+    def _mark(self, credentials: Any) -> bytes | None:
+        """
+        Return what is the same for the same name and password, and tells nothing of them.
+        """
+        name, password = (getattr(credentials, each, None) for each in ("username", "password"))
+        if not isinstance(name, (bytes, str)) or not isinstance(password, (bytes, str)):
+            return None
+        mark = blake2b(_bytesOf(name), key=self._secret, digest_size=16).digest()
+        return blake2b(mark + _bytesOf(password), key=self._secret, digest_size=8).digest()
 
-    def _ended(self, name: Hashable, tallies: Iterable[Tally], failed: bool) -> None:
-        now = clockOr(self._reactor).seconds()
-        for tally in tallies:
-            tally.checking -= 1
-            if failed:
-                tally.failures[name] += 1
-                tally.since = now
-        for tally in tallies:
-            tally.wake()
-        for tally in tallies:
-            if tally.idle and not tally.failures:
-                self._tallies.pop(tally.key, None)
-        self._forget(now)
-
-    def _tally(self, key: Hashable, free: int) -> Tally:
-        """
-        Return the tally of a name or an address, which is now the one that was used last.
-        """
-        tally = self._tallies.get(key)
-        if tally is None:
-            tally = self._tallies[key] = Tally(key, free)
-        self._tallies.move_to_end(key)
-        return tally
-
-    def _forget(self, now: float) -> None:
-        """
-        Forget those that were quiet for long, and if there are too many, of the oldest those with
-        the fewest failures: an attacker who tries many names does not make that of a victim be
-        forgotten.
-        """
-        while self._tallies:
-            tally = next(iter(self._tallies.values()))
-            if not tally.idle or now - tally.since < self.forgetAfter:
-                break
-            del self._tallies[tally.key]
-        while len(self._tallies) > self.maximumKept:
-            oldest = [each for each in islice(self._tallies.values(), 100) if each.idle]
-            if not oldest:
-                return
-            del self._tallies[min(oldest, key=lambda each: each.failures.total()).key]
+    def _notCancelled(self, failure: Failure) -> None:
+        self._log.failure(
+            "{checker} could not be cancelled", failure=failure, checker=safe_repr(self.checker)
+        )
 
 
 @implementer(ICredentialsChecker)
@@ -286,41 +268,6 @@ class _From:
         """
         Check credentials.
         """
-        address = hostOf(self.connection, self.throttle.ipv6Prefix)
-        return self.throttle.attempt(self.checker, credentials, address)
-
-
-def _nameIn(credentials: Any) -> Hashable:
-    """
-    Return whom credentials are for; C{None} if they do not say.
-    """
-    name = getattr(credentials, "username", None)
-    if not isinstance(name, (bytes, str)):
-        return None
-    try:
-        return canonicalName(name)
-    except LoginRefused:  # it is not text
-        return name
-
-
-def _woken(clock: IReactorTime, tallies: Iterable[Tally], seconds: float | None) -> Deferred[None]:
-    """
-    Return a Deferred that fires when an attempt should look again: when the time is up, or another
-    attempt has ended.
-    """
-    timer: list[IDelayedCall] = []
-
-    def over(result: Any = None) -> Any:
-        for each in tallies:
-            each.waiting.pop(woken, None)
-        for call in timer:
-            if call.active():
-                call.cancel()
-        return result
-
-    woken: Deferred[None] = Deferred()
-    for each in tallies:
-        each.waiting[woken] = None
-    if seconds is not None:
-        timer.append(clock.callLater(seconds, woken.callback, None))
-    return woken.addBoth(over)
+        host = hostOf(self.connection, self.throttle.ipv6Prefix)
+        address = None if host == LOCAL else host
+        return self.throttle._check(self.checker, credentials, address)

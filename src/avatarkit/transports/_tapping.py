@@ -1,0 +1,104 @@
+"""
+What a transport does not tell its protocol, or not in time.
+
+A protocol that puts another one in its place is no longer told that the connection is lost, and one
+that has paused its transport is told only when it reads again, since a loss is noticed by reading.
+So three methods of the transport itself are replaced, on this one transport, until it is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+# Any in this module: transports are what reactors, or somebody's wrappers, make them.
+
+
+@attrs.define(eq=False)
+class Tap:
+    """
+    A transport that says when it is lost, and can be kept reading.
+
+    @ivar paused: whether the protocol has paused the transport.  As long as it is kept reading,
+        what arrives reaches the protocol all the same, as it may over TLS anyway.
+    """
+
+    _transport: Any
+    _lost: Callable[[], object]
+    paused: bool = attrs.field(default=False, init=False)
+    _kept: bool = attrs.field(default=False, init=False)
+    _plain: dict[str, Any] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for method in (self.connectionLost, self.pauseProducing, self.resumeProducing):
+            name = method.__name__
+            plain = getattr(self._transport, name, None)
+            if plain is None:  # in memory, where a loss is told in some other way
+                continue
+            try:
+                setattr(self._transport, name, method)
+            except AttributeError:  # it has slots, and so is in memory as well
+                continue
+            self._plain[name] = plain
+
+    def connectionLost(self, *args: Any) -> None:
+        """
+        The connection is lost: the protocol learns of it first, if it is still there.
+        """
+        lost = self._lost
+        self.remove()
+        try:
+            self._plain["connectionLost"](*args)
+        finally:
+            lost()
+
+    def pauseProducing(self) -> None:
+        """
+        The protocol pauses the transport.
+        """
+        self.paused = True
+        if not self._kept:
+            self._plain["pauseProducing"]()
+
+    def resumeProducing(self) -> None:
+        """
+        The protocol goes on.
+        """
+        self.paused = False
+        self._plain["resumeProducing"]()
+
+    def keepReading(self, keep: bool) -> None:
+        """
+        Read even if the protocol has paused the transport, or no longer.
+        """
+        self._kept = keep
+        if self.paused:
+            self._plain["resumeProducing" if keep else "pauseProducing"]()
+
+    def remove(self) -> None:
+        """
+        Leave the transport as it was, and lead to nobody.
+        """
+        self.paused = False
+        self._lost = bool
+        for name in self._plain:
+            vars(self._transport).pop(name, None)
+
+
+def lookFor(transport: Any, lost: Callable[[], object]) -> None:
+    """
+    Have C{lost} called when a transport has lost its connection, and its protocol has learned of
+    it, if it is still there.
+    """
+    plain = transport.connectionLost
+
+    def connectionLost(*args: Any) -> None:
+        del transport.connectionLost
+        try:
+            plain(*args)
+        finally:
+            lost()
+
+    transport.connectionLost = connectionLost

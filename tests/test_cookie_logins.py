@@ -1,0 +1,162 @@
+"""
+Tests of how a browser logs in that is given a cookie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avatarkit import AvatarCache, ConnectionLimit, LoginRefused
+from websites import CookieCase, Jar, Page, basic
+
+
+class LoginTests(CookieCase):
+    """
+    The login of a browser.
+    """
+
+    async def test_shared(self) -> None:
+        """
+        Requests that a browser sends at the same time log in once, and each is given the cookie.
+        """
+        loads = self.slow(ConnectionLimit(1))
+        tabs = await self.waitingTabs(3)
+        before = dict(tabs[0].jar.cookies)
+        answers = [each.ask() for each in tabs]
+        await self.session()
+        late = await self.open(Jar(before))
+        await self.until(lambda: self.waiting() == 3, "not all have come")
+        loads[0].callback(Page(b"alice"))
+        bodies = [(await each).body for each in answers]
+        assert bodies == [b"page of alice"] * 3
+        assert len(set(tabs[0].jar.set[1:])) == 1
+        assert (await late.ask()).code == 200
+        assert late.jar.cookies == tabs[0].jar.cookies
+        assert len(self.realm.sessions) == 1
+
+    def waiting(self) -> int:
+        """
+        Return how many requests wait.
+        """
+        (session,) = self.realm.sessions
+        connection: Any = session.connection
+        return len(connection._waiting)
+
+    async def test_notShared(self) -> None:
+        """
+        Those with other credentials, and those of another browser, log in on their own.
+        """
+        loads = self.slow()
+        (tab, other), stranger = await self.waitingTabs(2), await self.open()
+        for each, user in ((tab, b"alice"), (other, b"bob"), (stranger, b"alice")):
+            each.ask(authorization=basic(user))
+        await self.until(lambda: len(self.realm.sessions) == 3, "not all have come")
+        del loads
+
+    async def test_oneLeaves(self) -> None:
+        """
+        If one of them leaves, the others go on waiting; if all do, nothing is left.
+        """
+        loads = self.slow()
+        one, other = await self.waitingTabs(2)
+        one.ask()
+        waiting = other.ask()
+        session = await self.session()
+        await self.until(lambda: self.waiting() == 2, "not all have come")
+        one.leave()
+        await self.until(lambda: self.waiting() == 1, "it is not noticed")
+        loads[0].callback(Page(b"alice"))
+        assert (await waiting).code == 200
+        session.logout()
+        await self.close(other)
+
+    async def test_allLeave(self) -> None:
+        """
+        If all of them leave during the login, it is cancelled.
+        """
+        loads = self.slow(ConnectionLimit(1))
+        tabs = await self.waitingTabs(2)
+        for tab in tabs:
+            tab.ask()
+        session = await self.session()
+        await self.until(lambda: self.waiting() == 2, "not all have come")
+        for tab in tabs:
+            tab.leave()
+        await session.whenClosed()
+        loads[0].callback(Page(b"alice"))
+        assert self.realm.audit() == []
+        assert self.flushLoggedErrors() == []
+        assert self.clock.getDelayedCalls() == []
+        assert len(self.wrapper._browsers) == 0
+
+    async def test_checked(self) -> None:
+        """
+        So it is while the password is checked.
+        """
+        self.cookies(AvatarCache()(Page))
+        self.checker.waiting = True
+        tab = await self.open()
+        tab.ask()
+        await self.until(lambda: self.checker.asked, "nothing is checked")
+        tab.leave()
+        await self.until(lambda: self.checker.cancelled, "it is not cancelled")
+        assert self.flushLoggedErrors() == []
+
+    async def test_kicked(self) -> None:
+        """
+        A kick during the login closes the connections of all that wait.
+        """
+        self.slow()
+        tabs = await self.waitingTabs(2)
+        for tab in tabs:
+            tab.ask()
+        session = await self.session()
+        await self.until(lambda: self.waiting() == 2, "not all have come")
+        await session.disconnect(reactor=self.clock)
+        self.clock.advance(0)
+        await self.until(lambda: all(each.lost for each in tabs), "they are left")
+        assert [each.received for each in tabs] == [b"", b""]
+
+    async def test_loggedOut(self) -> None:
+        """
+        If the login is ended otherwise, all that wait get a 503.
+        """
+        self.slow()
+        tabs = await self.waitingTabs(2)
+        answers = [each.ask() for each in tabs]
+        session = await self.session()
+        await self.until(lambda: self.waiting() == 2, "not all have come")
+        session.logout()
+        self.clock.advance(0)
+        assert [(await each).code for each in answers] == [503, 503]
+
+    async def test_fails(self) -> None:
+        """
+        If it fails, each of them is told why, and a fault is logged once.
+        """
+        loads = self.slow()
+        for fault, code in ((ValueError("x"), 500), (LoginRefused(), 403)):
+            tabs = await self.waitingTabs(2)
+            answers = [each.ask() for each in tabs]
+            await self.session()
+            await self.until(lambda: self.waiting() == 2, "not all have come")
+            loads.pop().errback(fault)
+            assert [(await each).code for each in answers] == [code, code]
+            assert len(self.flushLoggedErrors(ValueError)) == (code == 500)
+        assert len(self.wrapper._browsers) == 0
+
+    async def test_outAtOnce(self) -> None:
+        """
+        If the first of them logs the browser out, the next is asked for credentials, and cut off.
+        """
+        loads = self.slow()
+        first, second = await self.waitingTabs(2)
+        out = first.ask(b"/out")
+        await self.session()
+        other = second.ask()
+        await self.until(lambda: self.waiting() == 2, "not all have come")
+        loads[0].callback(Page(b"alice"))
+        assert (await out).body == b"out"
+        assert (await other).code == 401
+        await self.until(lambda: second.lost, "it is not cut off")
+        assert self.flushLoggedErrors() == []
