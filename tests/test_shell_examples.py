@@ -1,5 +1,5 @@
 """
-The examples for SSH, SFTP, telnet and FTP do what they say, as real clients see it.
+The examples for SSH, SFTP and telnet do what they say, as real clients see it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import TestCase
 
-import realclients
 from needing import needs, needsModule
 from realclients import Client, until
 
@@ -188,37 +187,6 @@ class TelnetExampleTests(ExampleCase):
         await second.whenEnded
         await third.whenEnded
         assert b"alice 2" in third.output
-        await self.interrupt()
-
-
-class FTPExampleTests(ExampleCase):
-    """
-    C{ftp.py}.
-    """
-
-    async def test_ftp(self) -> None:
-        """
-        A user has files; the third login is refused; a killed client is logged out.
-        """
-        port = await self.serve("ftp.py", self.directory / "files", "0")
-        login = (
-            "import ftplib, io; c = ftplib.FTP(); "
-            f"c.connect('127.0.0.1', {port}); c.login('alice', 'secret'); "
-        )
-        first = self.start(sys.executable, "-c", f"{login}{realclients.STAY}")
-        await self.says(first, b"logged in")
-        store = "c.storbinary('STOR a', io.BytesIO(b'hello')); print(c.nlst('.')); "
-        second = self.start(sys.executable, "-c", f"{login}{store}{realclients.STAY}")
-        await self.says(second, b"['a']")
-        assert (self.directory / "files" / "alice" / "a").read_text() == "hello"
-        assert b"error_perm: 530" in await self.output(sys.executable, "-c", login)
-        await first.kill()
-        await self.says(self.server, b"alice: 2\nalice: 1\n")
-        assert b"226" in await self.output(
-            sys.executable, "-c", f"{login}print(c.retrbinary('RETR a', print)); c.quit()"
-        )
-        await second.kill()
-        await self.says(self.server, b"alice: 0\n")
         await self.interrupt()
 
 

@@ -22,11 +22,11 @@ from twisted.python.components import registerAdapter
 from twisted.python.filepath import FilePath
 
 import avatarkit
-from avatarkit.transports import IdleLimit, WatchingFactory
+from avatarkit.transports import ThrottledChecker, WatchingFactory
 
 
-class User:
-    """A user, with a directory."""
+class User(avatarkit.ConnectionAware):
+    """A user, with a directory: one object for all sessions of the user."""
 
     def __init__(self, directory: Any) -> None:
         self.directory = directory
@@ -43,8 +43,9 @@ registerAdapter(lambda user: FTPShell(user.directory), User, IFTPShell)
 
 
 def makeRealm(directory: Any) -> avatarkit.Realm:
-    @IdleLimit(600)
+    @avatarkit.MindRegistry()
     @avatarkit.ConnectionLimit(2)
+    @avatarkit.ConnectionCounter()
     @avatarkit.AvatarCache()
     def realm(avatarId: str) -> User:
         return User(directory.child(avatarId))
@@ -57,8 +58,10 @@ async def main(reactor: Any, directory: str, port: int) -> None:
     realm = makeRealm(FilePath(directory))
     checker: Any = InMemoryUsernamePasswordDatabaseDontUse()
     checker.addUser("alice", "secret")  # over FTP, names and passwords are str
-    portal: Any = Portal(realm, [checker])
-    factory = WatchingFactory(FTPFactory(portal), portal)
+    portal: Any = Portal(realm, [ThrottledChecker(checker)])
+    ftp = FTPFactory(portal)
+    ftp.timeOut = 600  # and no IdleLimit, which would end long transfers
+    factory = WatchingFactory(ftp, portal)
     listening = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", realm.close)
     print(f"listening on port {listening.getHost().port}", flush=True)
