@@ -37,6 +37,13 @@ ALONE = (
 )
 
 
+#: What OpenSSH must not ask, and where it must not look.
+QUIETLY = [
+    *("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+    *("-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no"),
+]
+
+
 class Client(ProcessProtocol):
     """
     A program that is a client.

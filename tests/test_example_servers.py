@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import ftplib
 import imaplib
+import os
 import poplib
 import signal
 import smtplib
 import socket
 import subprocess
+from base64 import b64encode
 from contextlib import closing
+from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import processes
-from needing import needsModule
+import realclients
+from needing import needs, needsModule
 from processes import EXAMPLES, line
 
 
@@ -180,6 +184,74 @@ class WebSocketChatTests(ServerCase):
             assert (alice.recv(20), bob.recv(20)) == ("bob: hello", "bob: hello")
             mallory.send("alice guess")
             self.assertRaises(ConnectionClosed, mallory.recv, 20)
+        self.ends(server)
+
+
+@needs("ssh")
+@needsModule("bcrypt", "cryptography")
+class SeveralProtocolsTests(ServerCase):
+    """
+    One user over three protocols.
+    """
+
+    def page(self, port: int) -> tuple[int, bytes]:
+        """
+        Return what a new browser sees.
+        """
+        connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        self.addCleanup(connection.close)
+        authorization = "Basic " + b64encode(b"alice:secret").decode()
+        connection.request("GET", "/", headers={"Authorization": authorization})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def ssh(self, port: int) -> subprocess.Popen[str]:
+        """
+        Start an SSH client.
+        """
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        asked = Path(directory.name) / "password"
+        asked.write_text("#!/bin/sh\necho secret\n")
+        asked.chmod(0o700)
+        client = subprocess.Popen(  # noqa: S603  # our own command
+            ["ssh", *realclients.QUIETLY, "-N", "-v", "-p", str(port), "alice@127.0.0.1"],  # noqa: S607
+            env={
+                **os.environ,
+                "SSH_ASKPASS": str(asked),
+                "SSH_ASKPASS_REQUIRE": "force",
+                "DISPLAY": ":0",
+            },
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(client.wait)
+        self.addCleanup(client.kill)
+        assert client.stderr is not None
+        self.addCleanup(client.stderr.close)
+        return client
+
+    def test_limit(self) -> None:
+        """
+        Sessions of all three count together, and one that leaves makes room for any other.
+        """
+        server = self.serve("several_protocols.py")
+        broker, ssh, web = (self.portOf(server) for _ in range(3))
+        shell = self.ssh(ssh)
+        assert shell.stderr is not None
+        assert any("Authenticated" in each for each in shell.stderr)
+        client = self.start(Path(__file__).parent / "client.py", str(broker))
+        assert line(client) == "in"
+        assert self.page(web) == (200, b"alice is here 3 times")
+        assert self.page(web)[0] == 503
+        shell.kill()
+        shell.wait(20)
+        for _ in range(1000):  # until the server has noticed
+            status, _shown = self.page(web)
+            if status == 200:
+                break
+        assert status == 200
         self.ends(server)
 
 

@@ -13,12 +13,6 @@ from twisted.cred.portal import Portal
 import realclients
 from needing import needs, needsModule
 
-#: What OpenSSH must not ask, and where it must not look.
-QUIETLY = [
-    *("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
-    *("-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no"),
-]
-
 
 class SSHCase(realclients.ClientCase):
     """
@@ -84,7 +78,7 @@ class SSHTests(SSHCase):
     C{ssh}.
     """
 
-    command = ["ssh", *QUIETLY, "-N", "-p", "PORT", "alice@127.0.0.1"]
+    command = ["ssh", *realclients.QUIETLY, "-N", "-p", "PORT", "alice@127.0.0.1"]
 
     def hasNoticed(self, client: realclients.Client) -> bool:
         """
@@ -100,7 +94,7 @@ class SFTPTests(SSHCase):
     C{sftp}, which starts an C{ssh}.
     """
 
-    command = ["sftp", *QUIETLY, "-P", "PORT", "alice@127.0.0.1"]
+    command = ["sftp", *realclients.QUIETLY, "-P", "PORT", "alice@127.0.0.1"]
 
     def hasNoticed(self, client: realclients.Client) -> bool:
         """
