@@ -72,6 +72,7 @@ pydoctor_args = [
     "--privacy=PRIVATE:avatarkit._*.*.*",
     "--privacy=PRIVATE:avatarkit.testing._*.*",
     "--privacy=PRIVATE:avatarkit.transports._*.*",
+    "--privacy=PRIVATE:avatarkit.transports._*.*.*",
     "--privacy=HIDDEN:avatarkit.**.__attrs_post_init__",
     "--privacy=HIDDEN:avatarkit.**.__repr__",
     "--privacy=HIDDEN:avatarkit.**.__slots__",

@@ -21,6 +21,8 @@ from avatarkit import (
     TooManyConnections,
     TooManyLogins,
 )
+from avatarkit._realm.realm import askThrough
+from avatarkit.testing import FakeConnection
 from living import Below, Player
 from model import (
     DOWNWARD,
@@ -133,8 +135,10 @@ class Lives(Machine):
         leaving = [each.name for each in self.model.lives.values() if each.state == "retiring"]
         login = self.entering = Login(choose((*NAMES, *leaving * 6)), mind, acts)
         real = login.real
+        if mind is None:
+            real.connection = choose((None, FakeConnection(stalled=choose(YES_OR_NO))))
         try:
-            result = self.realm.requestAvatar(login.name, login.mind, IPerspective)
+            result = self.request(login.name, mind, real.connection)
         except Exception as error:
             real.outcome.append(type(error))
         else:
@@ -147,6 +151,14 @@ class Lives(Machine):
         self.model.logins.append(login)
         self.happened("a login is refused by the limit", login.outcome == [TooManyConnections])
         self.happened("a login is refused by the ceiling", login.outcome == [TooManyLogins])
+
+    def request(self, name: str, mind: Moody | None, connection: FakeConnection | None) -> Any:
+        """
+        Ask for an avatar, over a connection if there is one.
+        """
+        if connection is None:
+            return self.realm.requestAvatar(name, mind, IPerspective)
+        return askThrough(connection, self.realm, name, mind, (IPerspective,))
 
     def loggedIn(self, real: Real) -> Any:
         """
@@ -295,6 +307,28 @@ class Lives(Machine):
         login.mind.client.disconnect()
         if login.real.logout:
             login.real.logout()
+        self.ending(login)
+        self.model.end(login, LoginAbandoned)
+
+    def connected(self) -> list[Login]:
+        """
+        Return the logins without a mind whose connection is there.
+        """
+        return [
+            each
+            for each in self.model.logins
+            if each.real.connection is not None and not each.real.connection.disconnected
+        ]
+
+    @move(connected, often=3)
+    def lose(self, choose: Choose) -> None:
+        """
+        The connection of a login without a mind is lost.
+        """
+        self.plan(choose)
+        login = choose(self.connected())
+        assert login.real.connection is not None
+        login.real.connection.disconnect()
         self.ending(login)
         self.model.end(login, LoginAbandoned)
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from avatarkit import LoginAbandoned, RealmClosed, TooManyConnections, TooManyLogins
+from avatarkit.testing import FakeConnection
 from moves import WAITS, Gate, Moody
 from scripted import Boom
 
@@ -98,11 +99,14 @@ class Login:
 class Real:
     """
     The real login that a model stands for.
+
+    @ivar connection: what it is made over, if its session is to end with that.
     """
 
     result: Deferred[Any] | None = None
     outcome: list[Any] = attrs.field(factory=list)
     logout: Any = None
+    connection: FakeConnection | None = None
     gate: Gate | None = None
 
 

@@ -46,15 +46,15 @@ class POP3Mailbox(pop3.Mailbox):
     def __init__(self, user: User) -> None:
         self.user = user
 
-    def listMessages(self, index: Any = None) -> Any:
+    def listMessages(self, i: Any = None) -> Any:
         sizes = [len(each) for each in self.user.messages]
-        return sizes if index is None else sizes[index]
+        return sizes if i is None else sizes[i]
 
-    def getMessage(self, index: int) -> Any:
-        return BytesIO(self.user.messages[index])
+    def getMessage(self, i: int) -> Any:
+        return BytesIO(self.user.messages[i])
 
-    def getUidl(self, index: int) -> bytes:
-        return b"%d" % (index + 1)
+    def getUidl(self, i: int) -> bytes:
+        return b"%d" % (i + 1)
 
 
 @implementer(imap4.IMessage)
@@ -217,7 +217,7 @@ class MailFactory(Factory):
     def __init__(self, protocol: Any, portal: Portal) -> None:
         self.protocol, self.portal = protocol, portal
 
-    def buildProtocol(self, address: Any) -> Any:
+    def buildProtocol(self, addr: Any) -> Any:
         build: Any = self.protocol
         built = build()
         built.factory, built.portal = self, self.portal

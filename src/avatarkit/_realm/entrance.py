@@ -87,11 +87,17 @@ class Entrance:
         Return the failure that the client of a login receives.
         """
         if not self.hides(failure):
-            value = failure.value
-            if isinstance(value, BaseException):  # it did not come over the network
-                withoutTraceback(value)
+            if isinstance(failure.value, BaseException):  # it did not come over the network
+                self.strip(failure.value)
             return failure
         return Failure(self.hidden(failure, avatarId))
+
+    def strip(self, reason: BaseException) -> None:
+        """
+        Have a client receive no traceback of a refusal, unless it is to be told everything.
+        """
+        if self.hideFaults:
+            withoutTraceback(reason)
 
     def hides(self, failure: Failure) -> bool:
         """

@@ -24,7 +24,6 @@ from zope.interface import Interface, implementer
 
 from .._clients.minds import isDead, mindOf
 from .._tools.checks import checkReactor, checkSeconds
-from .._tools.telling import withoutTraceback
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface, UnwatchableMind
 from ..interfaces import IAvatarSource, IBlock, IConnection
@@ -213,7 +212,7 @@ class Realm(Generic[A]):
             return self._ask(avatarId, mind, interfaces, entrance, connection)
         except BaseException as reason:
             if not entrance.hides(Failure()):
-                withoutTraceback(reason)
+                entrance.strip(reason)
                 raise
             raise entrance.hidden(Failure(), avatarId) from reason
 

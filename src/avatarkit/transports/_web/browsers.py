@@ -14,8 +14,8 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from .._waiting.slices import Slices
-from ..errors import TooManyLogins
+from ..._waiting.slices import Slices
+from ...errors import TooManyLogins
 
 #: A hash of the credentials of a login, and where it came from.
 Origin: TypeAlias = tuple[bytes, Hashable]

@@ -29,14 +29,14 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from .._realm.session import LoginResult
-from .._tools.checks import checkCount, checkSeconds, checkYesOrNo
-from .._tools.clock import clockOr
-from ..errors import TooManyLogins
-from ._browser import Browser, nameIn, shared
-from ._browsers import Browsers, Origin, hashOf
-from ._requests import Answer, RequestConnection, answerTo, reply
-from ._web import HTTPAuthSessionWrapper, remember
+from ..._realm.session import LoginResult
+from ..._tools.checks import checkCount, checkSeconds, checkYesOrNo
+from ..._tools.clock import clockOr
+from ...errors import TooManyLogins
+from .browser import Browser, nameIn, shared
+from .browsers import Browsers, Origin, hashOf
+from .requests import Answer, RequestConnection, answerTo, reply
+from .wrapper import HTTPAuthSessionWrapper, remember
 
 # Any in this module: requests and credentials are Twisted's, or somebody's own.
 

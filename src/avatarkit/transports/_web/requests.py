@@ -26,10 +26,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
-from .._clients.connections import Partings, bufferedIn
-from .._clients.transports import Connection
-from .._realm.session import LoginResult
-from ..errors import (
+from ..._clients.connections import Partings, bufferedIn
+from ..._clients.transports import Connection
+from ..._realm.session import LoginResult
+from ...errors import (
     LoginAbandoned,
     LoginRefused,
     RealmClosed,
@@ -39,9 +39,9 @@ from ..errors import (
     TooManyLogins,
     UnsupportedInterface,
 )
-from ..interfaces import IConnection
-from ._portals import Logins
-from ._tapping import lookFor
+from ...interfaces import IConnection
+from .._portals import Logins
+from .._tapping import lookFor
 
 #: The refusals that have nothing to do with who asks: it may work later.
 LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned)

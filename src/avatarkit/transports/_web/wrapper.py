@@ -21,11 +21,11 @@ from twisted.web import guard
 from twisted.web.resource import IResource
 from zope.interface import Interface, implementer
 
-from .._realm.session import LoginResult
-from .._tools.checks import checkCount, checkReactor, checkYesOrNo
-from .._tools.clock import clockOr
-from ._portals import Realms, checkPortal
-from ._requests import RequestConnection, answerTo, isAbandoned, reply
+from ..._realm.session import LoginResult
+from ..._tools.checks import checkCount, checkReactor, checkYesOrNo
+from ..._tools.clock import clockOr
+from .._portals import Realms, checkPortal
+from .requests import RequestConnection, answerTo, isAbandoned, reply
 
 # Any in this module: requests and credential factories are Twisted's, or somebody's own.
 

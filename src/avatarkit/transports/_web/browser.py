@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,14 +27,14 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from .._clients.minds import closeConnection
-from .._clients.transports import Connection
-from .._realm.session import LoginResult, Session
-from .._waiting.awaiting import then
-from ..interfaces import IConnection
-from ._browsers import Browsers, Origin
-from ._portals import Logins, Realms
-from ._requests import RequestConnection, answerTo, isAbandoned, nothing, reply
+from ..._clients.minds import closeConnection
+from ..._clients.transports import Connection
+from ..._realm.session import LoginResult, Session
+from ..._waiting.awaiting import then
+from ...interfaces import IConnection
+from .._portals import Logins, Realms
+from .browsers import Browsers, Origin
+from .requests import RequestConnection, answerTo, isAbandoned, nothing, reply
 
 # Any in this module: what a realm returns, and credentials, which have whatever attributes their
 # factories give them.
@@ -42,6 +43,8 @@ from ._requests import RequestConnection, answerTo, isAbandoned, nothing, reply
 PATIENCE = 5
 
 _log = Logger()
+
+_notClosed = partial(_log.failure, "the connection of a request could not be closed")
 
 
 @implementer(IConnection)
@@ -246,10 +249,6 @@ class _Telling:
         logout: Any = result[2]  # of one of our realms, it is a session's
         self.tell(logout.__self__)
         return result
-
-
-def _notClosed() -> None:
-    _log.failure("the connection of a request could not be closed")
 
 
 def nameIn(credentials: Any) -> object:

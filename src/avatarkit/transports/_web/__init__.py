@@ -1,0 +1,3 @@
+"""
+Logins over the web, where a connection carries the requests of many.
+"""
