@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -143,13 +144,21 @@ class CurlCookieTests(WebCase):
         await client.whenEnded
         return client.output.decode()
 
+    def makeJar(self) -> str:
+        """
+        Return the path of a file that keeps cookies, outside of the checkout.
+        """
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return str(Path(directory.name) / "jar")
+
     async def test_session(self) -> None:
         """
         It logs in with its password, goes on with the cookie alone, logs out, and is out.
         """
         realm = ConnectionLimit(1)(AvatarCache()(Page))
         self.guard(CookieAuthSessionWrapper, realm, secure=False)
-        jar = str(Path(self.mktemp()).absolute())
+        jar = self.makeJar()
         cookies = ("--cookie", jar, "--cookie-jar", jar)
         assert await self.curl("/", *cookies) == "Unauthorized401 "
         assert await self.curl("/", *cookies, "--user", "alice:secret") == "page of alice200 "
@@ -166,7 +175,7 @@ class CurlCookieTests(WebCase):
         It does not send a secure cookie over plain HTTP.
         """
         self.guard(CookieAuthSessionWrapper, AvatarCache()(Page))
-        jar = str(Path(self.mktemp()).absolute())
+        jar = self.makeJar()
         cookies = ("--cookie", jar, "--cookie-jar", jar)
         assert await self.curl("/", *cookies, "--user", "alice:secret") == "page of alice200 "
         assert await self.curl("/", *cookies) == "Unauthorized401 "
