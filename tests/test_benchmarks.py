@@ -36,6 +36,19 @@ class BenchmarksTests(SynchronousTestCase):
         assert any(line.startswith("Bytes per session") for line in lines)
         assert rowsOf(RESULTS)[:4] == rowsOf(lines)
 
+    def test_connections(self) -> None:
+        """
+        The benchmark of connections compares watched ones with others, and measures memory.
+        """
+        lines = run("connections.py", "--rounds", "1")
+        assert rowsOf(lines) == [
+            "| a connection is made and lost",
+            "| the same, of Perspective Broker",
+            "| a login over Perspective Broker",
+        ]
+        assert any(line.startswith("Bytes per connection") for line in lines)
+        assert rowsOf(RESULTS)[-11:-8] == rowsOf(lines)
+
     def test_push(self) -> None:
         """
         In the benchmark of pushes, avatarkit is several times as fast as a loop, and many times as

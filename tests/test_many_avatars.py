@@ -221,6 +221,23 @@ class IdleTests(ManyTestCase):
         assert len(self.cache) == 10
         assert self.clock.getDelayedCalls() == []
 
+    def test_raised(self) -> None:
+        """
+        If the maximum is raised again meanwhile, no more are retired.
+        """
+        self.fill()
+        self.cache.maximumIdle = 10
+        opened(self.login(0))[2]()
+        retired = len(Player.retired)
+        assert retired in FIRST
+        self.cache.maximumIdle = None
+        while self.clock.getDelayedCalls():
+            self.clock.turn()
+        assert len(Player.retired) == retired
+        self.cache.maximumIdle = 10
+        opened(self.login(0))[2]()
+        assert len(Player.retired) > retired
+
 
 class OneTests(ManyTestCase):
     """

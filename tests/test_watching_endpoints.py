@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -105,7 +106,9 @@ class EndpointTests(TestCase):
         """
         A UNIX socket.
         """
-        path = self.mktemp()
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = f"{directory.name}/socket"
         peer = await self.comesFrom(f"unix:{path}", f"unix:{path}", b"alice secret\r\n")
         assert isinstance(peer, UNIXAddress)
         assert self.host == "local"

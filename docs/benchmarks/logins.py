@@ -151,7 +151,12 @@ async def throughPB(realm: Any, times: int) -> float:
     users: Any = {"alice": b"secret"}
     checker: Any = InMemoryUsernamePasswordDatabaseDontUse(**users)
     portal: Any = Portal(realm, [checker])
-    port = reactor.listenTCP(0, pb.PBServerFactory(portal), interface="127.0.0.1")
+    return await overLoopback(pb.PBServerFactory(portal), CREDENTIALS, times)
+
+
+async def overLoopback(server: Any, credentials: Any, times: int) -> float:
+    """Return how many seconds a login and its logout take over one connection to a server."""
+    port = reactor.listenTCP(0, server, interface="127.0.0.1")
     factory: Any = pb.PBClientFactory()
     lost: Deferred[None] = Deferred()
     factory.clientConnectionLost = lambda *args: lost.callback(None)
@@ -160,7 +165,7 @@ async def throughPB(realm: Any, times: int) -> float:
     mind = pb.Referenceable()
     started = perf_counter()
     for _ in range(times):
-        await factory.login(CREDENTIALS, mind)  # dropping the reference logs out
+        await factory.login(credentials, mind)  # dropping the reference logs out
     took = (perf_counter() - started) / times
     factory._broker.transport.loseConnection()
     await lost
