@@ -89,6 +89,18 @@ class LoginTests(CookieCase):
         assert self.clock.getDelayedCalls() == []
         assert len(self.wrapper._browsers) == 0
 
+    async def test_tooMuch(self) -> None:
+        """
+        A browser that sends so much during its login that Twisted stops reading is cut off.
+        """
+        self.slow()
+        tab = await self.open()
+        tab.ask()
+        session = await self.session()
+        tab.transport.write(b"x" * 40_000)  # type: ignore[union-attr]  # there is one
+        await session.whenClosed()
+        await self.until(lambda: tab.lost, "the browser is left")
+
     async def test_checked(self) -> None:
         """
         So it is while the password is checked.
