@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import AvatarCache, ConnectionLimit, LoginRefused, PerConnection, Session
+from capabilities import Capability, nameOf
 from saved import Player
 from scripted import Boom, IOther, IThing, Thing, frank, opened, waiting
 
@@ -25,23 +26,6 @@ def made(build: Any, session: Session) -> Any:
     Build an avatar that does not depend on the session.
     """
     return build()
-
-
-class Capability:
-    """
-    An avatar ID that is a new object at each login, as Tahoe-LAFS has it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def nameOf(session: Session) -> Any:
-    """
-    Return whose login it is.
-    """
-    avatarId: Any = session.avatarId
-    return avatarId.name
 
 
 class KeyTests(SynchronousTestCase):

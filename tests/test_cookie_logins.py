@@ -106,13 +106,8 @@ class LoginTests(CookieCase):
         So it is while the password is checked.
         """
         self.cookies(AvatarCache()(Page))
-        self.checker.waiting = True
-        tab = await self.open()
-        tab.ask()
-        await self.until(lambda: self.checker.asked, "nothing is checked")
-        tab.leave()
-        await self.until(lambda: self.checker.cancelled, "it is not cancelled")
-        assert self.flushLoggedErrors() == []
+        await self.leavesWhileChecked()
+        assert self.checker.cancelled == 1
 
     async def test_kicked(self) -> None:
         """

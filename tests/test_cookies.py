@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from avatarkit import AvatarCache, Block, ConnectionLimit, MindRegistry, Session
 from avatarkit.transports import CookieAuthSessionWrapper
-from websites import BASIC, DIGEST, CookieCase, Jar, Later, Page, Tab, basic, digest
+from websites import BASIC, DIGEST, CookieCase, Jar, Page, Tab, basic, digest
 
 
 class SessionTests(CookieCase):
@@ -135,17 +135,8 @@ class SessionTests(CookieCase):
         """
         realm = AvatarCache()(Page)
         wrapper = self.cookies(realm)
-        later = Later()
-        self.serve(later)
-        tab = await self.open()
-        tab.ask()
-        await self.until(lambda: later.requests, "no request")
-        gone = self.assertFailure(later.requests[0].notifyFinish(), Exception)
-        tab.leave()
-        await gone
-        later.found.callback(wrapper)
+        await self.leavesBefore(wrapper)
         assert not realm.sessions
-        assert self.flushLoggedErrors() == []
 
 
 class EndTests(CookieCase):

@@ -27,25 +27,9 @@ from avatarkit import (
     canonicalName,
 )
 from avatarkit.testing import FakeMind, checkBlock, checkRealm, login
+from capabilities import Capability, nameOf
 from players import Player
 from scripted import Boom, IThing, Thing, frank, opened
-
-
-class Capability:
-    """
-    An avatar ID that is a new object at each login, as Tahoe-LAFS has it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def nameOf(session: Session) -> Any:
-    """
-    Return whose login it is.
-    """
-    avatarId: Any = session.avatarId
-    return avatarId.name
 
 
 class KeyTests(SynchronousTestCase):

@@ -5,12 +5,10 @@ Mail clients of Python's standard library: C{poplib}, C{imaplib} and C{smtplib}.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.protocol import Factory
 from twisted.mail import imap4, pop3, smtp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +24,7 @@ from avatarkit import (
 )
 from avatarkit.transports import IMAP4RefusalMixin
 from certificates import selfSigned
+from protocols import withPortal
 
 
 @implementer(imap4.IAccount, smtp.IMessageDelivery)
@@ -46,20 +45,6 @@ class Mail:
         """
         return Mailbox()
 
-    def serving(self, protocol: Callable[[], Any], portal: Portal) -> Any:
-        """
-        Return the factory of a protocol that has the portal as an attribute.
-        """
-        factory: Any = Factory()
-
-        def build() -> Any:
-            built = protocol()
-            built.portal = portal
-            return built
-
-        factory.protocol = build
-        return factory
-
 
 class POP3Tests(Mail, realclients.ScriptCase):
     """
@@ -74,7 +59,7 @@ class POP3Tests(Mail, realclients.ScriptCase):
         """
         Serve POP3.
         """
-        return self.serving(pop3.POP3, portal)
+        return withPortal(pop3.POP3, portal)
 
 
 class IMAP4Tests(Mail, realclients.ScriptCase):
@@ -88,7 +73,7 @@ class IMAP4Tests(Mail, realclients.ScriptCase):
         """
         Serve IMAP4.
         """
-        return self.serving(imap4.IMAP4Server, portal)
+        return withPortal(imap4.IMAP4Server, portal)
 
 
 class SMTPTests(Mail, realclients.ScriptCase):
@@ -104,7 +89,7 @@ class SMTPTests(Mail, realclients.ScriptCase):
         Serve ESMTP.
         """
         challengers = {b"PLAIN": imap4.PLAINCredentials, b"LOGIN": imap4.LOGINCredentials}
-        return self.serving(partial(smtp.ESMTP, challengers, self.context), portal)
+        return withPortal(partial(smtp.ESMTP, challengers, self.context), portal)
 
 
 class STARTTLSTests(SMTPTests):
@@ -149,7 +134,7 @@ for password in ('wrong', 'secret', 'secret', 'secret', 'secret'):
             pass
 
         challengers = {b"PLAIN": imap4.PLAINCredentials}
-        return self.serving(partial(Server, challengers), portal)
+        return withPortal(partial(Server, challengers), portal)
 
     async def refused(self, login: str) -> list[str]:
         """

@@ -24,7 +24,7 @@ from avatarkit import (
     Session,
 )
 from avatarkit.transports import HTTPAuthSessionWrapper, ThrottledChecker, WatchingFactory, logOut
-from websites import BASIC, DIGEST, Later, Page, Passwords, WebCase, basic, digest, reactor
+from websites import BASIC, DIGEST, Page, Passwords, WebCase, basic, digest, reactor
 
 
 class Refusing(Block):
@@ -245,13 +245,8 @@ class LifeTests(WebCase):
         The check of a password is cancelled when the browser leaves.
         """
         self.guard(HTTPAuthSessionWrapper, AvatarCache()(Page))
-        self.checker.waiting = True
-        tab = await self.open()
-        tab.ask()
-        await self.until(lambda: self.checker.asked, "nothing is checked")
-        tab.leave()
-        await self.until(lambda: self.checker.cancelled, "it is not cancelled")
-        assert self.flushLoggedErrors() == []
+        await self.leavesWhileChecked()
+        assert self.checker.cancelled == 1
 
     async def test_kicked(self) -> None:
         """
@@ -316,17 +311,8 @@ class LifeTests(WebCase):
         """
         realm = AvatarCache()(Page)
         wrapper = HTTPAuthSessionWrapper(Portal(realm, [Passwords()]), [BASIC])
-        later = Later()
-        self.serve(later)
-        tab = await self.open()
-        tab.ask()
-        await self.until(lambda: later.requests, "no request")
-        gone = self.assertFailure(later.requests[0].notifyFinish(), Exception)
-        tab.leave()
-        await gone
-        later.found.callback(wrapper)
+        await self.leavesBefore(wrapper)
         assert not realm.sessions
-        assert self.flushLoggedErrors() == []
 
     async def test_logOut(self) -> None:
         """

@@ -374,6 +374,33 @@ class WebCase(TestCase):
         else:
             reactor.connectTCP("127.0.0.1", self.port, factory)
 
+    async def leavesBefore(self, wrapper: Any) -> None:
+        """
+        A browser leaves before the wrapper that it asks is found.
+        """
+        later = Later()
+        self.serve(later)
+        tab = await self.open()
+        tab.ask()
+        await self.until(lambda: later.requests, "no request")
+        gone = self.assertFailure(later.requests[0].notifyFinish(), Exception)
+        tab.leave()
+        await gone
+        later.found.callback(wrapper)
+        assert self.flushLoggedErrors() == []
+
+    async def leavesWhileChecked(self) -> None:
+        """
+        A browser leaves while its password is checked, and the check is cancelled.
+        """
+        self.checker.waiting = True
+        tab = await self.open()
+        tab.ask()
+        await self.until(lambda: self.checker.asked, "nothing is checked")
+        tab.leave()
+        await self.until(lambda: self.checker.cancelled, "it is not cancelled")
+        assert self.flushLoggedErrors() == []
+
     async def close(self, tab: Tab) -> None:
         """
         Close a connection, and wait until it is.

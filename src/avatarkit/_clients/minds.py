@@ -53,6 +53,13 @@ def isDead(mind: object) -> bool:
     return adapted is not None and bool(adapted.disconnected)
 
 
+def isGone(connection: IConnection | None, mind: object) -> bool:
+    """
+    Return whether a client is known to be gone, from its connection or its mind.
+    """
+    return (connection is not None and connection.disconnected) or isDead(mind)
+
+
 def closeConnection(
     connection: IConnection | None,
     mind: object,
@@ -79,11 +86,11 @@ def closeConnection(
     except BaseException:
         failed()
     else:
-        _Parting(closing, failed).begin(timeout, clockOr(reactor))
+        _Kick(closing, failed).begin(timeout, clockOr(reactor))
 
 
 @attrs.define(eq=False)
-class _Parting:
+class _Kick:
     """
     A connection that is being closed.
 

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
 
 from .._clients.minds import callRemoteOf, mindOf
-from .._realm.session import Session, isGone
+from .._realm.session import Session, hasLeft
 from .._tools.clock import clockOr
 from .._waiting.slices import Slices
 
@@ -139,7 +139,7 @@ class Unresponsive:
             mind = mindOf(holder.mind)
             if mind is None:
                 mind = holder.mind
-            if getattr(mind, "disconnected", False) or isGone(holder):
+            if getattr(mind, "disconnected", False) or hasLeft(holder):
                 raise DeadReferenceError("the client is gone")
             callRemote = callRemoteOf(mind)
             return None if callRemote is None else callRemote(self.message)
@@ -177,7 +177,7 @@ def _isDead(holder: Session) -> bool:
     Return whether the client of a session is known to be gone.
     """
     try:
-        return isGone(holder)
+        return hasLeft(holder)
     except BaseException:  # somebody's adapter; the next question will say so
         return False
 

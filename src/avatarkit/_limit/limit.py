@@ -25,7 +25,7 @@ from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.keys import Key, avatarIdOf, checkedKey, checkKey
 from .._realm.session import Session
-from .._realm.targets import isTarget
+from .._realm.targets import refuseTarget
 from .._tools.checks import checkCount, checkReactor
 from .._tools.clock import clockOr
 from .._tools.counting import countDown
@@ -103,11 +103,7 @@ class ConnectionLimit(Audited, Block[A]):
     def _checkMaximum(self, attribute: object, maximum: object) -> None:
         if maximum is _UNSAID:
             return
-        if isTarget(maximum):
-            raise TypeError(
-                f"ConnectionLimit takes a number, not {maximum!r}: "
-                "write @ConnectionLimit(...) above a target, with the call"
-            )
+        refuseTarget("ConnectionLimit", "a number", maximum)
         checkCount("maximum", maximum, least=1)
 
     @quota.validator

@@ -300,7 +300,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Take note of a session; return whether its client can be called.
         """
-        key = session.avatarId if self._keys is None else self._keys.of(session)
+        key = self._keyOf(session)
         sessions = self._online.get(key)
         if sessions is None:
             if type(key) is not self._kinds.only:
@@ -323,7 +323,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         """
         Forget a session; return whether its client could be called.
         """
-        key = session.avatarId if self._keys is None else self._keys.of(session)
+        key = self._keyOf(session)
         sessions = self._online[key]
         del sessions[session]
         if not sessions:

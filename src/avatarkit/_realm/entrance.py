@@ -23,7 +23,7 @@ from .._tools.telling import withoutTraceback
 from ..errors import RealmFailed, TooManyLogins, UnsupportedInterface
 
 #: What may be read by a client, or by whoever has cancelled the login.
-_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
+TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
 @attrs.define(eq=False)
@@ -103,7 +103,7 @@ class Entrance:
         """
         Return whether a login failed for a reason that is none of the client's business.
         """
-        told = failure.check(*_TELLABLE) and not failure.check(NotImplementedError)
+        told = failure.check(*TELLABLE) and not failure.check(NotImplementedError)
         return self.hideFaults and not told
 
     def hidden(self, failure: Failure, avatarId: Hashable) -> Exception:

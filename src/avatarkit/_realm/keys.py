@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias
 
 import attrs
 
+from .._tools.checks import checkHashable
 from .._tools.typevars import A
 from .session import Session
 
@@ -32,10 +33,7 @@ def checkedKey(key: Hashable) -> Hashable:
 
     @raise TypeError: if it is not, or must be waited for.
     """
-    try:
-        hash(key)
-    except TypeError:
-        raise TypeError(f"a key must be hashable, which {key!r} is not") from None
+    checkHashable("a key", key)
     if hasattr(type(key), "__await__"):
         getattr(key, "close", lambda: None)()  # a coroutine that nobody will wait for
         raise TypeError(f"a key cannot be waited for: {key!r}")

@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
-from .._clients.minds import isDead, mindOf
-from .._tools.checks import checkReactor, checkSeconds
+from .._clients.minds import isGone, mindOf
+from .._tools.checks import checkHashable, checkReactor, checkSeconds
 from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface, UnwatchableMind
 from ..interfaces import IAvatarSource, IBlock, IConnection
@@ -227,12 +227,12 @@ class Realm(Generic[A]):
         """
         Log in; what is raised at once is not yet hidden.
         """
-        checkedId(avatarId)
+        checkHashable("an avatar ID", avatarId)
         if not interfaces:
             raise UnsupportedInterface(
                 f"the login of {avatarId!r} asks for no interface at all", avatarId=avatarId
             )
-        if isDead(mind) or (connection is not None and connection.disconnected):
+        if isGone(connection, mind):
             raise LoginAbandoned(avatarId=avatarId)
         entrance = self._entrance
         if entrance.requireWatched and connection is None and mindOf(mind) is None:
@@ -381,21 +381,9 @@ def rename(session: Session, avatarId: Hashable) -> None:
     """
     Give another avatar ID to a session that only its realm has filed.
     """
-    session._avatarId = checkedId(avatarId)
+    checkHashable("an avatar ID", avatarId)
+    session._avatarId = avatarId
     cast("Realm", session.realm)._roll.refile(session)
-
-
-def checkedId(avatarId: Hashable) -> Hashable:
-    """
-    Return an avatar ID, which must be hashable.
-
-    @raise TypeError: if it is not.
-    """
-    try:
-        hash(avatarId)
-    except TypeError:
-        raise TypeError(f"an avatar ID must be hashable, which {avatarId!r} is not") from None
-    return avatarId
 
 
 def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:

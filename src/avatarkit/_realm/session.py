@@ -34,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from .._clients.minds import closeConnection, isDead, mindOf
+from .._clients.minds import closeConnection, isGone, mindOf
 from .._clients.transports import connectionBehind
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
@@ -605,9 +605,8 @@ class Session(Generic[A]):
         self._reason = None
 
 
-def isGone(session: Session) -> bool:
+def hasLeft(session: Session) -> bool:
     """
     Return whether the client of a session is known to be gone.
     """
-    connection = session._connection
-    return (connection is not None and connection.disconnected) or isDead(session.mind)
+    return isGone(session._connection, session._mind)

@@ -147,6 +147,21 @@ def isTarget(thing: object) -> bool:
     return callable(thing) or isRealm(thing) or IAvatarSource.providedBy(thing)
 
 
+def refuseTarget(block: str, takes: str, given: object) -> None:
+    """
+    Catch the slip that everyone makes with decorators, for a block that takes an argument:
+    C{@Block} without the call.
+
+    @param takes: what the block takes instead.
+    @raise TypeError: if it is given a target.
+    """
+    if isTarget(given):
+        raise TypeError(
+            f"{block} takes {takes}, not {given!r}: write @{block}(...) above a target, with the "
+            "call"
+        )
+
+
 def isRealm(thing: object) -> bool:
     """
     Return whether something is a realm, declared or not: a portal asks for no more than a

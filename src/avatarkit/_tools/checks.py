@@ -46,6 +46,18 @@ def checkYesOrNo(what: str, answer: object) -> None:
         raise TypeError(f"{what} must be a bool, not {answer!r}")
 
 
+def checkHashable(what: str, thing: object) -> None:
+    """
+    Refuse what cannot be the key of a dict.
+
+    @raise TypeError: if it is not hashable.
+    """
+    try:
+        hash(thing)
+    except TypeError:
+        raise TypeError(f"{what} must be hashable, which {thing!r} is not") from None
+
+
 def checkReactor(reactor: object) -> None:
     """
     Refuse what cannot tell the time; C{None} stands for the global reactor.

@@ -90,11 +90,11 @@ def _slots(thing: Any) -> Iterator[tuple[str, Any]]:
     """
     Return the attributes of an object that have slots.
     """
-    for kind in type(thing).__mro__:
-        if "__slots__" in vars(kind):
-            for name, slot in vars(kind).items():
-                if isinstance(slot, MemberDescriptorType):
-                    yield name, getattr(thing, name, None)
+    kinds = (vars(kind) for kind in type(thing).__mro__)
+    members = (each for members in kinds if "__slots__" in members for each in members.items())
+    for name, member in members:
+        if isinstance(member, MemberDescriptorType):
+            yield name, getattr(thing, name, None)
 
 
 class FactoryWithPortal:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from .._realm.audit import Audited
 from .._realm.block import Block
 from .._realm.session import Session
-from .._realm.targets import isTarget
+from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
@@ -58,11 +58,7 @@ class IdleLimit(Audited, Block[A]):
 
     @seconds.validator
     def _checkSeconds(self, attribute: object, seconds: object) -> None:
-        if isTarget(seconds):
-            raise TypeError(
-                f"IdleLimit takes a number of seconds, not {seconds!r}: "
-                "write @IdleLimit(...) above a target, with the call"
-            )
+        refuseTarget("IdleLimit", "a number of seconds", seconds)
         checkSeconds("seconds", seconds)
         if not seconds:
             raise ValueError("seconds must be more than 0")
@@ -93,7 +89,7 @@ class IdleLimit(Audited, Block[A]):
         """
         Say which sessions are looked at that should not be, and the other way round.
         """
-        there = {*self._sessionsPast(self.detached)}
+        there = set(self._sessionsPast(self.detached))
         for session in there ^ self._checks.keys():
             wrong = "is not looked at" if session in there else "is still looked at"
             yield f"{session!r} {wrong} by {self!r}"

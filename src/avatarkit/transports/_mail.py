@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ..errors import RealmClosed, TooManyConnections, TooManyLogins, TooManyWaiting
+from ..errors import RealmClosed, TooManyConnections, TooManyLogins
 
 #: The response codes of RFC 5530 for refusals that are not about the password.
 _CODES = (
-    ((TooManyConnections, TooManyLogins, TooManyWaiting), b"LIMIT"),
+    ((TooManyConnections, TooManyLogins), b"LIMIT"),
     ((RealmClosed,), b"UNAVAILABLE"),
 )
 

@@ -16,23 +16,19 @@ from typing import Any, cast
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.spread import pb
 from zope.interface import Interface, implementer
 
+from .._realm.entrance import TELLABLE
 from .._realm.realm import Realm, askThrough
 from .._realm.session import LoginResult
 from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
-
-#: What a login fails with that is not a fault, or has been logged by our realm.
-_TELLABLE = (pb.Error, LoginFailed, Unauthorized, CancelledError)
 
 
 def checkPortal(portal: object) -> None:
@@ -143,7 +139,7 @@ class Logins:
         self._tell(not self._waiting)
         if not isinstance(result, Failure):
             self.succeeded = True
-        elif self.connection.disconnected and not result.check(*_TELLABLE):
+        elif self.connection.disconnected and not result.check(*TELLABLE):
             self._notCancelled(result)
             return Failure(LoginAbandoned())
         elif self.connection.disconnected and result.check(CancelledError):
@@ -192,6 +188,16 @@ class _RealmThrough:
         return askThrough(self.connection, self.realms.current(), avatarId, mind, interfaces)
 
 
+def checkerFor(connection: IConnection, checker: ICredentialsChecker) -> ICredentialsChecker:
+    """
+    Return a checker for the logins over a connection: what its C{forConnection} returns, if it has
+    one.
+    """
+    bind = getattr(checker, "forConnection", None)
+    bound: ICredentialsChecker = checker if bind is None else bind(connection)
+    return bound
+
+
 @attrs.define(eq=False)
 class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
     """
@@ -202,10 +208,7 @@ class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
     connection: IConnection
 
     def __getitem__(self, kind: type[Interface]) -> ICredentialsChecker:
-        checker = self.checkers[kind]
-        bind = getattr(checker, "forConnection", None)
-        bound: ICredentialsChecker = checker if bind is None else bind(self.connection)
-        return bound
+        return checkerFor(self.connection, self.checkers[kind])
 
     def __setitem__(self, kind: type[Interface], checker: ICredentialsChecker) -> None:
         self.checkers[kind] = checker

@@ -127,13 +127,16 @@ class Tally:
         elif right:
             self.total -= self.failures.pop(under, 0)
         elif right is False and attempt.mark not in self.known:
-            if attempt.mark is not None and not self.oneUser:
-                self.known = (*self.known, attempt.mark)[-KNOWN_AGAIN:]
-            if under not in self.failures and len(self.failures) >= APART:
-                under = _OTHERS
-            self.failures[under] = self.failures.get(under, 0) + 1
-            self.total += 1
-            self.since = now
+            self._fail(attempt.mark, under, now)
+
+    def _fail(self, mark: bytes | None, under: Hashable, now: float) -> None:
+        if mark is not None and not self.oneUser:
+            self.known = (*self.known, mark)[-KNOWN_AGAIN:]
+        if under not in self.failures and len(self.failures) >= APART:
+            under = _OTHERS
+        self.failures[under] = self.failures.get(under, 0) + 1
+        self.total += 1
+        self.since = now
 
     def stopTimer(self) -> None:
         """

@@ -9,6 +9,7 @@ So three methods of the transport itself are replaced, on this one transport, un
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -87,18 +88,9 @@ class Tap:
             vars(self._transport).pop(name, None)
 
 
-def lookFor(transport: Any, lost: Callable[[], object]) -> None:
+def keepAlive(transport: Any) -> None:
     """
-    Have C{lost} called when a transport has lost its connection, and its protocol has learned of
-    it, if it is still there.
+    Switch on the keep-alive of TCP.
     """
-    plain = transport.connectionLost
-
-    def connectionLost(*args: Any) -> None:
-        del transport.connectionLost
-        try:
-            plain(*args)
-        finally:
-            lost()
-
-    transport.connectionLost = connectionLost
+    with suppress(AttributeError, OSError):  # not TCP, or lost already
+        transport.setTcpKeepAlive(True)

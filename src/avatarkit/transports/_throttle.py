@@ -40,6 +40,7 @@ from .._waiting.shielding import shielded
 from ..errors import LoginRefused, TooManyAttempts
 from ..interfaces import IConnection
 from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
+from ._portals import checkerFor
 from ._tallies import Tallies
 from ._tally import Attempt, Pace
 
@@ -172,8 +173,7 @@ class ThrottledChecker:
         """
         Return the checker for the logins over a connection.
         """
-        bind = getattr(self.checker, "forConnection", None)
-        bound = self.checker if bind is None else bind(connection)
+        bound = checkerFor(connection, self.checker)
         return cast(ICredentialsChecker, _From(self, bound, connection))
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:

@@ -16,7 +16,6 @@ and not a wrapper: there are protocols that check of what class it is.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -32,7 +31,7 @@ from .._tools.checks import checkReactor, checkYesOrNo
 from .._tools.clock import clockOr
 from ._holding import givePortal
 from ._portals import Logins, Realms, checkPortal
-from ._tapping import Tap
+from ._tapping import Tap, keepAlive
 
 #: How many bytes are taken from a client while it logs in.
 MOST_WHILE_BUSY = 65536
@@ -75,8 +74,7 @@ class WatchedProtocol:
             self.connection.abortConnection()
             return
         if self.factory.keepAlive:
-            with suppress(AttributeError, OSError):  # not TCP, or lost already
-                transport.setTcpKeepAlive(True)
+            keepAlive(transport)
         self.wrappedProtocol.makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:

@@ -31,7 +31,6 @@ from ..._clients.minds import closeConnection
 from ..._clients.transports import Connection
 from ..._realm.session import LoginResult, Session
 from ..._waiting.awaiting import then
-from ...interfaces import IConnection
 from .._portals import Logins, Realms
 from .browsers import Browsers, Origin
 from .requests import RequestConnection, answerTo, isAbandoned, nothing, reply
@@ -47,7 +46,6 @@ _log = Logger()
 _notClosed = partial(_log.failure, "the connection of a request could not be closed")
 
 
-@implementer(IConnection)
 @attrs.define(eq=False, repr=False)
 class Browser(Connection):
     """

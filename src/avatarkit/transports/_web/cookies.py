@@ -151,7 +151,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
         self, request: Any, visit: RequestConnection, browser: Browser, credentials: Any
     ) -> Deferred[LoginResult]:
         """
-        Answer a request of a browser.
+        Serve a request of a browser.
         """
         remember(request, partial(self._logOut, request, visit, browser))
         begins = browser.join(visit)

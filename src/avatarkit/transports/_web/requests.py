@@ -12,7 +12,6 @@ much besides a request that goes on, so a client that does so during its login i
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -24,7 +23,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
-from zope.interface import implementer
 
 from ..._clients.connections import Partings, bufferedIn
 from ..._clients.transports import Connection
@@ -39,9 +37,8 @@ from ...errors import (
     TooManyLogins,
     UnsupportedInterface,
 )
-from ...interfaces import IConnection
 from .._portals import Logins
-from .._tapping import lookFor
+from .._tapping import Tap, keepAlive
 
 #: The refusals that have nothing to do with who asks: it may work later.
 LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned)
@@ -52,7 +49,6 @@ _LOSSES = "_avatarkitLosses"
 _log = Logger()
 
 
-@implementer(IConnection)
 @attrs.define(eq=False, repr=False)
 class RequestConnection(Connection):
     """
@@ -83,8 +79,7 @@ class RequestConnection(Connection):
             return
         _lossesOf(self._wire).add(RequestConnection._over, self)
         if self.keepAlive:
-            with suppress(AttributeError):  # a UNIX socket
-                self._wire.setTcpKeepAlive(True)
+            keepAlive(self._wire)
 
     @property
     def backlog(self) -> int | None:
@@ -176,7 +171,7 @@ def _lossesOf(wire: Any) -> Partings:  # Any: as above
     if losses is None:
         losses = Partings()
         setattr(wire, _LOSSES, losses)
-        lookFor(wire, losses.lost)
+        Tap(wire, losses.lost)
     return losses
 
 
@@ -228,7 +223,7 @@ def reply(
     visit: RequestConnection, answer: Answer | None, abandoned: bool = False
 ) -> Deferred[LoginResult]:
     """
-    Answer a login that has failed; nothing if nobody is there, or will not be.
+    Reply to a login that has failed; not if nobody is there, or will not be.
 
     @param abandoned: whether the login was ended from outside: if that was a kick, the connection
         is closed next, instead of an answer.
