@@ -16,7 +16,7 @@ once, for every block:
     moves on.
   - I{A client that leaves during the login leaves nothing behind}: Twisted's protocols do not say
     that it has left, so the session watches its mind while it waits on its way up, and turns round
-    when the mind is dead.
+    when the mind is dead; and it ends with its connection, if it has been given one.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-Protocols whose connections are watched.
+Protocols whose connections are watched, so that a session ends with its connection on each of them,
+whatever the client chose to send as its mind, and also while its password is being checked.
 
 Twisted's protocols keep the logout of a login in the callback of the login, which comes too late if
 the connection is lost first, and most have no mind that could be watched.  So a connection is

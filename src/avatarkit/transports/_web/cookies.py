@@ -78,7 +78,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
     ) -> None:
         """
         @param timeout: after how many seconds without a request a browser is logged out.
-        @param maximum: how many browsers may be logged in; others are refused with a 503.
+        @param maximum: how many browsers may be logged in, or log in; others get a 503.
         @param cookieName: what the cookie is called; if it is C{Secure}, C{__Host-} stands before
             it, so that no other site can set it.
         @param secure: whether the cookie is C{Secure}, that is, never sent over plain HTTP.  Over
