@@ -95,12 +95,49 @@ class SessionTests(CookieCase):
 
     async def test_ceiling(self) -> None:
         """
-        There may be only so many browsers.
+        There may be only so many browsers, until one of them has left.
         """
         self.cookies(AvatarCache()(Page), maximum=1)
         first, second = await self.logIn(), await self.open()
-        assert (await second.ask(authorization=basic(b"bob"))).code == 503
-        assert (await first.ask()).code == 200
+        refused = await second.ask(authorization=basic(b"bob"))
+        assert (refused.code, refused.body) == (503, b"too many users are logged in")
+        assert (await second.ask(authorization=basic(b"bob", b"wrong"))).code == 401
+        assert (await first.ask(b"/out", None)).code == 200
+        assert (await second.ask(authorization=basic(b"bob"))).code == 200
+
+    async def test_ceilingChecked(self) -> None:
+        """
+        Those whose passwords are still being checked do not count, but those who wait in the realm
+        do.
+        """
+        loads = self.slow(maximum=1)
+        self.checker.waiting = True
+        waiting = [await self.open() for _ in range(3)]
+        answers = [tab.ask() for tab in waiting]
+        await self.until(lambda: len(self.checker.asked) == 3, "they are not checked")
+        self.checker.waiting = False
+        bob = await self.open()
+        entered = bob.ask(authorization=basic(b"bob"))
+        await self.until(lambda: loads, "he is not let in")
+        for check in self.checker.asked:
+            check.callback(b"alice")
+        assert [(await each).code for each in answers] == [503] * 3
+        loads[0].callback(Page(b"bob"))
+        assert (await entered).body == b"page of bob"
+
+    async def test_caches(self) -> None:
+        """
+        No cache that others share keeps a page, unless the page says so.
+        """
+        self.cookies(AvatarCache()(Page))
+        tab = await self.logIn()
+        answers = [await tab.ask(authorization=None), await (await self.open()).ask(b"/", None)]
+        assert [each.code for each in answers] == [200, 401]
+        for answer in answers:
+            assert answer.all(b"cache-control") == [b"private, no-cache"]
+        page: Any = (await self.session()).avatar
+        page.render = lambda request: request.setHeader(b"cache-control", b"public") or b"all"
+        assert (await tab.ask(authorization=None)).all(b"cache-control") == [b"public"]
 
     async def test_anonymous(self) -> None:
         """

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.mail import imap4, pop3, smtp
 from twisted.python.failure import Failure
@@ -192,6 +193,7 @@ class MixinTests(SynchronousTestCase):
             TooManyLogins(),
             RealmClosed(),
             TooManyAttempts(),
+            UnauthorizedLogin(),
         ):
             server._IMAP4Server__ebLogin(Failure(refusal), b"1")
         assert sent == [
@@ -199,5 +201,6 @@ class MixinTests(SynchronousTestCase):
             b"1 NO [LIMIT] too many logins are waiting",
             b"1 NO [LIMIT] too many logins are in progress",
             b"1 NO [UNAVAILABLE] the server is shutting down",
+            b"1 NO [LIMIT] too many attempts; try again later",
             b"1 NO LOGIN failed",
         ]

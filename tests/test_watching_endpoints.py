@@ -15,6 +15,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import protocols
@@ -122,6 +123,25 @@ class EndpointTests(TestCase):
         server, client = r"tcp6:0:interface=\:\:1", r"tcp:\:\:1:PORT"
         peer = await self.comesFrom(server, client, b"alice secret\r\n")
         assert peer.host == "::1"
+
+    async def test_otherProtocol(self) -> None:
+        """
+        What arrives is an activity also when the protocol has put another one in its place.
+        """
+        server, client = "tcp:0:interface=127.0.0.1", self.CLIENT
+        caller = await self.serve(server, client, Way.LOGGED_IN, b"alice secret\r\n")
+        await within(caller.ready)
+        (session,) = self.stage.realm.sessions
+        connection: Any = session.connection
+        taken: Deferred[bytes] = Deferred()
+        other: Any = Protocol()
+        other.dataReceived = taken.callback
+        connection.transport.protocol = other
+        connection.lastReceived = connection.lastActive = 0
+        caller.transport.write(b"hello")
+        assert await within(taken) == b"hello"
+        assert session.lastActive == connection.lastReceived != 0
+        await self.leave()
 
     PROXY = "haproxy:tcp:0:interface=127.0.0.1"
     CLIENT = "tcp:127.0.0.1:PORT"

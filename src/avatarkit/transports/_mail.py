@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ..errors import RealmClosed, TooManyConnections, TooManyLogins
+from ..errors import RealmClosed, TooManyAttempts, TooManyConnections, TooManyLogins
 
 #: The response codes of RFC 5530 for refusals that are not about the password.
 _CODES = (
-    ((TooManyConnections, TooManyLogins), b"LIMIT"),
+    ((TooManyConnections, TooManyLogins, TooManyAttempts), b"LIMIT"),
     ((RealmClosed,), b"UNAVAILABLE"),
 )
 
@@ -22,8 +22,9 @@ class IMAP4RefusalMixin:
     Tells a client that a limit is full, to which C{IMAP4Server} says the same as to a wrong
     password: C{class MyServer(IMAP4RefusalMixin, IMAP4Server)}.
 
-    The answer to a login that is refused by a limit is C{NO [LIMIT]}, and to one that is refused
-    because the realm is closed C{NO [UNAVAILABLE]}, as RFC 5530 has them.
+    The answer to a login that is refused by a limit, or because too many attempts wait, is
+    C{NO [LIMIT]}, and to one that is refused because the realm is closed C{NO [UNAVAILABLE]}, as
+    RFC 5530 has them.
     """
 
     # These names are what Python makes of the private methods of IMAP4Server, whose texts are

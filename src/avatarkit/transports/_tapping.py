@@ -1,9 +1,10 @@
 """
 What a transport does not tell its protocol, or not in time.
 
-A protocol that puts another one in its place is no longer told that the connection is lost, and one
-that has paused its transport is told only when it reads again, since a loss is noticed by reading.
-So three methods of the transport itself are replaced, on this one transport, until it is lost.
+A protocol that puts another one in its place is no longer told what arrives, nor that the
+connection is lost, and one that has paused its transport is told only when it reads again, since a
+loss is noticed by reading.  So four methods of the transport itself are replaced, on this one
+transport, until it is lost.
 """
 
 from __future__ import annotations
@@ -20,21 +21,30 @@ import attrs
 @attrs.define(eq=False)
 class Tap:
     """
-    A transport that says when it is lost, and can be kept reading.
+    A transport that says when something arrives and when it is lost, and can be kept reading.
 
+    @ivar arrives: the method of the transport that is called when something has arrived: of TLS,
+        and of whatever else wraps a transport, the one that is given what it is.
     @ivar paused: whether the protocol has paused the transport.  As long as it is kept reading,
         what arrives reaches the protocol all the same, as it may over TLS anyway.
     """
 
     _transport: Any
+    _received: Callable[[], object]
     _lost: Callable[[], object]
+    arrives: str = attrs.field(init=False)
     paused: bool = attrs.field(default=False, init=False)
     _kept: bool = attrs.field(default=False, init=False)
     _plain: dict[str, Any] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        for method in (self.connectionLost, self.pauseProducing, self.resumeProducing):
-            name = method.__name__
+        self.arrives = "dataReceived" if hasattr(self._transport, "dataReceived") else "doRead"
+        for name, method in (
+            (self.arrives, self._arrived),
+            ("connectionLost", self.connectionLost),
+            ("pauseProducing", self.pauseProducing),
+            ("resumeProducing", self.resumeProducing),
+        ):
             plain = getattr(self._transport, name, None)
             if plain is None:  # in memory, where a loss is told in some other way
                 continue
@@ -43,6 +53,17 @@ class Tap:
             except AttributeError:  # it has slots, and so is in memory as well
                 continue
             self._plain[name] = plain
+
+    @property
+    def hears(self) -> bool:
+        """
+        Whether it is told what arrives, which it is not in memory.
+        """
+        return self.arrives in self._plain
+
+    def _arrived(self, *args: Any) -> Any:
+        self._received()
+        return self._plain[self.arrives](*args)
 
     def connectionLost(self, *args: Any) -> None:
         """
@@ -83,7 +104,7 @@ class Tap:
         Leave the transport as it was, and lead to nobody.
         """
         self.paused = False
-        self._lost = bool
+        self._received = self._lost = bool
         for name in self._plain:
             vars(self._transport).pop(name, None)
 

@@ -68,7 +68,7 @@ class WatchedProtocol:
         """
         self.connection = Connection(transport, self.factory.clock())
         self._logins = Logins(self.connection, self._whenBusy)
-        self._tap = Tap(transport, self._lost)
+        self._tap = Tap(transport, self.connection.received, self._lost)
         self.factory.registerProtocol(self)
         if not self._givePortal():
             self._refused = True
@@ -84,7 +84,8 @@ class WatchedProtocol:
         """
         if self._refused:
             return
-        self.connection.received()
+        if not self._tap.hears:
+            self.connection.received()
         if self._logins and self._isTooMuch(data):
             self._log.warn(
                 "{peer} has sent more than {most} bytes while its login goes on: it is cut off",

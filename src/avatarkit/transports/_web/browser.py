@@ -14,7 +14,7 @@ The life of one:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -116,6 +116,7 @@ class Browser(Connection):
         """
         self.transport = visit
         self.received()
+        visit.whenReceived = self.received
         self._visits[visit] = None
         self.browsers.busy(self)
         visit.notifyOnDisconnect(self._left)
@@ -134,7 +135,7 @@ class Browser(Connection):
         Log in.
         """
         mine: Any = self._logins.portal(portal, realms)
-        mine.realm = _Telling(mine.realm, self._sessionIs)
+        mine.realm = _Counting(mine.realm, self)
         login = mine.login(credentials, None, IResource)
         login.addCallbacks(self._loggedIn, self._failed)
 
@@ -229,23 +230,26 @@ class Browser(Connection):
 
 @implementer(IRealm)
 @attrs.frozen(eq=False)
-class _Telling:
+class _Counting:
     """
-    A realm that says which session a login has begun.
+    A realm that counts a browser before it is asked, and tells it its session.
     """
 
     realm: Any
-    tell: Callable[[Session], object]
+    browser: Browser
 
     def requestAvatar(self, avatarId: Hashable, mind: object, *interfaces: Any) -> Any:
         """
         Log in.
+
+        @raise TooManyConnections: if there are too many browsers.
         """
+        self.browser.browsers.admit(self.browser)
         return then(self.realm.requestAvatar(avatarId, mind, *interfaces), self._told)
 
     def _told(self, result: LoginResult) -> LoginResult:
         logout: Any = result[2]  # of one of our realms, it is a session's
-        self.tell(logout.__self__)
+        self.browser._sessionIs(logout.__self__)
         return result
 
 

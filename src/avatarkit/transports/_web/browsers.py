@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..._waiting.slices import Slices
-from ...errors import TooManyLogins
+from ...errors import TooManyConnections
 
 #: A hash of the credentials of a login, and where it came from.
 Origin: TypeAlias = tuple[bytes, Hashable]
@@ -66,7 +66,7 @@ class Browsers(Generic[B]):
     The browsers of one wrapper.
 
     @ivar timeout: after how many seconds without a request a browser's session ends.
-    @ivar maximum: how many there may be.
+    @ivar maximum: how many there may be, apart from those whose passwords are still being checked.
     """
 
     timeout: float
@@ -81,7 +81,7 @@ class Browsers(Generic[B]):
 
     def __len__(self) -> int:
         """
-        Return how many there are.
+        Return how many there are that count.
         """
         return len(self._byCookie)
 
@@ -98,16 +98,21 @@ class Browsers(Generic[B]):
         browser = self._byOrigin.get(origin)
         return browser if browser is None or browser.isOpening else self._logged(browser)
 
-    def add(self, browser: B) -> None:
+    def logsIn(self, browser: B) -> None:
         """
-        A browser logs in.
+        A browser begins to log in.
+        """
+        self._byOrigin[browser.origin] = browser
 
-        @raise TooManyLogins: if there are too many.
+    def admit(self, browser: B) -> None:
+        """
+        The password of a browser was right, and the realm is going to be asked.
+
+        @raise TooManyConnections: if there are too many already.
         """
         if len(self) >= self.maximum:
-            raise TooManyLogins(maximum=self.maximum)
+            raise TooManyConnections("too many users are logged in", maximum=self.maximum)
         self._byCookie[hashOf(browser.cookie)] = browser
-        self._byOrigin[browser.origin] = browser
 
     def forget(self, browser: B) -> None:
         """

@@ -32,16 +32,21 @@ from zope.interface import implementer
 from ..._realm.session import LoginResult
 from ..._tools.checks import checkCount, checkSeconds, checkYesOrNo
 from ..._tools.clock import clockOr
-from ...errors import TooManyLogins
 from .browser import Browser, nameIn, shared
 from .browsers import Browsers, Origin, hashOf
-from .requests import Answer, RequestConnection, answerTo, reply
+from .requests import Answer, RequestConnection
 from .wrapper import HTTPAuthSessionWrapper, remember
 
 # Any in this module: requests and credentials are Twisted's, or somebody's own.
 
 #: The cookie of a browser that has logged out.
 LOGGED_OUT = b"out"
+
+
+#: What is said of each page, if it says nothing else: a cache that others share does not store it,
+#: and a browser asks whether it is still good.  RFC 9111 keeps them from what was asked for with an
+#: C{Authorization} header, and not from what a cookie brings.
+NOT_SHARED = b"private, no-cache"
 
 
 @implementer(IResource)
@@ -60,6 +65,8 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
     or, over HTTP/2, resets their streams.
 
     A login without credentials, if the portal allows it, ends with its request and has no cookie.
+
+    Pages are C{Cache-Control: private, no-cache} unless they say something else.
     """
 
     def __init__(
@@ -78,7 +85,8 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
     ) -> None:
         """
         @param timeout: after how many seconds without a request a browser is logged out.
-        @param maximum: how many browsers may be logged in, or log in; others get a 503.
+        @param maximum: how many browsers may be logged in; others get a 503.  One whose password is
+            still being checked does not count.
         @param cookieName: what the cookie is called; if it is C{Secure}, C{__Host-} stands before
             it, so that no other site can set it.
         @param secure: whether the cookie is C{Secure}, that is, never sent over plain HTTP.  Over
@@ -110,6 +118,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
         self._browsers = Browsers[Browser](timeout, maximum, partial(clockOr, reactor), retryAfter)
 
     def _logIn(self, request: Any, credentials: Any) -> Deferred[LoginResult]:
+        request.setHeader(b"cache-control", NOT_SHARED)
         cookie, proof = request.getCookie(self._nameFor(request)), self._proofOf(request)
         browser = self._browsers.known(cookie)
         if browser is not None and not browser.isOf(credentials, proof):
@@ -125,12 +134,8 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
         if visit.disconnected:
             return Deferred()
         origin = (proof, _originOf(request, cookie))
-        try:
-            browser = (
-                browser or self._browsers.opening(origin) or self._new(visit, credentials, origin)
-            )
-        except TooManyLogins:
-            return reply(visit, answerTo(Failure(), credentials, self._retryAfter))
+        browser = browser or self._browsers.opening(origin)
+        browser = browser or self._new(visit, credentials, origin)
         return self._serve(request, visit, browser, credentials)
 
     def _new(self, visit: RequestConnection, credentials: Any, origin: Origin) -> Browser:
@@ -144,7 +149,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
             username=nameIn(credentials),
             origin=origin,
         )
-        self._browsers.add(browser)
+        self._browsers.logsIn(browser)
         return browser
 
     def _serve(

@@ -12,6 +12,7 @@ much besides a request that goes on, so a client that does so during its login i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -24,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
-from ..._clients.connections import Partings, bufferedIn
+from ..._clients.connections import bufferedIn
 from ..._clients.transports import Connection
 from ..._realm.session import LoginResult
 from ...errors import (
@@ -43,8 +44,8 @@ from .._tapping import Tap, keepAlive
 #: The refusals that have nothing to do with who asks: it may work later.
 LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned)
 
-#: The attribute of a transport that holds what is to be done when it is lost.
-_LOSSES = "_avatarkitLosses"
+#: The attribute of a transport that holds its L{_Visits}.
+_VISITS = "_avatarkitVisits"
 
 _log = Logger()
 
@@ -56,10 +57,12 @@ class RequestConnection(Connection):
 
     @ivar transport: the request.
     @ivar logins: the logins that go on.
+    @ivar whenReceived: called when something arrives.
     @ivar closing: whether its TCP connection is being closed.
     """
 
     keepAlive: bool = True
+    whenReceived: Callable[[], object] | None = attrs.field(default=None, init=False)
     closing: bool = attrs.field(default=False, init=False)
     logins: Logins = attrs.field(init=False)
     _channel: Any = attrs.field(init=False)  # Any: HTTP/1.1 and HTTP/2 have different ones
@@ -77,7 +80,7 @@ class RequestConnection(Connection):
         request.notifyFinish().addBoth(self._finished)
         if self._wire is None:  # a stream of HTTP/2
             return
-        _lossesOf(self._wire).add(RequestConnection._over, self)
+        _visitsOf(self._wire).going[self] = None
         if self.keepAlive:
             keepAlive(self._wire)
 
@@ -94,6 +97,14 @@ class RequestConnection(Connection):
         """
         peer: object = self.transport.getClientAddress()
         return peer
+
+    def received(self) -> None:
+        """
+        Something has arrived: a body that the page reads, or what a WebSocket brings.
+        """
+        super().received()
+        if self.whenReceived is not None:
+            self.whenReceived()
 
     def loseConnection(self) -> None:
         """
@@ -157,22 +168,46 @@ class RequestConnection(Connection):
             return
         self.disconnected = True
         if self._wire is not None:
-            _lossesOf(self._wire).discard(RequestConnection._over, self)
+            _visitsOf(self._wire).going.pop(self, None)
         self.logins.abandon()
         self.lost()
 
 
-def _lossesOf(wire: Any) -> Partings:  # Any: as above
+@attrs.define(eq=False)
+class _Visits:
     """
-    Return what is to be done when a TCP connection is lost, whether its requests are told or not:
-    a request that becomes a WebSocket never is, and one that is finished is not either.
+    The requests that go on over a TCP connection, which learn from its transport what Twisted does
+    not tell them: a request that becomes a WebSocket is never told what arrives, nor that the
+    connection is lost, and one that is finished is not either.
     """
-    losses: Partings | None = vars(wire).get(_LOSSES)
-    if losses is None:
-        losses = Partings()
-        setattr(wire, _LOSSES, losses)
-        Tap(wire, losses.lost)
-    return losses
+
+    going: dict[RequestConnection, None] = attrs.field(factory=dict, init=False)
+
+    def received(self) -> None:
+        """
+        Something has arrived.
+        """
+        for visit in tuple(self.going):
+            visit.received()
+
+    def lost(self) -> None:
+        """
+        The TCP connection is lost.
+        """
+        for visit in tuple(self.going):
+            visit._over()
+
+
+def _visitsOf(wire: Any) -> _Visits:  # Any: as above
+    """
+    Return the requests that go on over a TCP connection.
+    """
+    visits: _Visits | None = vars(wire).get(_VISITS)
+    if visits is None:
+        visits = _Visits()
+        setattr(wire, _VISITS, visits)
+        Tap(wire, visits.received, visits.lost)
+    return visits
 
 
 class Answer(Resource):
