@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from avatarkit import AvatarCache, ConnectionLimit, LoginRefused
-from websites import CookieCase, Jar, Page, basic
+from websites import CookieCase, Jar, Page, basic, reactor
 
 
 class LoginTests(CookieCase):
@@ -100,6 +100,42 @@ class LoginTests(CookieCase):
         tab.transport.write(b"x" * 40_000)  # type: ignore[union-attr]  # there is one
         await session.whenClosed()
         await self.until(lambda: tab.lost, "the browser is left")
+
+    async def test_muchLater(self) -> None:
+        """
+        One that does so when it has logged in is not.
+        """
+        loads = self.slow()
+        tab = await self.open()
+        answer = tab.ask(b"/wait")
+        session = await self.session()
+        page = Page(b"alice")
+        loads[0].callback(page)
+        await self.until(lambda: page.requests, "the page is not rendered")
+        (visit,) = page.requests
+        tab.transport.write(b"x" * 40_000)  # type: ignore[union-attr]  # there is one
+        wire = visit.channel.transport
+        await self.until(lambda: wire not in reactor.getReaders(), "Twisted goes on reading")
+        visit.setHeader(b"content-length", b"0")
+        visit.finish()
+        assert (await answer).code == 200
+        assert not session.ended
+
+    async def test_meanwhile(self) -> None:
+        """
+        A request that comes when the login has been ended, and before those that waited for it are
+        told so, logs in anew.
+        """
+        loads = self.slow()
+        one, other = await self.waitingTabs(2)
+        first = one.ask()
+        (await self.session()).logout()
+        second = other.ask()
+        await self.until(lambda: len(loads) == 2, "it does not log in")
+        self.clock.advance(0)
+        assert (await first).code == 503
+        loads[1].callback(Page(b"alice"))
+        assert (await second).code == 200
 
     async def test_checked(self) -> None:
         """

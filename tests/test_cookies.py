@@ -32,6 +32,7 @@ class SessionTests(CookieCase):
         self.clock.advance(5)
         other = await self.open(tab.jar)
         assert (await other.ask(authorization=None)).body == b"page of alice"
+        assert connection.getPeer() == other.transport.getHost()  # type: ignore[union-attr]
         assert (await tab.ask()).body == b"page of alice"
         assert await self.session() is session
         assert connection.lastReceived == session.lastActive == 5
@@ -200,6 +201,19 @@ class EndTests(CookieCase):
         assert not self.realm.sessions
         assert self.clock.getDelayedCalls() == []
 
+    async def test_expiryOfMany(self) -> None:
+        """
+        Those that have been idle for as long end together, and nothing is kept of them.
+        """
+        self.cookies(AvatarCache()(Page))
+        for user in (b"alice", b"bob", b"carol"):
+            await self.logIn(user)
+        assert len(self.realm.sessions) == 3
+        self.clock.advance(900)
+        assert not self.realm.sessions
+        browsers = self.wrapper._browsers
+        assert (len(browsers), browsers._byOrigin, browsers._idle) == (0, {}, {})
+
     async def test_busy(self) -> None:
         """
         It does not expire while a request goes on.
@@ -239,6 +253,7 @@ class EndTests(CookieCase):
         self.clock.advance(900)
         (session,) = self.realm.sessions
         assert session.avatarId == b"bob"
+        assert len(self.clock.getDelayedCalls()) == 1
         self.clock.advance(900)
         assert not self.realm.sessions
 
