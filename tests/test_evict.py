@@ -295,10 +295,11 @@ class EvictTests(SynchronousTestCase):
 
     def test_badArguments(self) -> None:
         """
-        A reason that is not an exception, and the ID of anonymous logins, are refused.
+        A reason that is neither an exception nor a text, and the ID of anonymous logins, are
+        refused.
         """
         reason: Any
-        for reason in ("banned", Banned, KeyboardInterrupt()):
+        for reason in (b"banned", Banned, KeyboardInterrupt()):
             error = self.assertRaises(TypeError, self.cache.evict, b"alice", reason)
             assert "reason must be an exception" in str(error)
         bad = self.assertRaises(ValueError, self.cache.evict, ANONYMOUS)

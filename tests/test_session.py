@@ -180,7 +180,7 @@ class OpeningTests(SynchronousTestCase):
             assert gate.wait.called
             assert script.log == list(OPENING[: position + 1]) + undoing(position), hook
             self.successResultOf(session.whenClosed())
-            assert session._reason is None
+            assert session._failure is None
 
     def test_stubbornHook(self) -> None:
         """

@@ -1,5 +1,6 @@
 """
-The refusals that clients receive, and the errors that report misuse to the programmer.
+The refusals that clients receive, the reasons why sessions end, and the errors that report misuse
+to the programmer.
 
 A refusal is a L{LoginRefused<avatarkit.LoginRefused>}: a L{twisted.spread.pb.Error}, so that
 Perspective Broker sends it by name and logs nothing, and both a
@@ -14,30 +15,47 @@ L{UnsupportedInterface<avatarkit.UnsupportedInterface>} and
 L{MindIsBehind<avatarkit.MindIsBehind>} are not.
 A client whose login fails with anything that was not written for clients receives
 L{RealmFailed<avatarkit.RealmFailed>}.
+
+A reason is a L{SessionEnded<avatarkit.SessionEnded>}: a session has one when it ends, and a client
+that goes on calling receives it.  L{RealmClosed<avatarkit.RealmClosed>} and
+L{LoginTimedOut<avatarkit.LoginTimedOut>} are both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.spread import pb
 from zope.interface import Interface
 
+from ._tools.checks import checkSeconds
 from ._tools.telling import Told
 
+if TYPE_CHECKING:
+    from ._realm.session import Session
+
 __all__ = [
+    "ClientLost",
+    "Displaced",
+    "Evicted",
+    "IdleTooLong",
+    "Kicked",
+    "LoggedOut",
     "LoginAbandoned",
     "LoginRefused",
+    "LoginTimedOut",
     "LoginWaitsForItself",
     "MindIsBehind",
     "RealmClosed",
     "RealmFailed",
+    "SessionEnded",
     "TooManyAttempts",
     "TooManyConnections",
     "TooManyLogins",
     "TooManyWaiting",
+    "Unresponsive",
     "UnsupportedInterface",
     "UnwatchableMind",
 ]
@@ -142,20 +160,142 @@ class UnwatchableMind(LoginRefused):
     text = "log in with a mind that can be called: this server must notice when its client leaves"
 
 
-class RealmClosed(LoginRefused):
-    """
-    The realm is closing, or closed, and accepts no more logins.
-    """
-
-    text = "the server is shutting down"
-
-
 class LoginAbandoned(LoginRefused):
     """
     The login ended before it was done: its client left, or its session was logged out.
     """
 
     text = "the login was abandoned"
+
+
+class SessionEnded(Told, pb.Error):
+    """
+    A session has ended: why, as C{connectionLost} is told why a connection was lost.
+
+    It is also what a client receives that goes on calling: its text is what the client may read.
+    Make a subclass for a reason of your own.
+
+    @ivar mayReturn: after how many seconds the client may log in again by itself; 0: it must not,
+        unless its user wants to.
+    """
+
+    text: ClassVar[str] = "the session has ended"
+    mayReturn: float = 0
+
+    def __init__(self, text: str | None = None, *, mayReturn: float | None = None) -> None:
+        """
+        @raise TypeError: if C{mayReturn} is not a number.
+        @raise ValueError: if it is less than 0.
+        """
+        super().__init__(self.text if text is None else text)
+        if mayReturn is not None:
+            checkSeconds("mayReturn", mayReturn)
+            self.mayReturn = mayReturn
+
+
+class LoggedOut(SessionEnded):
+    """
+    The client, or its protocol, has logged out.
+    """
+
+    text = "logged out"
+
+
+class ClientLost(SessionEnded):
+    """
+    The client is gone: its connection was lost.
+    """
+
+    text = "the connection was lost"
+    mayReturn = 1
+
+
+class Displaced(SessionEnded):
+    """
+    Another login has taken the place of the session.
+
+    @ivar by: the session of that login; C{None} if it is not known.  No client learns it.
+    """
+
+    text = "logged in elsewhere"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        mayReturn: float | None = None,
+        by: Session | None = None,
+    ) -> None:
+        super().__init__(text, mayReturn=mayReturn)
+        self.by = by
+
+
+class Kicked(SessionEnded):
+    """
+    Somebody on the server has ended the session, and may have said why.
+    """
+
+    text = "disconnected by the server"
+
+
+class Evicted(SessionEnded):
+    """
+    The avatar had to go, see L{AvatarCache.evict<avatarkit.AvatarCache.evict>}.
+    """
+
+    text = "please log in again"
+    mayReturn = 1
+
+
+class IdleTooLong(SessionEnded):
+    """
+    The user has done nothing for too long.
+    """
+
+    text = "idle for too long"
+
+
+class Unresponsive(SessionEnded):
+    """
+    The client gives no sign of life.
+    """
+
+    text = "no sign of life"
+    mayReturn = 1
+
+
+class _EndingRefusal(SessionEnded, LoginRefused):
+    """
+    A reason for which sessions end and logins are refused.
+    """
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        mayReturn: float | None = None,
+        avatarId: Hashable = None,
+    ) -> None:
+        super().__init__(text, mayReturn=mayReturn)
+        self.avatarId = avatarId
+
+
+class RealmClosed(_EndingRefusal):
+    """
+    The realm is closing, or closed, and accepts no more logins.
+    """
+
+    text = "the server is shutting down"
+    mayReturn = 10
+
+
+class LoginTimedOut(_EndingRefusal):
+    """
+    The login took too long, see L{LoginTimeout<avatarkit.LoginTimeout>}.
+    """
+
+    text = "the login took too long"
+    mayReturn = 10
 
 
 class RealmFailed(Told, pb.Error):

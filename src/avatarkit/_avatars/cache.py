@@ -21,11 +21,11 @@ from .._realm.audit import Audited
 from .._realm.inner import InnerSessions
 from .._realm.keys import Key, avatarIdOf, checkedKey, checkKey
 from .._realm.realm import Realm, Target, partsOf
-from .._realm.session import Session
+from .._realm.session import Session, asReason
 from .._realm.targets import Factory, ForeignRealm, LaterFactory, Source, Stackable
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._tools.typevars import A, B
-from ..errors import RealmClosed
+from ..errors import Evicted, RealmClosed
 from ..interfaces import IAvatarSource
 from .keeping import State
 from .life import Life
@@ -170,7 +170,7 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
         return _allOf([life.retire().addCallback(lambda gone: True) for life in idle])
 
     def evict(
-        self, avatarId: Hashable, reason: Exception | None = None, *, discard: bool = False
+        self, avatarId: Hashable, reason: Exception | str | None = None, *, discard: bool = False
     ) -> Deferred[bool]:
         """
         Make an avatar go now, whatever its state: end the sessions that use it and the logins that
@@ -179,23 +179,22 @@ class AvatarCache(Audited, Stackable, Mapping[Hashable, A]):
 
         It may be called from inside any hook, which must not wait for it.
 
-        @param reason: the exception that the logins fail with;
-            L{LoginAbandoned<avatarkit.LoginAbandoned>} by default.
+        @param reason: why the sessions end, see L{Session.logout<avatarkit.Session.logout>}: an
+            exception, or the text of an L{Evicted<avatarkit.Evicted>}, which is the default.
         @param discard: whether to skip the avatar's C{logout}, and the logout that a realm which is
             not ours returned, for a user that no longer exists.  Blocks see the end of the avatar's
             session all the same.  A C{logout} that has been called already goes on.  On a source of
             your own, C{discard(session)} is called instead of C{release}, if it has such a method.
         @return: a Deferred that fires when the avatar is gone, or given up, with whether there was
             one.
-        @raise TypeError: if the reason is not an exception.
+        @raise TypeError: if the reason is neither an exception nor a text.
         @raise ValueError: if the ID is that of anonymous logins, which share no avatar.
         """
-        if reason is not None and not isinstance(reason, Exception):
-            raise TypeError(f"reason must be an exception, not {reason!r}")
+        why = asReason(reason, Evicted)
         if avatarId == ANONYMOUS:
             raise ValueError("anonymous logins share no avatar: end their sessions instead")
         lives = self._every(avatarId)
-        return _allOf([life.evict(reason, discard=discard) for life in lives])
+        return _allOf([life.evict(why, discard=discard) for life in lives])
 
     def acquire(self, session: Session) -> A | Awaitable[A]:
         """

@@ -62,6 +62,7 @@ class Life(Generic[A]):
     @ivar handing: whether it is being handed to those who waited for it.
     @ivar waiting: the logins that wait for it, in order of arrival.
     @ivar proven: whether a login has succeeded with it.
+    @ivar reason: why the avatar must go, or the last session that used it has ended.
     @ivar _ends: the Deferreds of L{whenGone}.
     @ivar _deadline: the call that gives the avatar up.
     """
@@ -74,6 +75,7 @@ class Life(Generic[A]):
     handing: bool = False
     waiting: dict[Waiter[A], Session] = attrs.field(factory=dict)
     proven: bool = False
+    reason: BaseException | None = None
     _ends: list[Deferred[None]] = attrs.field(factory=list)
     _deadline: Timer | None = None
 
@@ -112,6 +114,8 @@ class Life(Generic[A]):
         Remove a session from the avatar's users.
         """
         self.proven = self.proven or session.loggedIn
+        if self.state is State.READY:
+            self.reason = session.reason
         del self.users[session]
         self._settle()
 
@@ -144,23 +148,25 @@ class Life(Generic[A]):
         else:
             self.allowTime()
 
-    def retire(self) -> Deferred[None]:
+    def retire(self, reason: BaseException | None = None) -> Deferred[None]:
         """
         Let go of the avatar, which is idle.
 
+        @param reason: why; by default, why the last session that used it has ended.
         @return: a Deferred that fires with C{None} when it is gone, or given up.
         """
+        self.reason = reason or self.reason
         gone = self.whenGone()
         self._withhold()
         self._end()
         return gone
 
-    def evict(self, reason: Exception | None, *, discard: bool) -> Deferred[bool]:
+    def evict(self, reason: Exception, *, discard: bool) -> Deferred[bool]:
         """
         Let go of the avatar, whatever its state: end the sessions that use it, and the logins that
         wait for it.
 
-        @param reason: the exception that logins fail with.
+        @param reason: why the sessions end.
         @param discard: whether to do so without telling the avatar.
         @return: a Deferred that fires when it is gone, or given up, with whether there was one.
         """
@@ -170,6 +176,7 @@ class Life(Generic[A]):
             discardInner(self.inner)
         users, waiting = tuple(self.users), tuple(self.waiting.items())
         if state is State.LOADING or state is State.READY:
+            self.reason = reason
             self._withhold()
         for waiter, session in waiting:
             endSession(session, reason)
@@ -217,8 +224,9 @@ class Life(Generic[A]):
         """
         A login no longer waits for the avatar.
         """
-        self.waiting.pop(waiter, None)
+        session = self.waiting.pop(waiter, None)
         if not self.waiting and self.state is State.LOADING:
+            self.reason = None if session is None else session.reason
             self._end()
 
     def refuse(self, waiter: Waiter[A]) -> None:
@@ -238,7 +246,7 @@ class Life(Generic[A]):
         return f"{inTheWayOf(session)} ({type(self.inner.avatar).__qualname__})"
 
     def _load(self) -> None:
-        self.state, self.proven = State.LOADING, False
+        self.state, self.proven, self.reason = State.LOADING, False, None
         self.keeper.withdraw(self)
         first = next(iter(self.waiting.values()))
         inner = self.inner = innerSession(self.keeper.below, first, client=False)
@@ -336,7 +344,7 @@ class Life(Generic[A]):
         assert self.inner is not None
         if self.state is not State.OVERDUE:
             self.state = State.RETIRING
-        closeInner(self.inner).addCallback(self._retired)
+        closeInner(self.inner, self.reason).addCallback(self._retired)
         self.allowTime()
 
     def _giveUp(self) -> None:

@@ -24,6 +24,7 @@ from .._tools.typevars import A
 from .._waiting.awaiting import then
 from .._waiting.slices import forEach, inSlices
 from .._waiting.timers import Timer, Timers
+from ..errors import RealmClosed
 from .keeping import State
 from .life import Life
 from .waiters import Waiter
@@ -264,7 +265,7 @@ class Shelf(Generic[A]):
         long.
         """
         if life in self.idle:
-            life.retire()
+            life.retire(RealmClosed(avatarId=life.key))
         else:
             life.allowTime()
 

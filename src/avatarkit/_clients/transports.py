@@ -32,6 +32,7 @@ class Connection:
     A connection that logins are made over.
 
     @ivar clock: measures the time.
+    @ivar reason: why it was lost, for the sessions that end with it, if its client did not leave.
     @ivar countsCalls: whether only a call is an activity, as over Perspective Broker, where
         clients answer the server by themselves.
     """
@@ -42,6 +43,7 @@ class Connection:
     disconnected: bool = attrs.field(default=False, init=False)
     lastReceived: float = attrs.field(init=False)
     lastActive: float = attrs.field(init=False)
+    reason: Exception | None = attrs.field(default=None, init=False)
     _partings: Partings = attrs.field(factory=Partings, init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -30,6 +30,7 @@ from .._tools.typevars import A
 from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
 from .._waiting.turns import Turn
+from ..errors import Displaced
 from .policies import Choice, Holders, Policy
 from .slots import DEADLINE, Slots
 
@@ -198,10 +199,11 @@ class Contest(Generic[A]):
             self.slots.going[goer] = self.clock.seconds()
             self.displaced(goer)
             connection = self.session.connection
+            reason = Displaced(by=self.session)
             if connection is not None and connection is goer.connection:
-                goer.logout()
+                goer.logout(reason)
             else:
-                goer.disconnect(timeout=DEADLINE, reactor=self.clock)
+                goer.disconnect(reason, timeout=DEADLINE, reactor=self.clock)
 
     def _logFailed(self, failure: Failure) -> None:
         self._log.failure(

@@ -20,9 +20,10 @@ from twisted.logger import Logger
 from .._clients.minds import callRemoteOf
 from .._push.addressees import Addressee
 from .._push.bounds import Bounds, skip
-from .._push.groups import MindGroup, disconnectAll
+from .._push.groups import MindGroup
 from .._realm.audit import Audited
 from .._realm.block import Block
+from .._realm.closing import disconnectAll
 from .._realm.keys import Key, Keys, avatarIdOf, keysOf
 from .._realm.session import Session
 from .._tools.adapting import adapted
@@ -156,15 +157,21 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         return self._group(selected, lambda: sum(1 for each in self._inGroup(selected())))
 
     def disconnect(
-        self, avatarId: Hashable, *, timeout: float = 5, reactor: IReactorTime | None = None
+        self,
+        avatarId: Hashable,
+        reason: Exception | str | None = None,
+        *,
+        timeout: float = 5,
+        reactor: IReactorTime | None = None,
     ) -> Deferred[None]:
         """
         Log out every session of an avatar ID, those without a mind and logins in progress too, and
         close the connections of their clients, see
         L{Session.disconnect<avatarkit.Session.disconnect>}.
 
-        A login in progress is one that this registry's realm knows of.  It fails with
-        L{LoginAbandoned<avatarkit.LoginAbandoned>}.
+        A login in progress is one that this registry's realm knows of.
+
+        @param reason: why, see L{Session.disconnect<avatarkit.Session.disconnect>}.
 
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
@@ -172,7 +179,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
             sessions = dict(self._admitted.get(avatarId, {}))  # those that are online, too
         else:
             sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
-        return disconnectAll(sessions, timeout, reactor)
+        return disconnectAll(sessions, reason, timeout, reactor)
 
     def sessions(self, avatarId: Hashable) -> tuple[Session[A], ...]:
         """

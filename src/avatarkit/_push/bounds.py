@@ -16,7 +16,7 @@ from .._clients.connections import connectionOf
 from .._clients.minds import mindOf
 from .._realm.session import Session
 from .._tools.checks import checkCount
-from ..errors import MindIsBehind
+from ..errors import Kicked, MindIsBehind
 
 
 def skip(session: Session) -> None:
@@ -34,7 +34,7 @@ def disconnect(session: Session) -> None:
     L{Session.disconnect<avatarkit.Session.disconnect>}; for use as C{whenBehind} of a
     L{MindRegistry<avatarkit.MindRegistry>}.
     """
-    session.disconnect()
+    session.disconnect(Kicked("too far behind with what it was sent", mayReturn=1))
 
 
 @attrs.define(eq=False)

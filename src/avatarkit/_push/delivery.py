@@ -32,7 +32,7 @@ from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteRefere
 
 from .._clients.answers import readable
 from .._clients.connections import connectionOf
-from ..errors import MindIsBehind
+from ..errors import ClientLost, MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
 from .lines import lineOf
@@ -144,7 +144,7 @@ class Push:
     def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
         if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
             if to.session is not None:
-                to.session.logout()
+                to.session.logout(ClientLost())
         elif not self._answering:
             self._notSent(failure, to.mind)
         self._settle(place, False, failure)

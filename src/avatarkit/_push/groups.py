@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Literal, overload
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from .._clients.minds import areSame
-from .._realm.session import Session
+from .._realm.closing import disconnectAll
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .addressees import Addressee, Minds
@@ -126,7 +126,11 @@ class MindGroup(Collection[Any]):
         return done
 
     def disconnect(
-        self, *, timeout: float = 5, reactor: IReactorTime | None = None
+        self,
+        reason: Exception | str | None = None,
+        *,
+        timeout: float = 5,
+        reactor: IReactorTime | None = None,
     ) -> Deferred[None]:
         """
         Log out the sessions of the minds that are in the group now, and close the connections of
@@ -141,23 +145,11 @@ class MindGroup(Collection[Any]):
             if to.session is None:
                 raise TypeError(f"no MindRegistry knows the session of {to.mind!r}")
             sessions.append(to.session)
-        return disconnectAll(sessions, timeout, reactor)
+        return disconnectAll(sessions, reason, timeout, reactor)
 
     def _addressees(self) -> Iterable[Addressee]:
         known: Callable[[], Iterable[Addressee]] | None = getattr(self._minds, "addressees", None)
         return find(self._minds) if known is None else known()
-
-
-def disconnectAll(
-    sessions: Iterable[Session], timeout: float, reactor: IReactorTime | None
-) -> Deferred[None]:
-    """
-    Disconnect sessions; see L{Session.disconnect<avatarkit.Session.disconnect>}.
-
-    @return: a Deferred that fires with C{None} when all of them are closed.
-    """
-    closing = [each.disconnect(timeout=timeout, reactor=reactor) for each in tuple(sessions)]
-    return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
 
 
 @attrs.define(eq=False)

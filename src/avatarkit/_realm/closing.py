@@ -23,14 +23,15 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface
 
+from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._waiting.awaiting import awaited, then
 from .._waiting.slices import forEach
-from ..errors import RealmClosed
+from ..errors import Kicked, RealmClosed
 from ..interfaces import IAvatarSource
 from .roll import Roll
-from .session import CLOSED, Session
+from .session import CLOSED, Session, asReason
 
 
 def stopTimers(sources: Iterable[IAvatarSource]) -> None:
@@ -167,6 +168,24 @@ class Closing:
 
 def _end(session: Session) -> None:
     session._end(RealmClosed(avatarId=session.avatarId))
+
+
+def disconnectAll(
+    sessions: Iterable[Session],
+    reason: Exception | str | None,
+    timeout: float,
+    reactor: IReactorTime | None,
+) -> Deferred[None]:
+    """
+    Disconnect sessions; see L{Session.disconnect<avatarkit.Session.disconnect>}.
+
+    @return: a Deferred that fires with C{None} when all of them are closed.
+    """
+    checkSeconds("timeout", timeout)
+    checkReactor(reactor)
+    why = asReason(reason, Kicked)
+    closing = [each.disconnect(why, timeout=timeout, reactor=reactor) for each in tuple(sessions)]
+    return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
 
 
 @attrs.define(eq=False)

@@ -14,7 +14,6 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import Interface, implementer
 
-from .._tools.failures import twin
 from .._tools.typevars import A
 from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource
@@ -28,7 +27,18 @@ from .sources import RealmSource
 class InnerSession(Session[A]):
     """
     A session that one or more other sessions stand on.
+
+    @ivar _upper: the session above, if there is only one.
     """
+
+    _upper: Session | None = None
+
+    def _unsaid(self) -> BaseException:
+        """
+        Return why the session ends if nobody has said so: for the reason of the one above.
+        """
+        upper = self._upper
+        return upper.reason if upper is not None and upper.reason else super()._unsaid()
 
 
 def unchosen(session: Session) -> type[Interface] | None:
@@ -46,7 +56,9 @@ def choosesInterfaces(below: Realm) -> bool:
     return any(isinstance(each, RealmSource) for realm in below._realms() for each in realm.sources)
 
 
-def innerSession(below: Realm[A], session: Session, *, client: bool) -> Session[A]:
+def innerSession(
+    below: Realm[A], session: Session, *, client: bool, alone: bool = False
+) -> Session[A]:
     """
     Return a new session of a realm below, not yet opened.
 
@@ -55,6 +67,7 @@ def innerSession(below: Realm[A], session: Session, *, client: bool) -> Session[
     of them.
 
     @param client: whether it has the mind and the connection of the session above, or none.
+    @param alone: whether that session is the only one that it is for.
     """
     mind, connection = (session.mind, session._connection) if client else (None, None)
     return InnerSession(
@@ -65,6 +78,7 @@ def innerSession(below: Realm[A], session: Session, *, client: bool) -> Session[
         session.interfaces,
         interface=Interface,
         connection=connection,
+        upper=session if alone else None,
     )
 
 
@@ -85,14 +99,15 @@ def standOn(inner: Session, above: Callable[[Callable[[Session], object]], objec
     inner._above = above
 
 
-def closeInner(inner: Session) -> Deferred[None]:
+def closeInner(inner: Session, reason: BaseException | None) -> Deferred[None]:
     """
     Log out an inner session that no other session stands on any more.
 
+    @param reason: why.
     @return: a Deferred that fires with C{None} when it is closed.
     """
     inner._above = None
-    inner.logout()
+    inner._end(reason)
     return inner.whenClosed()
 
 
@@ -106,13 +121,11 @@ def discardInner(inner: Session) -> None:
     inner._plan = tuple(hook._replace(undo=undos.get(hook.undo, hook.undo)) for hook in inner._plan)
 
 
-def endSession(session: Session, reason: Exception | None) -> None:
+def endSession(session: Session, reason: Exception) -> None:
     """
     Log out a session that stands on an inner one.
-
-    @param reason: the exception that its login fails with if it is still in progress.
     """
-    session._end(None if reason is None else twin(reason))
+    session._end(reason)
 
 
 def awaitedBy(inner: Session) -> Deferred[object] | None:
@@ -155,7 +168,7 @@ class InnerSessions(Generic[A]):
         """
         Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
         """
-        inner = innerSession(self.below, session, client=self.minds)
+        inner = innerSession(self.below, session, client=self.minds, alone=True)
         try:
             opening = awaited(inner._open())
             if opening is not None:
@@ -175,7 +188,7 @@ class InnerSessions(Generic[A]):
         """
         inner = self._inner.pop(session)
         inner.loggedIn = session.loggedIn
-        return closeInner(inner)
+        return closeInner(inner, session.reason)
 
     def discard(self, session: Session) -> Deferred[None]:
         """

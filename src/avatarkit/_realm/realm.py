@@ -28,7 +28,7 @@ from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface, UnwatchableMind
 from ..interfaces import IAvatarSource, IBlock, IConnection
 from .audit import Audited, lookAfterClients
-from .closing import Closing, RealmService
+from .closing import Closing, RealmService, disconnectAll
 from .entrance import BackDoor, Entrance
 from .plan import layPlan
 from .roll import Roll
@@ -245,6 +245,27 @@ class Realm(Generic[A]):
         if connection is not None:
             connection.notifyOnDisconnect(session._connectionLost)
         return session._open(door)
+
+    def disconnect(
+        self,
+        avatarId: Hashable,
+        reason: Exception | str | None = None,
+        *,
+        timeout: float = 5,
+        reactor: IReactorTime | None = None,
+    ) -> Deferred[None]:
+        """
+        End all sessions of an avatar ID, logins in progress too, and close the connections of their
+        clients.
+
+        @param reason: why, see L{Session.disconnect}: an exception, or the text of a
+            L{Kicked<avatarkit.Kicked>}.
+        @param timeout: how many seconds the clients have to receive what was already sent.
+        @param reactor: measures the time; the global reactor by default.
+        @return: a Deferred that fires with C{None} when all of them are closed.
+        @raise TypeError: if the reason is neither an exception nor a text.
+        """
+        return disconnectAll(self._sessionsOf(avatarId), reason, timeout, reactor)
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None

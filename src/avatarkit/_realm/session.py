@@ -28,7 +28,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import attrs
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -38,11 +38,20 @@ from .._clients.minds import closeConnection, isGone, mindOf
 from .._clients.transports import connectionBehind
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.failures import copyOf, twin
 from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
 from .._waiting.awaiting import LATER, awaited, cancel, settle
 from .._waiting.circles import Waiting
-from ..errors import LoginAbandoned, UnsupportedInterface
+from ..errors import (
+    ClientLost,
+    Kicked,
+    LoggedOut,
+    LoginAbandoned,
+    LoginRefused,
+    SessionEnded,
+    UnsupportedInterface,
+)
 from ..interfaces import IConnection, IMind
 
 #: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
@@ -160,6 +169,9 @@ class Session(Generic[A]):
     @ivar avatar: the avatar; C{None} until the session has it.
     @ivar aspect: the avatar, seen through C{interface}.
     @ivar loggedIn: whether the login has succeeded; stays true after the logout.
+    @ivar reason: why the session has ended; C{None} until it does.  It is set before anything is
+        undone, and stays what it is: a L{SessionEnded<avatarkit.SessionEnded>}, or what else ended
+        it, as what a hook raised that refused the login.
     @ivar _plan: the hooks, in order.
     @ivar _connection: what the login was made over, if a portal that knows it was asked.
     @ivar _above: for an inner session: calls its argument with each session that stands on this
@@ -169,7 +181,7 @@ class Session(Generic[A]):
     @ivar _undoing: the Deferred that is waited for on the way down.
     @ivar _door: where the login came in, while it waits.
     @ivar _login: the Deferred that the login returned, until it fires.
-    @ivar _reason: why the login failed, until it has said so.
+    @ivar _failure: what the login fails with, until it has.
     @ivar _watched: the mind that will say when the client is gone.
     @ivar _watchers: the Deferreds of L{whenClosed}.
     """
@@ -183,6 +195,7 @@ class Session(Generic[A]):
     avatar: A = None  # type: ignore[assignment]  # until there is one
     aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
+    reason: BaseException | None = attrs.field(default=None, init=False)
     _connection: IConnection | None = attrs.field(default=None, alias="connection")
     _above: Callable[[Callable[[Session], object]], object] | None = None
     _state: State = OPENING
@@ -191,7 +204,7 @@ class Session(Generic[A]):
     _undoing: Deferred[object] | None = None
     _door: Door | None = None
     _login: Deferred[LoginResult] | None = None
-    _reason: Failure | None = None
+    _failure: Failure | None = None
     _watched: IMind | None = None
     _watchers: list[Deferred[None]] | None = None
 
@@ -257,16 +270,27 @@ class Session(Generic[A]):
         """
         return self._state is not OPEN and self._state is not OPENING
 
-    def logout(self) -> None:
+    def logout(self, reason: Exception | str | None = None) -> None:
         """
-        End the session, if it has not ended yet; harmless whenever it is called.
+        End the session, if it has not ended yet; harmless whenever it is called.  The client's
+        connection stays.
 
-        A login that is still in progress fails with L{LoginAbandoned}.
+        A login that is still in progress fails with L{LoginAbandoned}, or with the reason if that
+        is a L{LoginRefused}.
+
+        @param reason: why: a L{SessionEnded<avatarkit.SessionEnded>}, or the text of a
+            L{Kicked<avatarkit.Kicked>}; by default a L{LoggedOut<avatarkit.LoggedOut>}, or a
+            L{ClientLost<avatarkit.ClientLost>} if the client is known to be gone.
+        @raise TypeError: if the reason is something else.
         """
-        self._end(None)
+        self._end(None if reason is None else asReason(reason, Kicked))
 
     def disconnect(
-        self, *, timeout: float = 5, reactor: IReactorTime | None = None
+        self,
+        reason: Exception | str | None = None,
+        *,
+        timeout: float = 5,
+        reactor: IReactorTime | None = None,
     ) -> Deferred[None]:
         """
         End the session and close the client's connection: politely at first, and by force if it is
@@ -276,17 +300,19 @@ class Session(Generic[A]):
         below an L{AvatarCache<avatarkit.AvatarCache>} for example, ends when the sessions that
         stand on it have been disconnected.
 
+        @param reason: why, as for L{logout}; a L{Kicked<avatarkit.Kicked>} by default.
         @param timeout: how many seconds the client has to receive what was already sent.
         @param reactor: measures the time; the global reactor by default.
         @return: a Deferred that fires with C{None} when the session is closed.
+        @raise TypeError: if the reason is neither an exception nor a text.
         """
         checkSeconds("timeout", timeout)
         checkReactor(reactor)
-        closed = self.whenClosed()
+        why, closed = asReason(reason, Kicked), self.whenClosed()
         if self._above is not None:
-            self._above(lambda each: each.disconnect(timeout=timeout, reactor=reactor))
+            self._above(lambda each: each.disconnect(why, timeout=timeout, reactor=reactor))
             return closed
-        self.logout()
+        self._end(why)
         failed = partial(
             say,
             self._log.failure,
@@ -321,7 +347,7 @@ class Session(Generic[A]):
         if self._state is OPEN:
             return self._result()
         if self._state is CLOSED:
-            return self._fail(self._takeReason(), door)
+            return self._fail(self._takeFailure(), door)
         self._door = door
         if door is not None:
             door.begun()
@@ -330,21 +356,35 @@ class Session(Generic[A]):
             try:
                 self._watch()
             except BaseException:  # somebody's adapter
-                self._abandon(Failure())
+                self._turn(Failure())
+                self._stopWaiting()
         return login
 
-    def _end(self, reason: Exception | None) -> None:
+    def _end(self, reason: BaseException | None) -> None:
         """
-        End the session as L{logout} does, with a reason for a login that is still in progress to
-        fail with.
+        End the session as L{logout} does.
         """
         if self._above is not None:
             self._above(lambda each: each._end(reason))
-        elif self._state is OPEN:
-            self._state = CLOSING
+            return
+        if reason is None and not self.ended:
+            reason = self._unsaid()  # which asks the mind, and somebody's adapter may do anything
+        if self._state is OPEN:
+            self._state, self.reason = CLOSING, reason
             self._descend()
         elif self._state is OPENING:
-            self._abandon(self._abandonment() if reason is None else Failure(reason))
+            assert reason is not None
+            self._abandon(reason)
+
+    def _unsaid(self) -> BaseException:
+        """
+        Return why the session ends if nobody has said so.
+        """
+        try:
+            gone = isGone(self._connection, self._mind)
+        except BaseException:  # somebody's adapter
+            gone = False
+        return lossOf(self._connection) if gone else LoggedOut()
 
     def _chooseInterface(self) -> None:
         """
@@ -439,20 +479,27 @@ class Session(Generic[A]):
         else:
             self._depth += 1
 
-    def _turn(self, reason: Failure) -> None:
+    def _turn(self, failure: Failure, reason: BaseException | None = None) -> None:
         """
-        Go no further up.  The login fails with the first reason.
+        Go no further up.  The login fails with the first failure.
+
+        @param reason: why the session ends, if it is not the failure itself.
         """
         self._state = CLOSING
-        if self._reason is None:
-            self._reason = reason
+        if self._failure is None:
+            self._failure = failure
+        if self.reason is None:
+            self.reason = copyOf(failure) if reason is None else reason
         self._unwatch()
 
-    def _abandon(self, reason: Failure) -> None:
+    def _abandon(self, reason: BaseException) -> None:
         """
         Go no further up, and cancel the hook that is waited for.
         """
-        self._turn(reason)
+        self._turn(Failure(_refusal(reason, self._avatarId)), reason)
+        self._stopWaiting()
+
+    def _stopWaiting(self) -> None:
         if self._waiting is not None:
             self._cancel(self._waiting)
 
@@ -468,9 +515,6 @@ class Session(Generic[A]):
                 avatarId=self.avatarId,
             )
 
-    def _abandonment(self) -> Failure:
-        return Failure(LoginAbandoned(avatarId=self.avatarId))
-
     def _watch(self) -> None:
         """
         Watch for the client to go, as long as the login waits.
@@ -479,7 +523,7 @@ class Session(Generic[A]):
         if mind is None:
             return
         if mind.disconnected:
-            self.logout()
+            self._end(ClientLost())
         else:
             mind.notifyOnDisconnect(self._mindGone)
             self._watched = mind
@@ -503,15 +547,15 @@ class Session(Generic[A]):
         """
         try:
             if self._watched is not None and self._watched.disconnected:
-                self._turn(self._abandonment())
+                self._abandon(ClientLost())
         except BaseException:  # somebody's adapter
             self._turn(Failure())
 
     def _mindGone(self, mind: object) -> None:
-        self.logout()
+        self._end(ClientLost())
 
     def _connectionLost(self, connection: object) -> None:
-        self.logout()
+        self._end(lossOf(self._connection))
 
     def _descend(self, failed: object = None) -> None:
         """
@@ -578,7 +622,7 @@ class Session(Generic[A]):
         login, self._login = self._login, None
         door = self._leaveDoor()
         if login is not None:
-            reason = self._takeReason()
+            reason = self._takeFailure()
             login.errback(reason if door is None else door.told(reason, self.avatarId))
             del reason  # which this frame and the traceback would keep alive together
         watchers, self._watchers = self._watchers or [], None
@@ -594,15 +638,48 @@ class Session(Generic[A]):
             door.over()
         return door
 
-    def _takeReason(self) -> Failure:
-        reason, self._reason = self._reason, None
-        assert reason is not None
-        return reason
+    def _takeFailure(self) -> Failure:
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        return failure
 
     def _cancelled(self, login: Deferred[LoginResult]) -> None:
+        reason = self._unsaid()
         self._login = None
-        self._end(CancelledError())
-        self._reason = None
+        self._end(reason)
+        self._failure = None
+
+
+def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Exception:
+    """
+    Return why a session is to end.
+
+    @param reason: an exception; the text of one, or C{None}, for one of the given kind.
+    @raise TypeError: if it is something else.
+    """
+    if isinstance(reason, Exception):
+        return reason
+    if reason is None or isinstance(reason, str):
+        return kind(reason)
+    raise TypeError(f"reason must be a SessionEnded, or the text of one, not {reason!r}")
+
+
+def lossOf(connection: IConnection | None) -> Exception:
+    """
+    Return why a session ends whose connection is lost, or whose mind is dead.
+    """
+    reason: Exception | None = getattr(connection, "reason", None)
+    return ClientLost() if reason is None else reason
+
+
+def _refusal(reason: BaseException, avatarId: Hashable) -> BaseException:
+    """
+    Return what a login fails with that is ended for some reason.
+    """
+    if isinstance(reason, LoginRefused) or not isinstance(reason, SessionEnded):
+        return twin(reason)
+    isSilent = isinstance(reason, (LoggedOut, ClientLost))
+    return LoginAbandoned(None if isSilent else str(reason), avatarId=avatarId)
 
 
 def hasLeft(session: Session) -> bool:

@@ -23,6 +23,16 @@ def twin(error: E) -> E:
     return error
 
 
+def copyOf(failure: Failure) -> BaseException:
+    """
+    Return a copy of what a failure is about, without its traceback, to be kept.
+    """
+    value = failure.value
+    if isinstance(value, BaseException):
+        return twin(value)
+    return Exception(failure.getErrorMessage())  # it came over the network
+
+
 def another(failure: Failure) -> Failure:
     """
     Return a copy of a failure for one more waiting login, with an exception of its own.

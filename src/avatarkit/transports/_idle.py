@@ -18,6 +18,7 @@ from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
+from ..errors import IdleTooLong
 
 
 @attrs.define(eq=False)
@@ -116,4 +117,4 @@ class IdleLimit(Audited, Block[A]):
             avatarId=session.avatarId,
             seconds=self.seconds,
         )
-        session.disconnect(timeout=self.timeout, reactor=self._reactor)
+        session.disconnect(IdleTooLong(), timeout=self.timeout, reactor=self._reactor)

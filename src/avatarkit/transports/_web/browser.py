@@ -139,17 +139,18 @@ class Browser(Connection):
         login = mine.login(credentials, None, IResource)
         login.addCallbacks(self._loggedIn, self._failed)
 
-    def end(self, but: RequestConnection | None = None) -> bool:
+    def end(self, reason: Exception, but: RequestConnection | None = None) -> bool:
         """
         End the session, and cut off its requests except one.
 
+        @param reason: why.
         @return: whether it had not ended yet.
         """
         before = self.disconnected
         for visit in self._leave():
             if visit is not but:
                 closeConnection(visit, None, PATIENCE, self.clock, failed=_notClosed)
-        self._lose()
+        self._lose(reason)
         return not before
 
     def loseConnection(self) -> None:
@@ -191,11 +192,11 @@ class Browser(Connection):
         if not self._visits:
             self._lose()
 
-    def _lose(self) -> None:
+    def _lose(self, reason: Exception | None = None) -> None:
         if self.disconnected:
             return
         self._leave()
-        self.disconnected = True
+        self.disconnected, self.reason = True, reason
         self._logins.abandon()
         self.lost()
 

@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..._waiting.slices import Slices
-from ...errors import TooManyConnections
+from ...errors import IdleTooLong, TooManyConnections
 
 #: A hash of the credentials of a login, and where it came from.
 Origin: TypeAlias = tuple[bytes, Hashable]
@@ -44,9 +44,9 @@ class Browsing(Protocol):
         Whether it is logged in.
         """
 
-    def end(self) -> bool:
+    def end(self, reason: Exception) -> bool:
         """
-        End its session.
+        End its session, for a reason.
         """
 
 
@@ -156,7 +156,7 @@ class Browsers(Generic[B]):
             return False
         left = self._idle[oldest] - self.clock().seconds()
         if left <= 0:
-            oldest.end()
+            oldest.end(IdleTooLong())
             return True
         if self._timer is None:
             self._timer = self.clock().callLater(left, self._expire)

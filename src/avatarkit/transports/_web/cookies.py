@@ -32,6 +32,7 @@ from zope.interface import implementer
 from ..._realm.session import LoginResult
 from ..._tools.checks import checkCount, checkSeconds, checkYesOrNo
 from ..._tools.clock import clockOr
+from ...errors import LoggedOut
 from .browser import Browser, nameIn, shared
 from .browsers import Browsers, Origin, hashOf
 from .requests import Answer, RequestConnection
@@ -122,7 +123,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
         cookie, proof = request.getCookie(self._nameFor(request)), self._proofOf(request)
         browser = self._browsers.known(cookie)
         if browser is not None and not browser.isOf(credentials, proof):
-            browser.end()
+            browser.end(LoggedOut())
             browser = None
         if browser is None and IAnonymous.providedBy(credentials):
             login = super()._logIn(request, credentials)
@@ -180,7 +181,7 @@ class CookieAuthSessionWrapper(HTTPAuthSessionWrapper):
         return shared(result)
 
     def _logOut(self, request: Any, visit: RequestConnection, browser: Browser) -> bool:
-        ended = browser.end(visit)
+        ended = browser.end(LoggedOut(), visit)
         if ended:
             self._setCookie(request, LOGGED_OUT)
         return ended

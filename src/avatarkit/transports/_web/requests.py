@@ -29,6 +29,7 @@ from ..._clients.connections import bufferedIn
 from ..._clients.transports import Connection
 from ..._realm.session import LoginResult
 from ...errors import (
+    LoggedOut,
     LoginAbandoned,
     LoginRefused,
     RealmClosed,
@@ -145,12 +146,12 @@ class RequestConnection(Connection):
 
     def end(self) -> bool:
         """
-        End the login, and not the request.
+        Log out, and let the request go on.
 
         @return: whether it had not ended yet.
         """
         before = self.disconnected
-        self._over()
+        self._over(LoggedOut())
         return not before
 
     def _flooded(self) -> None:
@@ -160,13 +161,15 @@ class RequestConnection(Connection):
         self.abortConnection()
 
     def _finished(self, result: object) -> None:
-        if isinstance(result, Failure) or not self.closing:
+        if isinstance(result, Failure):
             self._over()
+        elif not self.closing:
+            self._over(LoggedOut())
 
-    def _over(self) -> None:
+    def _over(self, reason: Exception | None = None) -> None:
         if self.disconnected:
             return
-        self.disconnected = True
+        self.disconnected, self.reason = True, reason
         if self._wire is not None:
             _visitsOf(self._wire).going.pop(self, None)
         self.logins.abandon()
