@@ -17,9 +17,7 @@ from its address.  What others do, and what was made of it here:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
-from hashlib import blake2b
 from typing import Any, cast
 
 import attrs
@@ -33,40 +31,18 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-from .._online.canonical import canonicalName
 from .._tools.checks import checkCount, checkReactor, checkSeconds
 from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
-from ..errors import LoginRefused, TooManyAttempts
+from ..errors import TooManyAttempts
 from ..interfaces import IConnection
 from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
+from ._names import Marks, nameIn
 from ._portals import checkerFor
 from ._tallies import Tallies
 from ._tally import Attempt, Pace
 
-#: A longer name is not kept as it is: what a client sends may have megabytes.
-LONGEST_NAME = 256
-
 # Any in this module: credentials are whatever a checker takes.
-
-
-def nameIn(credentials: Any) -> Hashable:
-    """
-    Return whom credentials are for, however that is written; C{None} if they do not say.
-    """
-    name = getattr(credentials, "username", None)
-    if not isinstance(name, (bytes, str)):
-        return None
-    if len(name) > LONGEST_NAME:
-        return blake2b(_bytesOf(name), digest_size=16).digest()
-    try:
-        return canonicalName(name)
-    except LoginRefused:  # it is not text
-        return name
-
-
-def _bytesOf(text: bytes | str) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 @implementer(ICredentialsChecker)
@@ -133,7 +109,7 @@ class ThrottledChecker:
         default=None, alias="reactor", kw_only=True, repr=False
     )
     _tallies: Tallies = attrs.field(init=False, repr=False)
-    _secret: bytes = attrs.field(factory=lambda: os.urandom(16), init=False, repr=False)
+    _marks: Marks = attrs.field(factory=Marks, init=False, repr=False)
 
     _log = Logger()
 
@@ -221,7 +197,7 @@ class ThrottledChecker:
         """
         Return an attempt, with the tallies that it counts for.
         """
-        attempt, name = Attempt(self._mark(credentials)), self.key(credentials)
+        attempt, name = Attempt(self._marks.of(credentials)), self.key(credentials)
         if name is not None and self.freeForName is not None:
             tally = self._tallies.of(("name", name), self.freeForName, oneUser=True)
             attempt.tallies[tally] = address
@@ -229,16 +205,6 @@ class ThrottledChecker:
             tally = self._tallies.of(("address", address), self.freeFromAddress, oneUser=False)
             attempt.tallies[tally] = name
         return attempt
-
-    def _mark(self, credentials: Any) -> bytes | None:
-        """
-        Return what is the same for the same name and password, and tells nothing of them.
-        """
-        name, password = (getattr(credentials, each, None) for each in ("username", "password"))
-        if not isinstance(name, (bytes, str)) or not isinstance(password, (bytes, str)):
-            return None
-        mark = blake2b(_bytesOf(name), key=self._secret, digest_size=16).digest()
-        return blake2b(mark + _bytesOf(password), key=self._secret, digest_size=8).digest()
 
     def _notCancelled(self, failure: Failure) -> None:
         self._log.failure(
