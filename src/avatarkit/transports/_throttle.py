@@ -84,7 +84,8 @@ class ThrottledChecker:
     @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; if there
         are more, the one whose turn would come last is refused with
         L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
-    @ivar maximumWaitingTotal: how many may wait in all.
+    @ivar maximumWaitingTotal: how many may wait in all; if there are more, the one whose turn would
+        come last for the name, or from the address, with the most that wait is refused likewise.
     @ivar maximumKept: of how many names and addresses failures are kept, by default as many as
         OpenSSH keeps sources (C{max-sources4}); beyond that, those of the fewest are forgotten
         first.
