@@ -18,12 +18,14 @@ from its address.  What others do, and what was made of it here:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from functools import partial
+from typing import Any, NoReturn, cast
 
 import attrs
 from twisted.conch.error import ValidPublicKey
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -32,6 +34,7 @@ from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
 from .._tools.checks import checkCount, checkReactor, checkSeconds
+from .._tools.clock import clockOr
 from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
 from ..errors import TooManyAttempts
@@ -81,6 +84,9 @@ class ThrottledChecker:
     @ivar maximumDelay: how many seconds at most.
     @ivar forgetAfter: after how many seconds without a failure nothing is kept of a name or an
         address, though not before its delay is over.
+    @ivar checkTimeout: how many seconds a check may take, more than 0.  One that takes longer is
+        cancelled and counts neither as a failure nor as a success; its attempt fails with
+        L{TimeoutError<twisted.internet.defer.TimeoutError>}.
     @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; if there
         are more, the one whose turn would come last is refused with
         L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
@@ -101,6 +107,7 @@ class ThrottledChecker:
     delay: float = attrs.field(default=1, kw_only=True)
     maximumDelay: float = attrs.field(default=60, kw_only=True)
     forgetAfter: float = attrs.field(default=900, kw_only=True)
+    checkTimeout: float = attrs.field(default=60, kw_only=True)
     maximumWaiting: int = attrs.field(default=100, kw_only=True)
     maximumWaitingTotal: int = attrs.field(default=10_000, kw_only=True)
     maximumKept: int = attrs.field(default=65_536, kw_only=True)
@@ -124,8 +131,10 @@ class ThrottledChecker:
         checkCount("maximumWaitingTotal", self.maximumWaitingTotal)
         checkCount("maximumKept", self.maximumKept, least=1)
         checkPrefix(self.ipv6Prefix)
-        for name in ("delay", "maximumDelay", "forgetAfter"):
+        for name in ("delay", "maximumDelay", "forgetAfter", "checkTimeout"):
             checkSeconds(name, getattr(self, name))
+        if not self.checkTimeout:
+            raise ValueError("checkTimeout must be more than 0")
         if not callable(self.key):
             raise TypeError(f"key must be a callable of credentials, not {self.key!r}")
         checkReactor(self._reactor)
@@ -183,7 +192,7 @@ class ThrottledChecker:
             result = checker.requestAvatarId(credentials)
             waiting = awaited(result)
             if waiting is not None:
-                result = await shielded(waiting, self._notCancelled)
+                result = await self._inTime(waiting, address)
             right = True
         except ValidPublicKey:  # it asks whether a signature would do
             raise
@@ -206,6 +215,34 @@ class ThrottledChecker:
             tally = self._tallies.of(("address", address), self.freeFromAddress, oneUser=False)
             attempt.tallies[tally] = name
         return attempt
+
+    def _inTime(self, waiting: Deferred[Any], address: str | None) -> Deferred[Any]:
+        """
+        Give a check up when it has taken too long, whether or not it can be cancelled.
+        """
+        check = shielded(waiting, self._notCancelled)
+        if check.called:
+            return check
+        late = partial(self._late, address)
+        return check.addTimeout(self.checkTimeout, clockOr(self._reactor), late)
+
+    def _late(self, address: str | None, result: object, seconds: float) -> NoReturn:
+        """
+        A check is given up.
+
+        @param result: what has come of it when it was cancelled, even if that is an answer.
+        @raise TimeoutError: always.
+        """
+        if isinstance(result, Failure) and not result.check(CancelledError, UnauthorizedLogin):
+            self._notCancelled(result)
+        self._log.error(
+            "{checker} is given up: it took longer than {seconds:g} seconds to check an attempt "
+            "from {address}",
+            checker=safe_repr(self.checker),
+            seconds=seconds,
+            address=address or "an unknown address",
+        )
+        raise defer.TimeoutError(f"the check took longer than {seconds:g} seconds")
 
     def _notCancelled(self, failure: Failure) -> None:
         self._log.failure(
