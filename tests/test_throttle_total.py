@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import TooManyAttempts
-from avatarkit.transports._tallies import Tallies
-from avatarkit.transports._tally import Attempt, Pace, Tally
+from avatarkit.transports._guessing.tallies import Tallies
+from avatarkit.transports._guessing.tally import Attempt, Pace, Tally
 from test_throttle_order import HERE, THERE, OrderCase
 
 #: What may happen: an attempt comes, one ends, one leaves, time passes.

@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
-from .._online.canonical import canonicalName
-from ..errors import LoginRefused
+from ..._online.canonical import canonicalName
+from ...errors import LoginRefused
 
 #: A longer name is not kept as it is.
 LONGEST_NAME = 256

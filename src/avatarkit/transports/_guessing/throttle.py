@@ -12,7 +12,7 @@ from its address.  What others do, and what was made of it here:
     for one; so it is here.  It refuses connections, and like C{fail2ban} it ends an attacker's
     innocent neighbours too; here, they wait.
   - C{django-axes} locks out names or addresses, so that anybody can lock out anybody; here they
-    wait, and the user passes the attacker (see L{avatarkit.transports._tallies}).
+    wait, and the user passes the attacker (see L{avatarkit.transports._guessing.tallies}).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._tools.clock import clockOr
-from .._waiting.awaiting import awaited
-from .._waiting.shielding import shielded
-from ..errors import TooManyAttempts
-from ..interfaces import IConnection
-from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
-from ._names import Marks, nameIn
-from ._portals import checkerFor
-from ._tallies import Tallies
-from ._tally import Attempt, Pace
+from ..._tools.checks import checkCount, checkReactor, checkSeconds
+from ..._tools.clock import clockOr
+from ..._waiting.awaiting import awaited
+from ..._waiting.shielding import shielded
+from ...errors import TooManyAttempts
+from ...interfaces import IConnection
+from .._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
+from .._portals import checkerFor
+from .names import Marks, nameIn
+from .tallies import Tallies
+from .tally import Attempt, Pace
 
 # Any in this module: credentials are whatever a checker takes.
 

@@ -22,9 +22,9 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from .._tools.clock import clockOr
-from ..errors import TooManyAttempts
-from ._tally import Attempt, Pace, Tally
+from ..._tools.clock import clockOr
+from ...errors import TooManyAttempts
+from .tally import Attempt, Pace, Tally
 
 #: Among how many that were not used for long those are that are forgotten first.
 LOOKED_AT = 64
