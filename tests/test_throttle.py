@@ -138,6 +138,7 @@ class ThrottleTests(SynchronousTestCase):
         Attempts that are being checked count as failures, so that many at a time gain nothing; when
         one succeeds the others go on.
         """
+        self.throttle = self.make(checkTimeout=1000)
         results = self.checker.results = []
         first, second, third = (self.attempt() for _ in range(3))
         more = [self.attempt() for _ in range(3)]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -72,6 +73,8 @@ class LawTests(SynchronousTestCase):
         tallies, now = self.throttle._tallies, self.clock.seconds()
         waiting = {each for tally in tallies.kept.values() for each in tally.waiting}
         assert len(waiting) == tallies.waiting
+        assert self.checker.results is not None
+        timers = sum(not each.called for each in self.checker.results)
         for tally in tallies.kept.values():
             assert 0 <= tally.checking <= tally.free
             assert tally.total == sum(tally.failures.values())
@@ -80,6 +83,8 @@ class LawTests(SynchronousTestCase):
             left = tally.left(tallies.pace, now)
             ticks = tally.timer is not None and tally.timer.active()
             assert ticks == bool(tally.waiting and left)
+            timers += ticks
+        assert len(self.clock.getDelayedCalls()) == timers
         for each in waiting:
             assert any(tally.left(tallies.pace, now) != 0 for tally in each.tallies)
 
@@ -90,7 +95,7 @@ class LawTests(SynchronousTestCase):
         self.attempts.append(attempt.addErrback(self._refused))
 
     def _refused(self, failure: Failure) -> None:
-        if not failure.check(UnauthorizedLogin, Boom, CancelledError):
+        if not failure.check(UnauthorizedLogin, Boom, CancelledError, defer.TimeoutError):
             self.faults.append(failure)
 
     def _answer(self, which: int, answer: int, number: int) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
 from twisted.internet.defer import DeferredList
 from twisted.spread import pb
 
 import rawclients
+import test_throttle
 from avatarkit import TooManyAttempts
 from avatarkit.transports import ThrottledChecker
 
@@ -104,6 +106,21 @@ class POP3Tests(ManyCase):
         await self.until(lambda: user.received.count(b"+OK") == 3, "the user is locked out")
         assert len(self.checker.asked) <= asked + 6
         assert len(self.realm.sessions) == 1
+
+    async def test_hanging(self) -> None:
+        """
+        A client whose password is checked for too long is answered, and told nothing of the inside.
+        """
+        hanging = test_throttle.Checker()
+        hanging.results = []
+        await self.serve(rawclients.pop3Factory, ThrottledChecker(hanging, checkTimeout=0.1))
+        client = await self.connect()
+        client.send(b"USER alice", b"PASS right")
+        await self.until(lambda: b"-ERR" in client.received, "no answer")
+        answer = b"-ERR Server error: the check took longer than 0.1 seconds"
+        assert client.received.splitlines()[-1] == answer
+        assert hanging.cancelled == 1
+        assert len(self.flushLoggedErrors(defer.TimeoutError)) == 1  # POP3 logs it
 
 
 class PBTests(ManyCase):

@@ -12,20 +12,20 @@ from its address.  What others do, and what was made of it here:
     for one; so it is here.  It refuses connections, and like C{fail2ban} it ends an attacker's
     innocent neighbours too; here, they wait.
   - C{django-axes} locks out names or addresses, so that anybody can lock out anybody; here they
-    wait, and the user passes the attacker (see L{avatarkit.transports._tallies}).
+    wait, and the user passes the attacker (see L{avatarkit.transports._guessing.tallies}).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
-from hashlib import blake2b
-from typing import Any, cast
+from functools import partial
+from typing import Any, NoReturn, cast
 
 import attrs
 from twisted.conch.error import ValidPublicKey
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -33,40 +33,19 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
-from .._online.canonical import canonicalName
-from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._waiting.awaiting import awaited
-from .._waiting.shielding import shielded
-from ..errors import LoginRefused, TooManyAttempts
-from ..interfaces import IConnection
-from ._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
-from ._portals import checkerFor
-from ._tallies import Tallies
-from ._tally import Attempt, Pace
-
-#: A longer name is not kept as it is: what a client sends may have megabytes.
-LONGEST_NAME = 256
+from ..._tools.checks import checkCount, checkReactor, checkSeconds
+from ..._tools.clock import clockOr
+from ..._waiting.awaiting import awaited
+from ..._waiting.shielding import shielded
+from ...errors import TooManyAttempts
+from ...interfaces import IConnection
+from .._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
+from .._portals import checkerFor
+from .names import Marks, nameIn
+from .tallies import Tallies
+from .tally import Attempt, Pace
 
 # Any in this module: credentials are whatever a checker takes.
-
-
-def nameIn(credentials: Any) -> Hashable:
-    """
-    Return whom credentials are for, however that is written; C{None} if they do not say.
-    """
-    name = getattr(credentials, "username", None)
-    if not isinstance(name, (bytes, str)):
-        return None
-    if len(name) > LONGEST_NAME:
-        return blake2b(_bytesOf(name), digest_size=16).digest()
-    try:
-        return canonicalName(name)
-    except LoginRefused:  # it is not text
-        return name
-
-
-def _bytesOf(text: bytes | str) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 @implementer(ICredentialsChecker)
@@ -105,10 +84,14 @@ class ThrottledChecker:
     @ivar maximumDelay: how many seconds at most.
     @ivar forgetAfter: after how many seconds without a failure nothing is kept of a name or an
         address, though not before its delay is over.
+    @ivar checkTimeout: how many seconds a check may take, more than 0.  One that takes longer is
+        cancelled and counts neither as a failure nor as a success; its attempt fails with
+        L{TimeoutError<twisted.internet.defer.TimeoutError>}.
     @ivar maximumWaiting: how many attempts for one name, or from one address, may wait; if there
         are more, the one whose turn would come last is refused with
         L{TooManyAttempts<avatarkit.TooManyAttempts>}, and not checked.
-    @ivar maximumWaitingTotal: how many may wait in all.
+    @ivar maximumWaitingTotal: how many may wait in all; if there are more, the one whose turn would
+        come last for the name, or from the address, with the most that wait is refused likewise.
     @ivar maximumKept: of how many names and addresses failures are kept, by default as many as
         OpenSSH keeps sources (C{max-sources4}); beyond that, those of the fewest are forgotten
         first.
@@ -124,6 +107,7 @@ class ThrottledChecker:
     delay: float = attrs.field(default=1, kw_only=True)
     maximumDelay: float = attrs.field(default=60, kw_only=True)
     forgetAfter: float = attrs.field(default=900, kw_only=True)
+    checkTimeout: float = attrs.field(default=60, kw_only=True)
     maximumWaiting: int = attrs.field(default=100, kw_only=True)
     maximumWaitingTotal: int = attrs.field(default=10_000, kw_only=True)
     maximumKept: int = attrs.field(default=65_536, kw_only=True)
@@ -133,7 +117,7 @@ class ThrottledChecker:
         default=None, alias="reactor", kw_only=True, repr=False
     )
     _tallies: Tallies = attrs.field(init=False, repr=False)
-    _secret: bytes = attrs.field(factory=lambda: os.urandom(16), init=False, repr=False)
+    _marks: Marks = attrs.field(factory=Marks, init=False, repr=False)
 
     _log = Logger()
 
@@ -147,8 +131,10 @@ class ThrottledChecker:
         checkCount("maximumWaitingTotal", self.maximumWaitingTotal)
         checkCount("maximumKept", self.maximumKept, least=1)
         checkPrefix(self.ipv6Prefix)
-        for name in ("delay", "maximumDelay", "forgetAfter"):
+        for name in ("delay", "maximumDelay", "forgetAfter", "checkTimeout"):
             checkSeconds(name, getattr(self, name))
+        if not self.checkTimeout:
+            raise ValueError("checkTimeout must be more than 0")
         if not callable(self.key):
             raise TypeError(f"key must be a callable of credentials, not {self.key!r}")
         checkReactor(self._reactor)
@@ -206,7 +192,7 @@ class ThrottledChecker:
             result = checker.requestAvatarId(credentials)
             waiting = awaited(result)
             if waiting is not None:
-                result = await shielded(waiting, self._notCancelled)
+                result = await self._inTime(waiting, address)
             right = True
         except ValidPublicKey:  # it asks whether a signature would do
             raise
@@ -221,7 +207,7 @@ class ThrottledChecker:
         """
         Return an attempt, with the tallies that it counts for.
         """
-        attempt, name = Attempt(self._mark(credentials)), self.key(credentials)
+        attempt, name = Attempt(self._marks.of(credentials)), self.key(credentials)
         if name is not None and self.freeForName is not None:
             tally = self._tallies.of(("name", name), self.freeForName, oneUser=True)
             attempt.tallies[tally] = address
@@ -230,15 +216,33 @@ class ThrottledChecker:
             attempt.tallies[tally] = name
         return attempt
 
-    def _mark(self, credentials: Any) -> bytes | None:
+    def _inTime(self, waiting: Deferred[Any], address: str | None) -> Deferred[Any]:
         """
-        Return what is the same for the same name and password, and tells nothing of them.
+        Give a check up when it has taken too long, whether or not it can be cancelled.
         """
-        name, password = (getattr(credentials, each, None) for each in ("username", "password"))
-        if not isinstance(name, (bytes, str)) or not isinstance(password, (bytes, str)):
-            return None
-        mark = blake2b(_bytesOf(name), key=self._secret, digest_size=16).digest()
-        return blake2b(mark + _bytesOf(password), key=self._secret, digest_size=8).digest()
+        check = shielded(waiting, self._notCancelled)
+        if check.called:
+            return check
+        late = partial(self._late, address)
+        return check.addTimeout(self.checkTimeout, clockOr(self._reactor), late)
+
+    def _late(self, address: str | None, result: object, seconds: float) -> NoReturn:
+        """
+        A check is given up.
+
+        @param result: what has come of it when it was cancelled, even if that is an answer.
+        @raise TimeoutError: always.
+        """
+        if isinstance(result, Failure) and not result.check(CancelledError, UnauthorizedLogin):
+            self._notCancelled(result)
+        self._log.error(
+            "{checker} is given up: it took longer than {seconds:g} seconds to check an attempt "
+            "from {address}",
+            checker=safe_repr(self.checker),
+            seconds=seconds,
+            address=address or "an unknown address",
+        )
+        raise defer.TimeoutError(f"the check took longer than {seconds:g} seconds")
 
     def _notCancelled(self, failure: Failure) -> None:
         self._log.failure(

@@ -5,6 +5,10 @@ Attempts for a name that wait are ordered by their addresses: one goes before an
 failures and waiting attempts for this name came from where it comes from.  So somebody who guesses
 all the time is passed by the user, who comes from elsewhere.  Those from an address are ordered by
 name in the same way.
+
+Room to wait is shared: if too many wait in all, one goes of the tally with the most, and of those
+the one whose turn would come last.  So nobody can take all places, except with so many names and
+addresses that each of them has hardly any.
 """
 
 from __future__ import annotations
@@ -18,12 +22,63 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from .._tools.clock import clockOr
-from ..errors import TooManyAttempts
-from ._tally import Attempt, Pace, Tally
+from ..._tools.clock import clockOr
+from ...errors import TooManyAttempts
+from .tally import Attempt, Pace, Tally
 
 #: Among how many that were not used for long those are that are forgotten first.
 LOOKED_AT = 64
+
+
+@attrs.define(eq=False, repr=False)
+class Lines:
+    """
+    The tallies for which attempts wait, by how many, so that the one with the most is found at once
+    among however many there are.
+
+    @ivar longest: how many wait where the most do.
+    @ivar _byLength: those for which so many wait, the last to come to that number at the end.  It
+        takes an L{OrderedDict} to find the end at once when others have gone from there.
+    """
+
+    longest: int = attrs.field(default=0, init=False)
+    _byLength: dict[int, OrderedDict[Tally, None]] = attrs.field(factory=dict, init=False)
+
+    def enter(self, attempt: Attempt) -> None:
+        """
+        Give an attempt its place in each of its tallies.
+        """
+        for tally in attempt.tallies:
+            tally.enter(attempt)
+            self._file(tally, len(tally.waiting) - 1)
+
+    def leave(self, attempt: Attempt) -> None:
+        """
+        Take it out of them.
+        """
+        for tally in attempt.tallies:
+            del tally.waiting[attempt]
+            self._file(tally, len(tally.waiting) + 1)
+
+    def last(self) -> Attempt:
+        """
+        Return the attempt whose turn comes last where the most wait.
+        """
+        return next(reversed(self._byLength[self.longest])).last()
+
+    def _file(self, tally: Tally, before: int) -> None:
+        """
+        File a tally under how many wait, which is one more or one less than before.
+        """
+        now = len(tally.waiting)
+        if before:
+            del self._byLength[before][tally]
+            if not self._byLength[before]:
+                del self._byLength[before]
+        if now:
+            self._byLength.setdefault(now, OrderedDict())[tally] = None
+        if self.longest not in self._byLength or now > self.longest:
+            self.longest = now
 
 
 @attrs.define(eq=False, repr=False)
@@ -40,6 +95,7 @@ class Tallies:
     reactor: IReactorTime | None
     kept: OrderedDict[tuple[str, Hashable], Tally] = attrs.field(factory=OrderedDict, init=False)
     waiting: int = attrs.field(default=0, init=False)
+    _lines: Lines = attrs.field(factory=Lines, init=False)
     _toLookAt: dict[Tally, None] = attrs.field(factory=dict, init=False)
     _looking: bool = attrs.field(default=False, init=False)
 
@@ -63,8 +119,7 @@ class Tallies:
             return succeed(None)
         attempt.turn = Deferred(lambda turn: self._leave(attempt))
         self.waiting += 1
-        for tally in attempt.tallies:
-            tally.enter(attempt)
+        self._lines.enter(attempt)
         self._look(attempt.tallies)
         if not attempt.turn.called:
             self._refuseSome(attempt)
@@ -128,11 +183,11 @@ class Tallies:
         """
         Refuse those that would be the last where too many wait, perhaps the one that has come now.
         """
-        if self.waiting > self.pace.maximumWaitingTotal:
-            self._refuse(attempt)
         for tally in attempt.tallies:
             if len(tally.waiting) > self.pace.maximumWaiting:
                 self._refuse(tally.last())
+        if self.waiting > self.pace.maximumWaitingTotal:
+            self._refuse(self._lines.last())
 
     def _refuse(self, attempt: Attempt) -> None:
         self._leave(attempt)
@@ -143,8 +198,8 @@ class Tallies:
         An attempt waits no longer.
         """
         self.waiting -= 1
+        self._lines.leave(attempt)
         for tally in attempt.tallies:
-            del tally.waiting[attempt]
             if not tally.waiting:
                 tally.stopTimer()
             self._drop(tally)

@@ -1,0 +1,3 @@
+"""
+Passwords that somebody guesses.
+"""
