@@ -301,7 +301,7 @@ class EvictTests(SynchronousTestCase):
         reason: Any
         for reason in (b"banned", Banned, KeyboardInterrupt()):
             error = self.assertRaises(TypeError, self.cache.evict, b"alice", reason)
-            assert "reason must be an exception" in str(error)
+            assert "reason must be a SessionEnded" in str(error)
         bad = self.assertRaises(ValueError, self.cache.evict, ANONYMOUS)
         assert "share no avatar" in str(bad)
 

@@ -15,7 +15,7 @@ from ._push.bounds import disconnect, skip
 from ._push.groups import MindGroup
 from ._realm.block import Block
 from ._realm.realm import Realm
-from ._realm.session import Session
+from ._realm.session import Session, currentSession
 from .errors import (
     ClientLost,
     Displaced,
@@ -93,6 +93,7 @@ __all__ = [
     "UnsupportedInterface",
     "UnwatchableMind",
     "canonicalName",
+    "currentSession",
     "disconnect",
     "displaceOldest",
     "displaceUnresponsive",

@@ -142,9 +142,13 @@ def connectionBehind(mind: object) -> Connection | None:
     """
     Return the connection that a mind of Perspective Broker's came over; C{None} for any other mind.
     """
-    if not isinstance(mind, RemoteReference):
-        return None
-    broker: Any = mind.broker
+    return connectionAt(mind.broker) if isinstance(mind, RemoteReference) else None
+
+
+def connectionAt(broker: Any) -> Connection:  # Any: as in partingsOf
+    """
+    Return the connection of a broker.
+    """
     known: Connection | None = getattr(broker, _CONNECTION, None)
     return known or _connectionOf(broker)
 

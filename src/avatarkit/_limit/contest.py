@@ -15,6 +15,7 @@ checked before anything is waited for, before anybody must go, and before the sl
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Hashable, Iterable
+from functools import partial
 from inspect import CORO_RUNNING, getcoroutinestate
 from typing import Generic, TypeVar
 
@@ -24,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.spread.pb import IPerspective
 
 from .._realm.session import Session
 from .._tools.typevars import A
@@ -31,6 +33,7 @@ from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
 from .._waiting.turns import Turn
 from ..errors import Displaced
+from ..interfaces import IConnection
 from .policies import Choice, Holders, Policy
 from .slots import DEADLINE, Slots
 
@@ -198,12 +201,25 @@ class Contest(Generic[A]):
             self._checkWanted()
             self.slots.going[goer] = self.clock.seconds()
             self.displaced(goer)
-            connection = self.session.connection
-            reason = Displaced(by=self.session)
-            if connection is not None and connection is goer.connection:
-                goer.logout(reason)
-            else:
-                goer.disconnect(reason, timeout=DEADLINE, reactor=self.clock)
+            self._dismiss(goer, Displaced(by=self.session))
+
+    def _dismiss(self, goer: Session[A], reason: Displaced) -> None:
+        """
+        End a session, and close its connection, unless that is also the newcomer's: over
+        Perspective Broker it may not be known before its avatar is sent.
+        """
+        session, connection = self.session, self.session.connection
+        if connection is None and session.mind is None and IPerspective in session.interfaces:
+            goer.logout(reason)
+            session._whenFound(partial(self._close, goer))
+        elif connection is not None and connection is goer.connection:
+            goer.logout(reason)
+        else:
+            goer.disconnect(reason, timeout=DEADLINE, reactor=self.clock)
+
+    def _close(self, goer: Session[A], connection: IConnection | None) -> None:
+        if connection is None or connection is not goer.connection:
+            goer.disconnect(timeout=DEADLINE, reactor=self.clock)
 
     def _logFailed(self, failure: Failure) -> None:
         self._log.failure(

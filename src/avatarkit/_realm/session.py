@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from enum import Enum
 from functools import partial
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias
+from itertools import count
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias, cast
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -32,12 +33,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.spread.pb import Broker, IPerspective, RemoteReference
 from zope.interface import Interface
 
 from .._clients.minds import closeConnection, isGone, mindOf
-from .._clients.transports import connectionBehind
+from .._clients.transports import connectionAt, connectionBehind
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
+from .._tools.clock import clockOr
 from .._tools.failures import copyOf, twin
 from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
@@ -53,6 +56,7 @@ from ..errors import (
     UnsupportedInterface,
 )
 from ..interfaces import IConnection, IMind
+from .perspective import CURRENT, Call, Perspective, cancelCalls, current, perspectiveOf
 
 #: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
@@ -151,6 +155,25 @@ class _Promise(Waiting[A]):
         return self._session._hindrance()
 
 
+@attrs.define(eq=False)
+class _Rarities:
+    """
+    What few sessions have, so that the others need no room for it.
+
+    @ivar name: the session's C{id}.
+    @ivar calls: the calls of its client that are suspended.
+    @ivar whenFound: called with its connection, when that is known at last.
+    """
+
+    name: str | None = None
+    calls: dict[Call, None] = attrs.field(factory=dict)
+    whenFound: list[Callable[[IConnection | None], object]] = attrs.field(factory=list)
+
+
+#: The numbers of the sessions whose C{id} was asked for.
+_names = count(1)
+
+
 def _noRefusal(hook: Callable[..., object]) -> TypeError:
     return TypeError(f"{nameOf(hook)} returned False: to refuse a login, raise LoginRefused")
 
@@ -172,6 +195,7 @@ class Session(Generic[A]):
     @ivar reason: why the session has ended; C{None} until it does.  It is set before anything is
         undone, and stays what it is: a L{SessionEnded<avatarkit.SessionEnded>}, or what else ended
         it, as what a hook raised that refused the login.
+    @ivar since: when the login began, in the reactor's seconds.
     @ivar _plan: the hooks, in order.
     @ivar _connection: what the login was made over, if a portal that knows it was asked.
     @ivar _above: for an inner session: calls its argument with each session that stands on this
@@ -184,6 +208,7 @@ class Session(Generic[A]):
     @ivar _failure: what the login fails with, until it has.
     @ivar _watched: the mind that will say when the client is gone.
     @ivar _watchers: the Deferreds of L{whenClosed}.
+    @ivar _rare: what few sessions have.
     """
 
     realm: IRealm
@@ -196,6 +221,7 @@ class Session(Generic[A]):
     aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
     reason: BaseException | None = attrs.field(default=None, init=False)
+    since: float = attrs.field(factory=lambda: clockOr(None).seconds(), init=False)
     _connection: IConnection | None = attrs.field(default=None, alias="connection")
     _above: Callable[[Callable[[Session], object]], object] | None = None
     _state: State = OPENING
@@ -207,6 +233,7 @@ class Session(Generic[A]):
     _failure: Failure | None = None
     _watched: IMind | None = None
     _watchers: list[Deferred[None]] | None = None
+    _rare: _Rarities | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
@@ -262,6 +289,17 @@ class Session(Generic[A]):
         """
         connection = self.connection
         return None if connection is None else connection.lastActive
+
+    @property
+    def id(self) -> str:
+        """
+        A short name for the session, which no other one has in this process: for logs and links.
+        It is made when it is asked for first.
+        """
+        rare = self._rarities
+        if rare.name is None:
+            rare.name = f"{next(_names):x}"
+        return rare.name
 
     @property
     def ended(self) -> bool:
@@ -371,6 +409,8 @@ class Session(Generic[A]):
             reason = self._unsaid()  # which asks the mind, and somebody's adapter may do anything
         if self._state is OPEN:
             self._state, self.reason = CLOSING, reason
+            if self._rare is not None and self._rare.calls:
+                cancelCalls(self)
             self._descend()
         elif self._state is OPENING:
             assert reason is not None
@@ -551,6 +591,58 @@ class Session(Generic[A]):
         except BaseException:  # somebody's adapter
             self._turn(Failure())
 
+    @property
+    def _rarities(self) -> _Rarities:
+        if self._rare is None:
+            self._rare = _Rarities()
+        return self._rare
+
+    @property
+    def _calls(self) -> dict[Call, None]:
+        """
+        The calls of the client that are suspended.
+        """
+        return self._rarities.calls
+
+    @property
+    def _isWatched(self) -> bool:
+        """
+        Whether the session ends by itself if its client leaves now.
+        """
+        mind = self._mind
+        if isinstance(mind, RemoteReference):
+            return not mind.broker.disconnected
+        return self._connection is not None
+
+    def _found(self, broker: Broker) -> None:
+        """
+        The avatar is sent over the connection of a broker.
+        """
+        if self._connection is None and not isinstance(self._mind, RemoteReference):
+            self._connection = connectionAt(broker)
+            self._connection.notifyOnDisconnect(self._connectionLost)
+        self._tellFound()
+
+    def _whenFound(self, tell: Callable[[IConnection | None], object]) -> None:
+        """
+        Have C{tell} called with the connection, when that is known, or with C{None} when the
+        session is closed.
+        """
+        self._rarities.whenFound.append(tell)
+
+    def _tellFound(self) -> None:
+        rare = self._rare
+        if rare is None or not rare.whenFound:
+            return
+        waiting, rare.whenFound = rare.whenFound, []
+        for tell in waiting:
+            tell(self._connection)
+
+    def _called(self, message: str) -> None:
+        """
+        The client calls.
+        """
+
     def _mindGone(self, mind: object) -> None:
         self._end(ClientLost())
 
@@ -564,6 +656,13 @@ class Session(Generic[A]):
         @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
             for last, if it failed.
         """
+        token = CURRENT.set(self)
+        try:
+            self._undo(failed)
+        finally:
+            CURRENT.reset(token)
+
+    def _undo(self, failed: object) -> None:
         plan, self._undoing = self._plan, None
         while True:
             if isinstance(failed, Failure):
@@ -592,6 +691,8 @@ class Session(Generic[A]):
 
     def _result(self) -> LoginResult:
         assert self.interface is not None
+        if self.interface is IPerspective:
+            return self.interface, perspectiveOf(self), self.logout
         return self.interface, self.aspect, self.logout
 
     def _fail(self, reason: Failure, door: Door | None) -> Deferred[LoginResult]:
@@ -612,13 +713,17 @@ class Session(Generic[A]):
         login, self._login = self._login, None
         self._leaveDoor()
         if login is not None:
-            login.callback(self._result())
+            result = self._result()
+            login.callback(result)
+            if isinstance(result[1], Perspective):
+                result[1].settle()
         self._unwatch()
 
     def _closed(self) -> None:
         self._state = CLOSED
         if self._connection is not None:
             self._connection.dontNotifyOnDisconnect(self._connectionLost)
+        self._tellFound()
         login, self._login = self._login, None
         door = self._leaveDoor()
         if login is not None:
@@ -648,6 +753,21 @@ class Session(Generic[A]):
         self._login = None
         self._end(reason)
         self._failure = None
+
+
+def currentSession() -> Session | None:
+    """
+    Return the session that what runs now belongs to: in a method that a client calls, and in what
+    that awaits, the session of this client; in what undoes something when a session ends, and in an
+    avatar's C{logout}, this session.
+
+    It follows C{await} and C{inlineCallbacks}, and not callbacks that are added to a Deferred.
+    Below an L{AvatarCache<avatarkit.AvatarCache>}, and in C{logout} of an avatar from one, it is
+    the avatar's own session, which has no client.
+
+    @return: the session; C{None} everywhere else.
+    """
+    return cast("Session | None", current())
 
 
 def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Exception:

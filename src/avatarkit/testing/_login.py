@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
+from .._realm.perspective import avatarBehind
 from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A
@@ -170,7 +171,7 @@ def _loginOf(result: object) -> Login:
             f"a realm must return (interface, avatar, logout), or a Deferred of it, not {result!r}"
         )
     interface, avatar, logout = result
-    return Login(avatar, interface, logout)
+    return Login(avatarBehind(avatar), interface, logout)
 
 
 def _failed(failure: Failure) -> Failure:
