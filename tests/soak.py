@@ -56,6 +56,9 @@ RETIRE_TIMEOUT, HANGING, HANGS = 0.02, 0.06, 0.05
 #: How clients are refused.
 REFUSALS = ("TooManyConnections", "TooManyWaiting", "TooManyLogins", "LoginAbandoned")
 
+#: What a client learns that calls when its session has ended.
+ENDINGS = ("Displaced", "Evicted", "Kicked", "LoggedOut", "RealmClosed")
+
 
 class Player(avatarkit.Avatar):
     """
@@ -431,9 +434,7 @@ class Client(pb.Referenceable):
         if self.random.random() < 0.3:
             factory.login(self.somebody(), self).addErrback(lambda failure: None)
         if self.random.random() < 0.2:
-            await gatherResults(
-                [player.callRemote("greet") for player in held if player is not None]
-            )
+            await gatherResults([self.greet(player) for player in held if player is not None])
         self.leave(factory)
 
     def connect(self, port: int) -> Any:
@@ -479,6 +480,15 @@ class Client(pb.Referenceable):
                 raise
             self.refused[REFUSALS.index(kind)] += 1
             return None
+
+    def greet(self, player: Any) -> Deferred[Any]:
+        """
+        Call an avatar, whose session may have ended.
+        """
+        called: Deferred[Any] = player.callRemote("greet")
+        return called.addErrback(
+            lambda failure: failure.trap(*(f"avatarkit.errors.{each}" for each in ENDINGS))
+        )
 
     def leave(self, factory: Any) -> None:
         """

@@ -331,7 +331,7 @@ class AvatarTests(SynchronousTestCase):
         realm = MindRegistry(reactor=Clock())(ConnectionCounter()(AvatarCache()(SimpleAvatar)))
         minds = [FakeMind(), FakeMind()]
         logins = [opened(realm.requestAvatar(b"alice", m, pb.IPerspective)) for m in minds]
-        avatar = logins[0][1]
+        avatar = logins[0][2].__self__.avatar
         for interface in (IConnectionAware, IMindAware, pb.IPerspective):
             verifyObject(interface, avatar)
         assert avatar.connections == 2

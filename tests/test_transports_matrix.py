@@ -205,7 +205,9 @@ class AgainTests(MatrixCase):
             await turns(10)
             assert scene.stage.asked == (1 if row.name in one else 2)
             left = await scene.leave()
-        if row.name == "IRC" and way is Way.LOGGED_IN:  # Twisted's second login fails, unhandled
+        # Unhandled errors of Twisted's: a second login over IRC fails, and FTP may resume a
+        # transport that it has no longer.
+        if row.name == "FTP" or (row.name == "IRC" and way is Way.LOGGED_IN):
             gc.collect()
             self.flushLoggedErrors(AttributeError)
         return [*left, *map(repr, self.flushLoggedErrors())]

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 
-from .._realm.session import Session
+from .._realm.session import Session, whenFound
 from .._tools.typevars import A
 from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
@@ -211,7 +211,7 @@ class Contest(Generic[A]):
         session, connection = self.session, self.session.connection
         if connection is None and session.mind is None and IPerspective in session.interfaces:
             goer.logout(reason)
-            session._whenFound(partial(self._close, goer))
+            whenFound(session, partial(self._close, goer))
         elif connection is not None and connection is goer.connection:
             goer.logout(reason)
         else:

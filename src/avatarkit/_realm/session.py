@@ -38,6 +38,14 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, isGone, mindOf
 from .._clients.transports import connectionAt, connectionBehind
+from .._perspectives.perspective import (
+    CURRENT,
+    Call,
+    Perspective,
+    cancelCalls,
+    current,
+    perspectiveOf,
+)
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
@@ -56,7 +64,6 @@ from ..errors import (
     UnsupportedInterface,
 )
 from ..interfaces import IConnection, IMind
-from .perspective import CURRENT, Call, Perspective, cancelCalls, current, perspectiveOf
 
 #: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
@@ -623,13 +630,6 @@ class Session(Generic[A]):
             self._connection.notifyOnDisconnect(self._connectionLost)
         self._tellFound()
 
-    def _whenFound(self, tell: Callable[[IConnection | None], object]) -> None:
-        """
-        Have C{tell} called with the connection, when that is known, or with C{None} when the
-        session is closed.
-        """
-        self._rarities.whenFound.append(tell)
-
     def _tellFound(self) -> None:
         rare = self._rare
         if rare is None or not rare.whenFound:
@@ -768,6 +768,14 @@ def currentSession() -> Session | None:
     @return: the session; C{None} everywhere else.
     """
     return cast("Session | None", current())
+
+
+def whenFound(session: Session, tell: Callable[[IConnection | None], object]) -> None:
+    """
+    Have C{tell} called with the connection of a session, when that is known, or with C{None} when
+    the session is closed.
+    """
+    session._rarities.whenFound.append(tell)
 
 
 def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Exception:

@@ -1,0 +1,3 @@
+"""
+What a client holds of its session.
+"""
