@@ -5,6 +5,7 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
 from ._limit.allowances import everyone
+from ._limit.calllimit import CallLimit
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
 from ._online.bases import Avatar, ConnectionAware, MindAware
@@ -32,6 +33,7 @@ from .errors import (
     RealmFailed,
     SessionEnded,
     TooManyAttempts,
+    TooManyCalls,
     TooManyConnections,
     TooManyLogins,
     TooManyWaiting,
@@ -53,6 +55,7 @@ __all__ = [
     "Avatar",
     "AvatarCache",
     "Block",
+    "CallLimit",
     "CanonicalId",
     "ClientLost",
     "ConnectionAware",
@@ -86,6 +89,7 @@ __all__ = [
     "Session",
     "SessionEnded",
     "TooManyAttempts",
+    "TooManyCalls",
     "TooManyConnections",
     "TooManyLogins",
     "TooManyWaiting",

@@ -14,115 +14,20 @@ before: Twisted loses the logout then.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from inspect import iscoroutine
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
-from .._tools.failures import twin
-from .._waiting.awaiting import cancel
-from ..errors import ClientLost, SessionEnded
+from ..errors import ClientLost
+from .calls import CURRENT, Call, Held, StandIn, ending
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
-
-
-class Held(Protocol):
-    """
-    A session, as far as what its client holds needs to know it.
-    """
-
-    aspect: Any
-    reason: BaseException | None
-
-    @property
-    def ended(self) -> bool:
-        """
-        Whether it has ended.
-        """
-
-    @property
-    def _isWatched(self) -> bool:
-        """
-        Whether it ends by itself when its client leaves.
-        """
-
-    @property
-    def _calls(self) -> dict[Call, None]:
-        """
-        The calls of its client that are suspended.
-        """
-
-    def _found(self, broker: Any) -> None: ...
-
-    def _called(self, message: str) -> None: ...
-
-    def _end(self, reason: BaseException | None) -> None: ...
-
-
-@attrs.define(eq=False)
-class Call:
-    """
-    A call of a client that waits for something.
-
-    @ivar session: whose call it is.
-    @ivar isCoroutine: whether the method that was called is a coroutine, of which is known when it
-        runs.
-    @ivar result: what the client waits for.
-    """
-
-    session: Held
-    isCoroutine: bool
-    result: Deferred[Any] | None = None
-
-
-#: The session whose client is calling, or that is being undone, or the call itself if its method
-#: is a coroutine.
-CURRENT: ContextVar[Held | Call | None] = ContextVar("avatarkit.currentSession", default=None)
-
-_log = Logger()
-
-
-def current() -> Held | None:
-    """
-    Return the session that what runs now belongs to.
-    """
-    running = CURRENT.get()
-    return running.session if isinstance(running, Call) else running
-
-
-def ending(session: Held) -> Exception:
-    """
-    Return what is raised for a client that goes on when its session has ended: a copy of the
-    reason, which several may raise, if the reason was written for clients.
-    """
-    reason = session.reason
-    return twin(reason) if isinstance(reason, SessionEnded) else SessionEnded()
-
-
-def cancelCalls(session: Held) -> None:
-    """
-    Cancel the calls of a session that ends, so that they do not go on with an avatar that is told
-    that it is over.
-
-    A call that ends its own session goes on.  Of those that are no coroutines nobody knows which is
-    running, and so all of them do if one may be.
-    """
-    running = CURRENT.get()
-    for call in tuple(session._calls):
-        if call is running or (running is session and not call.isCoroutine):
-            continue
-        assert call.result is not None
-        failure = cancel(call.result)
-        if failure is not None:
-            _log.failure("a call of {session!r} could not be cancelled", failure, session=session)
 
 
 def perspectiveOf(session: Held) -> object:
@@ -140,15 +45,8 @@ def perspectiveOf(session: Held) -> object:
     return ReferencePerspective(session) if plain else aspect
 
 
-def avatarBehind(held: object) -> object:
-    """
-    Return the avatar that a client calls through what a login has returned.
-    """
-    return held._session.aspect if isinstance(held, Perspective) else held
-
-
 @implementer(pb.IPerspective)
-class Perspective(pb.Jellyable):
+class Perspective(StandIn, pb.Jellyable):
     """
     One session's perspective of its avatar.
 
@@ -192,7 +90,7 @@ class Perspective(pb.Jellyable):
         if not hasattr(self, "_taken"):
             self._is("_taken", True)
             if not self._session._isWatched:
-                self._is("_check", clockOr(None).callLater(0, self.settle))
+                self._is("_check", clockOr(None).callLater(0, self._settle))
         return id(self)
 
     def jellyFor(self, jellier: Any) -> list[object]:
@@ -228,7 +126,7 @@ class Perspective(pb.Jellyable):
 
     perspectiveMessageReceived = remoteMessageReceived
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """
         End the session if Perspective Broker has taken this for a client, and has not sent it.
         """

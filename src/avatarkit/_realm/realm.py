@@ -60,6 +60,7 @@ class Realm(Generic[A]):
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
+    _callHooks: tuple[Callable[[Session, str], object], ...]
 
     @overload
     def __init__(
@@ -98,6 +99,8 @@ class Realm(Generic[A]):
         _checkOutermost(self._realms())
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
+        calls = (getattr(block, "called", None) for block in self.blocks)
+        self._callHooks = tuple(called for called in calls if called is not None)
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
