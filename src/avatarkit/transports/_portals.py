@@ -30,6 +30,10 @@ from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
 
+#: Where the portal of a connection has the one that it is a copy of.
+_SERVERS_OWN = "_avatarkitServersOwn"
+
+
 def checkPortal(portal: object) -> None:
     """
     Check that something is a portal.
@@ -43,6 +47,14 @@ def checkPortal(portal: object) -> None:
             f"{portal!r} has a login of its own, as an attribute, which would not be watched: "
             "define it in a subclass of Portal"
         )
+
+
+def serversOwn(portal: Portal) -> Portal:
+    """
+    Return the portal that one of a connection is a copy of; the same if it is none.
+    """
+    own: Portal = vars(portal).get(_SERVERS_OWN, portal)
+    return own
 
 
 @attrs.define(eq=False)
@@ -104,6 +116,7 @@ class Logins:
         mine.realm = _RealmThrough(self.connection, realms)
         mine.checkers = _CheckersFor(portal.checkers, self.connection)
         mine.login = partial(self._logIn, mine.login)
+        vars(mine).setdefault(_SERVERS_OWN, portal)
         self._portal = mine
         return cast(Portal, mine)
 
