@@ -69,6 +69,8 @@ class GraceTests(WatchingCase):
                 "cut off"
             ]
         assert self.timers() == []
+        (later,) = self.wires(1, every=10)
+        assert later.lost
         self.nothingIsLeft()
 
     def test_oneTimer(self) -> None:

@@ -592,7 +592,10 @@ class StandInTests(WayCase):
         one.factory.last = Portal(Realm(lambda avatarId: Thing()), [Anybody()])
         assert one.factory.last is self.factory.wrappedFactory.last
 
-        class Shell:
+        class Kind(type):
+            pass
+
+        class Shell(metaclass=Kind):
             portal = self.portal
 
         one.factory.last = Shell

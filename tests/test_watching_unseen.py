@@ -5,15 +5,17 @@ or a realm that insists on it refuses them.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.mail.imap4 import IAccount
 from twisted.protocols.basic import LineReceiver
 
 import rawclients
+from avatarkit.transports import WatchingFactory
 
 # Any in this module: factories and protocols, which have whatever attributes they have.
 
@@ -82,11 +84,13 @@ class WaysTests(rawclients.RawCase):
     What becomes of a login on each way.
     """
 
-    async def comesTo(self, way: bytes, *, insist: bool = False) -> bytes:
+    async def comesTo(self, way: bytes, *, insist: bool = False, stay: bool = False) -> bytes:
         """
         Return what the server says to a client that logs in on a way, and then leaves.
 
         @param insist: whether the realm refuses sessions that are not watched.
+        @param stay: whether the client waits until the server has closed the connection, because
+            there was no login as far as that can see.
         """
 
         def makeFactory(portal: Any) -> Any:
@@ -94,12 +98,17 @@ class WaysTests(rawclients.RawCase):
             factory.protocol = Lines
             return factory
 
-        await self.serve(makeFactory, rawclients.Asked())
+        self.clock = Clock()
+        watch = partial(WatchingFactory, reactor=self.clock)
+        await self.serve(makeFactory, rawclients.Asked(), watch=watch)
         self.realm.requireWatched = insist
         client = await self.connect()
         client.send(way)
         await self.until(lambda: client.received.endswith(b"\r\n"), "no answer")
-        client.leave()
+        if stay:
+            self.clock.advance(120)
+        else:
+            client.leave()
         await self.until(lambda: not self.watching.protocols, "the connection is left")
         return client.received.strip()
 
@@ -116,12 +125,14 @@ class WaysTests(rawclients.RawCase):
     async def test_unseen(self) -> None:
         """
         Deeper than that, in a dict or in a function, the portal is not found: the session stays,
-        unless the realm insists on being able to watch it, and refuses it.
+        even when the client is cut off because it has not logged in, unless the realm insists on
+        being able to watch it, and refuses it.
         """
         for way in (b"deeper", b"dict", b"closure"):
-            assert await self.comesTo(way) == b"welcome"
-            (session,) = self.realm.sessions
-            assert session.connection is None
-            await self.realm.close()
+            for stay in (False, True):
+                assert await self.comesTo(way, stay=stay) == b"welcome"
+                (session,) = self.realm.sessions
+                assert session.connection is None
+                await self.realm.close()
             assert await self.comesTo(way, insist=True) == b"UnwatchableMind"
             assert not self.realm.sessions
