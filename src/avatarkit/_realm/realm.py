@@ -163,7 +163,8 @@ class Realm(Generic[A]):
         that can be adapted to L{IMind<avatarkit.IMind>}; false by default.
 
         Set it if the server does not listen through a
-        L{WatchingFactory<avatarkit.transports.WatchingFactory>}: the client chooses its mind.
+        L{WatchingFactory<avatarkit.transports.WatchingFactory>}, since the client chooses its mind,
+        or to be sure that one sees all logins.
         """
         return self._entrance.requireWatched
 
