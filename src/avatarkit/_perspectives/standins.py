@@ -20,7 +20,7 @@ def standInFor(session: Held, interface: type[Interface]) -> object:
     """
     if interface is IPerspective:
         return perspectiveOf(session)
-    if interface.__identifier__ == _RESOURCE:
+    if getattr(interface, "__identifier__", None) == _RESOURCE:
         from .pages import pageOf
 
         return pageOf(session)
