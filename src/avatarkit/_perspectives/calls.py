@@ -43,6 +43,12 @@ class Held(Protocol):
         """
 
     @property
+    def _isLimited(self) -> bool:
+        """
+        Whether somebody wants to know of each call.
+        """
+
+    @property
     def _calls(self) -> dict[Call, None]:
         """
         The calls of its client that are suspended.

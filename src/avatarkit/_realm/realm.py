@@ -60,6 +60,7 @@ class Realm(Generic[A]):
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
+    _asked: dict[tuple[type[Interface], ...], tuple[type[Interface], ...]]
     _callHooks: tuple[Callable[[Session, str], object], ...]
 
     @overload
@@ -99,6 +100,7 @@ class Realm(Generic[A]):
         _checkOutermost(self._realms())
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
+        self._asked = {}
         calls = (getattr(block, "called", None) for block in self.blocks)
         self._callHooks = tuple(called for called in calls if called is not None)
         for part in self._parts():
@@ -243,8 +245,9 @@ class Realm(Generic[A]):
             raise UnwatchableMind(avatarId=avatarId)
         if entrance.waiting:
             entrance.check(avatarId)
+        asked = self._asked.setdefault(interfaces, interfaces)  # there are few, of many sessions
         session: Session[A] = Session(
-            self, self._plan, avatarId, mind, interfaces, connection=connection
+            self, self._plan, avatarId, mind, asked, connection=connection
         )
         if connection is not None:
             connection.notifyOnDisconnect(session._connectionLost)

@@ -638,9 +638,21 @@ class Session(Generic[A]):
 
         @raise TooManyCalls: if it does so too often.
         """
-        realm: Any = self.realm  # which is one of ours
-        for called in realm._callHooks:
+        for called in self._callHooks:
             called(self, message)
+
+    @property
+    def _isLimited(self) -> bool:
+        """
+        Whether somebody wants to know of each call.
+        """
+        return bool(self._callHooks)
+
+    @property
+    def _callHooks(self) -> tuple[Callable[[Session, str], object], ...]:
+        realm: Any = self.realm  # which is one of ours
+        hooks: tuple[Callable[[Session, str], object], ...] = realm._callHooks
+        return hooks
 
     def _mindGone(self, mind: object) -> None:
         self._end(ClientLost())
