@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
@@ -366,6 +368,125 @@ class CallTests(PerspectiveCase):
         gate.callback(None)
         assert seen == [None, session, session, session]
         assert session.avatar.said == [("logout", "LoggedOut")]
+
+
+class Stepping(Avatar):
+    """
+    An avatar whose methods wait several times.
+    """
+
+    def __init__(self, avatarId: object) -> None:
+        self.late = 0
+        self.started = 0
+        self.gates: list[Deferred[None]] = []
+
+    async def perspective_step(self) -> str:
+        """
+        Wait three times.
+        """
+        session = currentSession()
+        assert session is not None
+        self.started += 1
+        self.late += session.ended
+        for _ in range(3):
+            self.gates.append(Deferred())
+            await self.gates[-1]
+            assert currentSession() is session
+            self.late += session.ended
+        return "done"
+
+    def go(self) -> bool:
+        """
+        Let the method that has waited longest go on; return whether there was one.
+        """
+        waiting = [each for each in self.gates if not each.called]
+        if waiting:
+            waiting[0].callback(None)
+        return bool(waiting)
+
+
+class EveryAwaitTests(PerspectiveCase):
+    """
+    Sessions that end in every way, at every point of several calls.
+    """
+
+    def lose(self, session: Session) -> None:
+        """
+        The connection is lost.
+        """
+        self.client.drop()
+
+    def kick(self, session: Session) -> None:
+        """
+        Somebody kicks it.
+        """
+        session.disconnect("spam", reactor=self.clock)
+
+    def logOut(self, session: Session) -> None:
+        """
+        The protocol logs out.
+        """
+        session.logout()
+
+    def displace(self, session: Session) -> None:
+        """
+        Another login takes its place.
+        """
+        self.other = self.portal.connect().login("alice")
+        self.portal.pump()
+
+    def evict(self, session: Session) -> None:
+        """
+        Its avatar must go.
+        """
+        self.cache.evict(b"alice")
+
+    def close(self, session: Session) -> None:
+        """
+        The realm is closed.
+        """
+        self.realm.close(reactor=self.clock)
+
+    def test_every(self) -> None:
+        """
+        No method is begun, and none goes on, when the session has ended, and every call of a client
+        that is still there is answered.
+        """
+        ways = (self.lose, self.kick, self.logOut, self.displace, self.evict, self.close)
+        for way in ways:
+            for place in range(14):
+                self.endAt(place, way)
+
+    def endAt(self, place: int, end: Callable[[Session], None]) -> None:
+        """
+        End a session after some steps.
+        """
+        self.clock, self.cache = Clock(), AvatarCache[Any](idleTimeout=0)
+        limit = ConnectionLimit(1, whenFull=displaceOldest, reactor=self.clock)
+        self.serve(limit(self.cache(Stepping)))
+        held, session = self.logIn()
+        avatar, client = session.avatar, self.client
+        answers = [self.call(held, "step") for _ in range(2)]
+        for step in range(14):
+            if step == place:
+                end(session)
+                self.portal.pump()
+                started = avatar.started
+            if step % 4 == 3 and not client.lost:
+                answers.append(self.call(held, "step"))
+            avatar.go()
+            self.portal.pump()
+        assert session.ended
+        assert avatar.late == 0
+        assert avatar.started == started
+        results = [each.result for each in answers if each.called]
+        for answer in answers:
+            answer.addErrback(lambda failure: None)
+        assert len(results) == len(answers)
+        assert all(isinstance(each, Failure) or each == "done" for each in results)
+        assert session._calls == {}
+        self.realm.close(reactor=self.clock)
+        self.flushLoggedErrors(pb.PBConnectionLost)
 
 
 class Loud(pb.Copyable, pb.RemoteCopy):
