@@ -191,7 +191,7 @@ class ReferencePerspective(OwnPerspective):
     _way = "remoteMessageReceived"
 
 
-class _Limited(Perspective):
+class LimitedPerspective(Perspective):
     """
     A perspective of a session whose realm has blocks that are told of calls.
     """
@@ -207,15 +207,7 @@ class _Limited(Perspective):
         return super().remoteMessageReceived(broker, message, args, kw)
 
 
-class LimitedPerspective(_Limited):
-    """
-    One of an avatar that is called as usual.
-    """
-
-    __slots__ = ()
-
-
-class LimitedOwn(_Limited, OwnPerspective):
+class LimitedOwn(LimitedPerspective, OwnPerspective):
     """
     One of an avatar that has a way of its own.
     """
@@ -223,7 +215,7 @@ class LimitedOwn(_Limited, OwnPerspective):
     __slots__ = ()
 
 
-class LimitedReference(_Limited, ReferencePerspective):
+class LimitedReference(LimitedPerspective, ReferencePerspective):
     """
     One of an avatar that is called by its C{remote_} methods.
     """
