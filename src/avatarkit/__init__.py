@@ -7,6 +7,8 @@ from ._avatars.perconnection import PerConnection
 from ._limit.allowances import everyone
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
+from ._liveness.farewell import Farewell
+from ._liveness.receiver import SessionEndedReceiver
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
@@ -60,6 +62,7 @@ __all__ = [
     "ConnectionLimit",
     "Displaced",
     "Evicted",
+    "Farewell",
     "Holders",
     "IAvatarSource",
     "IBlock",
@@ -85,6 +88,7 @@ __all__ = [
     "RealmFailed",
     "Session",
     "SessionEnded",
+    "SessionEndedReceiver",
     "TooManyAttempts",
     "TooManyConnections",
     "TooManyLogins",

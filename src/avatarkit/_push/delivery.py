@@ -19,6 +19,7 @@ from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteRefere
 
 from .._clients.answers import readable
 from .._clients.connections import connectionOf
+from .._realm.session import isLeaving
 from ..errors import ClientLost, MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
@@ -78,7 +79,7 @@ class Push:
             return
         to = mind, session, bounds = self.addressees[place]
         try:
-            if session is not None and session.ended:
+            if session is not None and session.ended and not isLeaving(session):
                 raise DeadReferenceError("the client left before its turn came")
             if bounds is not None and session is not None:
                 bounds.check(mind, session)
