@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.task import Clock
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,13 +19,12 @@ from avatarkit import (
     ConnectionLimit,
     Evicted,
     Farewell,
-    IMind,
     Kicked,
     LoggedOut,
+    LoginAbandoned,
     MindRegistry,
     PerConnection,
     Realm,
-    RealmClosed,
     Session,
     SessionEnded,
     displaceOldest,
@@ -139,7 +137,7 @@ class ToldTests(FarewellTestCase):
         """
         mind = FakeMind()
         self.stack(Stopping())
-        self.assertRaises(Exception, login, self.realm, b"alice", mind=mind)
+        self.assertRaises(LoginAbandoned, login, self.realm, b"alice", mind=mind)
         assert mind.calls == []
 
     def test_message(self) -> None:

@@ -12,6 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, PBConnectionLost
 
 from .._realm.session import Session, takeLeave
@@ -44,21 +45,13 @@ class LastWord:
         """
         if self.written.called:
             return
-        mind, session, _ = self.addressees[place]
         try:
-            answer = self._message.send(mind)
-        except (DeadReferenceError, PBConnectionLost):
-            pass
-        except BaseException:  # somebody's mind, or a text that cannot be sent
-            assert session is not None
-            say(
-                self._log.failure,
-                "{avatarId!r} could not be told that the session has ended",
-                avatarId=session.avatarId,
-            )
+            answer = self._message.send(self.addressees[place].mind)
+        except BaseException:  # somebody's mind
+            self._notSent(Failure())
         else:
             if isinstance(answer, Deferred):
-                answer.addErrback(lambda failure: None)  # it may have no such method
+                answer.addErrback(self._notSent if answer.called else _refused)
         self.withdraw()
 
     def keep(self) -> None:
@@ -72,6 +65,21 @@ class LastWord:
         """
         if not self.written.called:
             self.written.callback(None)
+
+    def _notSent(self, failure: Failure) -> None:
+        if not failure.check(DeadReferenceError, PBConnectionLost):
+            say(
+                self._log.failure,
+                "{mind} could not be told that its session has ended",
+                failure=failure,
+                mind=self.addressees[0].mind,
+            )
+
+
+def _refused(failure: Failure) -> None:
+    """
+    The client has no such method, or fails: that is its own affair.
+    """
 
 
 def sendLast(
