@@ -22,7 +22,6 @@ from twisted.spread import pb
 
 from .._tools.checks import checkReactor
 from .._tools.clock import clockOr
-from .._tools.telling import withoutTraceback
 
 #: How many seconds a client waits at least before it comes back, and how many it is told to wait
 #: at most.
@@ -130,9 +129,7 @@ class SessionEndedReceiver(pb.Referenceable):
         """
         ending = None if kw else _endingOf(args)
         if ending is None:
-            refusal = pb.Error("a farewell is a name, a text and a number of seconds")
-            withoutTraceback(refusal)  # the server need not know where this client is installed
-            raise refusal
+            raise pb.Error("a farewell is a name, a text and a number of seconds")
         self._ending = ending
         self.kind, self.text, self.mayReturn = ending.kind, ending.text, ending.mayReturn
         self._forget()
