@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -192,6 +193,24 @@ class OrderTests(FarewellTestCase):
         self.successResultOf(session.disconnect("spam", reactor=self.clock))
         assert seen == [([("Kicked", "spam", 0)], [], session.reason)]
         assert mind.closings == ["lose"]
+
+    def test_atOnce(self) -> None:
+        """
+        If the client is told at once, as it nearly always is, nothing waits, and no time is
+        measured.
+        """
+
+        class Timeless(Clock):
+            def callLater(self, *args: Any, **kw: Any) -> Any:
+                raise AssertionError("a timer is started")
+
+        mind = FakeMind()
+        self.clock = Timeless()
+        self.stack(MindRegistry(reactor=self.clock))
+        session = self.enter(mind)
+        session.logout("spam")
+        self.successResultOf(session.whenClosed())
+        assert (told(mind), self.flushLoggedErrors()) == ([("Kicked", "spam", 0)], [])
 
     def test_behind(self) -> None:
         """

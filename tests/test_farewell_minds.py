@@ -220,9 +220,15 @@ class LeavingTests(FarewellTestCase):
         """
         self.connection.stall()
         closed = self.realm.close(reactor=self.clock)
+        seconds = self.clock.seconds()
+        looks = set()
         with logged() as said:
-            self.clock.pump([0] + [0.125] * 40)
+            while not said:
+                looks.add(min(call.getTime() for call in self.clock.getDelayedCalls()))
+                self.clock.advance(0.005)
         assert said == ["error: the farewell to b'alice' was not written in 5 seconds"]
+        assert 4.9 < self.clock.seconds() - seconds < 5.1
+        assert len(looks) < 20  # each waits for longer than the one before
         self.successResultOf(closed)
         assert self.clock.getDelayedCalls() == []
 
