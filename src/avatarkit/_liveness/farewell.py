@@ -19,7 +19,7 @@ from twisted.spread.pb import RemoteReference
 from .._clients.minds import callRemoteOf
 from .._push.lastword import LastWord, sendLast
 from .._realm.block import Block
-from .._realm.plan import OnTop
+from .._realm.plan import Topmost
 from .._realm.session import Session, backlogOf, hasLeft
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
@@ -58,7 +58,7 @@ class Farewell(Block[A]):
     """
 
     needsMinds: ClassVar[bool] = True
-    mustBeOutermost: ClassVar[OnTop] = OnTop(
+    mustBeOutermost: ClassVar[Topmost] = Topmost(
         1, "since those around it would be undone before the client is told"
     )
 

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 import attrs
 
 from .._realm.block import Block
-from .._realm.plan import OnTop
+from .._realm.plan import Topmost
 from .._realm.realm import rename
 from .._realm.session import Session
 from .._tools.typevars import A
@@ -68,7 +68,7 @@ class CanonicalId(Block[A]):
         that the session has.
     """
 
-    mustBeOutermost: ClassVar[OnTop] = OnTop(
+    mustBeOutermost: ClassVar[Topmost] = Topmost(
         2, "since those around it would see the avatar ID that it replaces"
     )
 

@@ -22,7 +22,7 @@ from .sources import logoutAspect
 H = TypeVar("H", bound=Callable[..., object])
 
 
-class OnTop(NamedTuple):
+class Topmost(NamedTuple):
     """
     What a block has as C{mustBeOutermost} that must be on top of all others.
 
@@ -64,7 +64,7 @@ def checkOutermost(blocks: Iterable[IBlock | None]) -> None:
     """
     lowest = math.inf
     for block in blocks:
-        place: OnTop | None = getattr(block, "mustBeOutermost", None)
+        place: Topmost | None = getattr(block, "mustBeOutermost", None)
         rank = 0 if place is None else place.rank
         if place is not None and rank >= lowest:
             raise TypeError(
