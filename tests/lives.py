@@ -13,8 +13,12 @@ from twisted.spread.pb import IPerspective
 
 from avatarkit import (
     AvatarCache,
+    ClientLost,
     ConnectionCounter,
     ConnectionLimit,
+    Evicted,
+    IdleTooLong,
+    Kicked,
     LoginAbandoned,
     MindRegistry,
     Session,
@@ -79,6 +83,7 @@ class Lives(Machine):
         cached = self.cache(Below(self)(self.factory))
         self.realm = frank(self.online(self.limit(self.counter(Scripted(self.act)(cached)))))
         self.sessions: dict[Session, Login] = {}
+        self.reasons: dict[Session, BaseException] = {}
         self.players: list[Player] = []
         self.loading: dict[int, tuple[str, Gate]] = {}
         self.saving: dict[tuple[str, int], Deferred[Any]] = {}
@@ -98,6 +103,11 @@ class Lives(Machine):
         Do what the login, the current one if the session is new, has planned for a hook.
         """
         login = self.sessions.setdefault(session, self.entering)
+        if hook in DOWNWARD:
+            assert session.reason is not None
+            assert self.reasons.setdefault(session, session.reason) is session.reason
+        else:
+            assert session.reason is None
         act = login.acts[hook]
         if act == "raises":
             raise Boom
@@ -304,11 +314,12 @@ class Lives(Machine):
         self.plan(choose)
         login = choose(self.there())
         assert login.mind is not None
+        waits = login.watched
         login.mind.client.disconnect()
         if login.real.logout:
             login.real.logout()
         self.ending(login)
-        self.model.end(login, LoginAbandoned)
+        self.model.end(login, LoginAbandoned, ClientLost if waits else None)
 
     def connected(self) -> list[Login]:
         """
@@ -330,7 +341,7 @@ class Lives(Machine):
         assert login.real.connection is not None
         login.real.connection.disconnect()
         self.ending(login)
-        self.model.end(login, LoginAbandoned)
+        self.model.end(login, LoginAbandoned, ClientLost)
 
     @move(there, often=3)
     def upset(self, choose: Choose) -> None:
@@ -354,10 +365,12 @@ class Lives(Machine):
         """
         self.plan(choose)
         session = choose(self.unclosed())
-        for _ in range(choose((1, 2, 3))):
-            session.logout()
+        reason, why = choose(((None, None), (None, None), ("spam", Kicked), (Evicted(), Evicted)))
+        session.logout(reason)
+        for _ in range(choose((0, 1, 2))):
+            session.logout(IdleTooLong())  # which is too late
         self.ending(self.sessions[session])
-        self.model.end(self.sessions[session], LoginAbandoned)
+        self.model.end(self.sessions[session], LoginAbandoned, why)
 
     @move(unclosed, often=2)
     def kick(self, choose: Choose) -> None:
@@ -484,6 +497,10 @@ class Lives(Machine):
                 assert callbacks == login.left + login.watched + kicks
             real = [each if isinstance(each, type) else "in" for each in login.real.outcome]
             assert real == login.outcome, login
+        for session, login in self.sessions.items():
+            reason = session.reason
+            assert (None if reason is None else type(reason)) is login.why, (session, login)
+            assert reason is None or self.reasons.setdefault(session, reason) is reason
         assert slots(self.limit) == Counter(each.name for each in model.logins if each.depth)
         assert self.realm._entrance.waiting == model.pending
         there = [each for each in model.logins if each.depth == 5 and not each.closing]

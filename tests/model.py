@@ -9,10 +9,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from avatarkit import LoginAbandoned, RealmClosed, TooManyConnections, TooManyLogins
+from avatarkit import (
+    ClientLost,
+    Kicked,
+    LoggedOut,
+    LoginAbandoned,
+    RealmClosed,
+    TooManyConnections,
+    TooManyLogins,
+)
 from avatarkit.testing import FakeConnection
 from moves import WAITS, Gate, Moody
 from scripted import Boom
@@ -71,6 +79,7 @@ class Login:
     @ivar pending: whether it counts as a login in progress.
     @ivar watched: whether its mind is to say when its client leaves.
     @ivar left: how many callbacks it could not take back from its mind.
+    @ivar why: the kind of the reason for which its session has ended; C{None} until it does.
     @ivar outcome: how the login should end, as the only item; empty while it waits.
     @ivar life: the avatar that it uses, or used last.
     @ivar real: the real login.
@@ -87,6 +96,7 @@ class Login:
     left: int = 0
     closing: bool = False
     reason: type[BaseException] | None = None
+    why: type[BaseException] | None = None
     outcome: list[Any] = attrs.field(factory=list)
     life: Life | None = None
     real: Real = attrs.field(factory=lambda: Real())
@@ -317,13 +327,23 @@ class Model:
         for login in waiting:
             self.up(login)
 
-    def end(self, login: Login, reason: type[BaseException]) -> None:
+    def end(
+        self,
+        login: Login,
+        reason: type[BaseException],
+        why: type[BaseException] | None = None,
+    ) -> None:
         """
         End a session, unless it has ended.
+
+        @param reason: what its login fails with.
+        @param why: the kind of reason for which it ends, if that is another one, and was said.
         """
         if login.closing or not login.depth:
             return
         login.closing, login.reason = True, reason
+        unsaid = reason in (LoginAbandoned, CancelledError)
+        login.why = why or (reasonOf(login) if unsaid else reason)
         self.unwatch(login)
         if login.waits == "avatar":
             self.giveUp(login)
@@ -456,7 +476,7 @@ class Model:
         """
         Cut a client off.
         """
-        self.end(login, LoginAbandoned)
+        self.end(login, LoginAbandoned, Kicked)
         if login.mind is None:
             return
         if isInMood(login, "disconnected"):
@@ -541,6 +561,17 @@ class Model:
         for login in self.logins:
             self.end(login, RealmClosed)
         self.closings.append([None if timeout is None else self.clock.seconds() + timeout])
+
+
+def reasonOf(login: Login) -> type[BaseException]:
+    """
+    Return why a session ends if nobody has said so: its client is gone, as far as can be told.
+    """
+    connection = login.real.connection
+    lost = connection is not None and connection.disconnected
+    if login.mind is not None and not isInMood(login, "disconnected"):
+        lost = lost or login.mind.client.disconnected
+    return ClientLost if lost else LoggedOut
 
 
 def isInMood(login: Login, mood: str) -> bool:

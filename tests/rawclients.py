@@ -103,6 +103,12 @@ class Account(pop3.Mailbox, pb.Avatar):  # type: ignore[misc]  # no client asks 
         Be nobody's in particular.
         """
 
+    def perspective_echo(self, said: object) -> object:
+        """
+        Say the same.
+        """
+        return said
+
 
 def serving(protocol: Callable[[], Any], portal: Portal) -> Any:
     """
@@ -153,13 +159,16 @@ class RawCase(TestCase):
         checker: Any,
         *blocks: Any,
         endpoint: str = "tcp:0:interface=127.0.0.1",
+        watch: Callable[[Any, Any], Any] = WatchingFactory,
     ) -> None:
         """
         Listen.
+
+        @param watch: returns the factory that the server listens with.
         """
         self.realm: Any = Realm(Account, blocks=blocks)
         portal: Any = Portal(self.realm, [checker])
-        self.watching = WatchingFactory(makeFactory(portal), portal)
+        self.watching = watch(makeFactory(portal), portal)
         listening = await serverFromString(reactor, endpoint).listen(self.watching)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop(listening)))
         self.address = listening.getHost()

@@ -10,7 +10,17 @@ from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 
-from avatarkit import AvatarCache, Block, ConnectionLimit, MindRegistry, Session
+from avatarkit import (
+    AvatarCache,
+    Block,
+    ClientLost,
+    ConnectionLimit,
+    IdleTooLong,
+    Kicked,
+    LoggedOut,
+    MindRegistry,
+    Session,
+)
 from avatarkit.transports import CookieAuthSessionWrapper
 from websites import BASIC, DIGEST, CookieCase, Jar, Page, Tab, basic, digest
 
@@ -413,6 +423,69 @@ class EndTests(CookieCase):
         assert (await tab.ask(authorization=None)).code == 401
         assert (await tab.ask()).code == 503
         assert self.clock.getDelayedCalls() == []
+
+
+class ReasonTests(CookieCase):
+    """
+    Why the session of a browser ends.
+    """
+
+    async def reason(self, end: Any) -> type[BaseException]:
+        """
+        Return why it has ended.
+        """
+        self.cookies(AvatarCache()(Page))
+        tab = await self.logIn()
+        session = await self.session()
+        await end(tab, session)
+        await session.whenClosed()
+        return type(session.reason)  # type: ignore[return-value]  # it has ended
+
+    async def test_expired(self) -> None:
+        """
+        It was idle for too long.
+        """
+
+        async def expire(tab: Tab, session: Session) -> None:
+            self.clock.advance(900)
+
+        assert await self.reason(expire) is IdleTooLong
+
+    async def test_loggedOut(self) -> None:
+        """
+        Its page has logged it out, or it has sent other credentials.
+        """
+
+        async def out(tab: Tab, session: Session) -> None:
+            await tab.ask(b"/out", None)
+
+        async def other(tab: Tab, session: Session) -> None:
+            await tab.ask(authorization=basic(b"bob"))
+
+        assert await self.reason(out) is LoggedOut
+        assert await self.reason(other) is LoggedOut
+
+    async def test_kicked(self) -> None:
+        """
+        It was kicked.
+        """
+
+        async def kick(tab: Tab, session: Session) -> None:
+            session.disconnect("spam", reactor=self.clock)
+
+        assert await self.reason(kick) is Kicked
+
+    async def test_leaves(self) -> None:
+        """
+        It has left while it logged in.
+        """
+        self.slow()
+        tab = await self.open()
+        tab.ask()
+        session = await self.session()
+        tab.leave()
+        await session.whenClosed()
+        assert type(session.reason) is ClientLost
 
 
 class HTTPSCookieTests(CookieCase):

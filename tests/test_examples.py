@@ -28,6 +28,12 @@ class ExamplesTests(SynchronousTestCase):
         """
         assert run("quickstart.py") == promised("quickstart.py")
 
+    def test_endings(self) -> None:
+        """
+        A change of password and a ban end the sessions that they should, and those hear why.
+        """
+        assert run("endings.py") == promised("endings.py")
+
     def test_compare(self) -> None:
         """
         The table in the docs is what the comparison prints.

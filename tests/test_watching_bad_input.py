@@ -50,6 +50,32 @@ class ArgumentTests(WatchingCase):
         )
         assert self.refused(factory, self.portal, 1).startswith("keepAlive must be")
         assert "reactor" in self.refused(factory, self.portal, reactor=object())
+        assert self.refused(factory, self.portal, maximumBeforeLogin=1.5) == (
+            "maximumBeforeLogin must be an int, not 1.5"
+        )
+        assert self.refused(factory, self.portal, loginGraceTime="2m") == (
+            "loginGraceTime must be a number of seconds, not '2m'"
+        )
+
+    def test_values(self) -> None:
+        """
+        The bounds before a login allow something, or are C{None}.
+        """
+        self.serve()
+        for argument, value, wrong in (
+            ("maximumBeforeLogin", 0, "maximumBeforeLogin must be at least 1, not 0"),
+            ("loginGraceTime", 0, "loginGraceTime must be more than 0, or None"),
+            ("loginGraceTime", 0.0, "loginGraceTime must be more than 0, or None"),
+            ("loginGraceTime", -1, "loginGraceTime must be finite and at least 0, not -1"),
+            (
+                "loginGraceTime",
+                float("inf"),
+                "loginGraceTime must be finite and at least 0, not inf",
+            ),
+        ):
+            with self.assertRaises(ValueError) as caught:
+                WatchingFactory(Factory(), self.portal, **{argument: value})  # type: ignore[arg-type]
+            assert str(caught.exception) == wrong
 
     def test_ownLogin(self) -> None:
         """
@@ -135,7 +161,7 @@ class RudeTests(WatchingCase):
 
     def test_long(self) -> None:
         """
-        A client that sends 64 KiB before it logs in is its protocol's affair, which may cut it off.
+        A protocol may cut off a client that sends too much for it, before a WatchingFactory does.
         """
         self.serve()
         wire, _server = self.connect()

@@ -7,8 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, fail
 
 from avatarkit import LoginAbandoned
 from logs import logged
@@ -122,42 +121,123 @@ class TooMuchTests(WatchingCase):
                 wire.deliver(b"x" * 4000 + b"\r\n")
         return said
 
-    def test_meanwhile(self) -> None:
+    def test_before(self) -> None:
         """
-        It is cut off while its login goes on, and nothing is left.
+        It is cut off before it has logged in, whether a login goes on or not, and nothing is left.
         """
-        self.serve(*(Deferred() for _ in range(20)))
+        for line in (b"", b"alice\r\n"):
+            self.serve(*(Deferred() for _ in range(20)))
+            wire, server = self.connect()
+            wire.deliver(line)
+            server.lineReceived = self.ignore
+            (warning,) = self.flood(wire)
+            assert warning == (
+                f"warn: {wire.getPeer()} has sent more than 65536 bytes before it has logged in "
+                "(maximumBeforeLogin): it is cut off"
+            )
+            assert wire.lost
+            assert all(each.check(LoginAbandoned) for each in server.logins)
+            self.nothingIsLeft()
+
+    @staticmethod
+    def ignore(line: bytes) -> None:
+        """
+        Do nothing, instead of a protocol that logs in.
+        """
+
+    def test_exact(self) -> None:
+        """
+        What it sends is counted over all its logins until one succeeds, to the byte.
+        """
+        for more in (0, 1):
+            self.serve(fail(UnauthorizedLogin()), maximumBeforeLogin=20 - more)
+            wire, _server = self.connect()
+            wire.deliver(b"wrong password\r\n")
+            assert not wire.lost
+            wire.deliver(b"bo\r\n")
+            assert wire.lost is bool(more)
+
+    def test_withTheLogin(self) -> None:
+        """
+        What arrives together with the login may be more.
+        """
+        self.serve(maximumBeforeLogin=7)
         wire, server = self.connect()
         wire.deliver(b"alice\r\n")
+        wire.deliver(b"bob\r\n")
+        assert len(server.logins) == 2
+        assert not wire.lost
+
+    def test_unbounded(self) -> None:
+        """
+        Without a bound for all, what it sends is counted for each login anew.
+        """
+        waiting = [Deferred[Any](), Deferred[Any]()]
+        self.serve(*waiting, maximumBeforeLogin=None)
+        wire, server = self.connect()
+        server.setRawMode()
+        server.rawDataReceived = self.ignore
+        wire.deliver(b"x" * 200000)
+        for login in waiting:
+            server.lineReceived(b"alice")
+            wire.deliver(b"x" * 60000)
+            login.errback(UnauthorizedLogin())
+            wire.deliver(b"x" * 60000)
+        assert not wire.lost
+
+    def test_unboundedMeanwhile(self) -> None:
+        """
+        It is bounded then while a login goes on, since it waits in the protocol.
+        """
+        self.serve(Deferred(), maximumBeforeLogin=None)
+        wire, server = self.connect()
+        server.lineReceived(b"alice")
+        server.lineReceived = self.ignore
         (warning,) = self.flood(wire)
         assert warning == (
             f"warn: {wire.getPeer()} has sent more than 65536 bytes while its login goes on: it is "
             "cut off"
         )
         assert wire.lost
-        assert all(each.check(LoginAbandoned) for each in server.logins)
         self.nothingIsLeft()
 
-    def test_inTime(self) -> None:
+    def test_later(self) -> None:
         """
-        What it sends is counted for each login anew.
+        Who has logged in is no longer bounded by that; over a protocol that has paused, what they
+        send is counted for each later login anew.
         """
-        loads: list[Any] = [Deferred()]
-        self.serve(make=lambda avatarId: loads[-1])
+        logins = [Deferred[Any]() for _ in range(3)]
+        self.serve(*logins, maximumBeforeLogin=100000)
         wire, server = self.connect()
-        self.limit.maximum = 100
         server.setRawMode()
-        server.rawDataReceived = lambda data: None
-        for _ in range(3):
-            login = server.portal.login(SECRET, None, IThing)
-            login.addErrback(lambda failure: None)
+        server.rawDataReceived = self.ignore
+        server.pauseProducing()
+        for login in logins:
+            server.lineReceived(b"alice")
             wire.deliver(b"x" * 60000)
             assert not wire.lost
-            loads.pop().errback(Failure(ValueError()))
-            self.flushLoggedErrors(ValueError)
-            loads.append(Deferred())
+            login.callback(b"alice")
             wire.deliver(b"x" * 60000)
         assert not wire.lost
+
+    def test_firstOfTwo(self) -> None:
+        """
+        What was sent before the first login succeeded does not count for one that still goes on.
+        """
+        first, second = Deferred[Any](), Deferred[Any]()
+        self.serve(first, second, maximumBeforeLogin=100000)
+        wire, server = self.connect()
+        server.setRawMode()
+        server.rawDataReceived = self.ignore
+        server.pauseProducing()
+        server.lineReceived(b"alice")
+        server.lineReceived(b"bob")
+        wire.deliver(b"x" * 90000)
+        first.callback(b"alice")
+        wire.deliver(b"x" * 60000)
+        assert not wire.lost
+        wire.deliver(b"x" * 10000)
+        assert wire.lost
 
     def test_severalLogins(self) -> None:
         """

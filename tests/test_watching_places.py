@@ -95,16 +95,16 @@ class HiddenTests(WatchingCase):
 
     def test_service(self) -> None:
         """
-        A portal behind a service, as Twisted's POP3 for several domains has it, is not found,
+        A portal in a dict of a service, as Twisted's POP3 for several domains has it, is not found,
         unless an adapter knows where it is.
         """
 
         class Service:
             def __init__(self, portal: Any) -> None:
-                self.portal = portal
+                self.portals = {b"": portal}
 
             def lookupPortal(self, domain: bytes) -> Any:
-                return self.portal
+                return self.portals[domain]
 
         class Mail(VirtualPOP3):
             timeOut: Any = None

@@ -17,7 +17,9 @@ from twisted.web.server import Site
 from avatarkit import (
     AvatarCache,
     Block,
+    ClientLost,
     ConnectionLimit,
+    LoggedOut,
     LoginRefused,
     MindRegistry,
     Realm,
@@ -146,7 +148,7 @@ class LifeTests(WebCase):
             request.setHeader(b"content-length", b"0")
             request.finish()
             await waiting
-            assert session.ended
+            assert type(session.reason) is LoggedOut
             assert session.connection.disconnected
             session.connection.loseConnection()
             session.connection.abortConnection()
@@ -186,6 +188,7 @@ class LifeTests(WebCase):
         session = await self.session()
         tab.leave()
         await session.whenClosed()
+        assert type(session.reason) is ClientLost
 
     async def test_nothingWritten(self) -> None:
         """
@@ -318,10 +321,17 @@ class LifeTests(WebCase):
         """
         C{logOut} ends the login and not the request.
         """
-        self.guard(HTTPAuthSessionWrapper, AvatarCache()(Page))
+        ended: list[BaseException | None] = []
+
+        class Ended(Block):
+            def detached(self, session: Session) -> None:
+                ended.append(session.reason)
+
+        self.guard(HTTPAuthSessionWrapper, Ended()(AvatarCache()(Page)))
         tab = await self.open()
         assert (await tab.ask(b"/out")).body == b"out"
         assert (await tab.ask(b"/out")).body == b"out"
+        assert [type(each) for each in ended] == [LoggedOut] * 2
         assert logOut(object()) is False
 
 

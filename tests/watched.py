@@ -71,9 +71,11 @@ class Server(LineReceiver):
         self.said.append("protocol")
 
 
-def serving(protocol: Callable[[], Any], portal: Any) -> Any:
+def serving(protocol: Callable[[], Any], portal: Any, **arguments: Any) -> Any:
     """
     Return a watched factory of a protocol that has the portal as an attribute.
+
+    @param arguments: what else the L{WatchingFactory} is given.
     """
     factory: Any = Factory()
     factory.noisy = False
@@ -85,7 +87,7 @@ def serving(protocol: Callable[[], Any], portal: Any) -> Any:
         return built
 
     factory.protocol, factory.said = build, []
-    return WatchingFactory(factory, portal, reactor=Clock())
+    return WatchingFactory(factory, portal, reactor=Clock(), **arguments)
 
 
 class WatchingCase(SynchronousTestCase):
@@ -93,16 +95,19 @@ class WatchingCase(SynchronousTestCase):
     A server in memory, with a limit.
     """
 
-    def serve(self, *results: Any, protocol: Any = Server, make: Any = None) -> None:
+    def serve(
+        self, *results: Any, protocol: Any = Server, make: Any = None, **arguments: Any
+    ) -> None:
         """
         Make the server.
 
         @param results: what the checker returns.
+        @param arguments: what else the L{WatchingFactory} is given.
         """
         self.limit = ConnectionLimit(5)
         self.realm = self.limit(make or (lambda avatarId: Thing()))
         self.portal: Any = Portal(self.realm, [Anybody(*results)])
-        self.factory = serving(protocol, self.portal)
+        self.factory = serving(protocol, self.portal, **arguments)
         self.said: list[str] = self.factory.wrappedFactory.said
 
     def connect(self) -> tuple[Wire, Any]:

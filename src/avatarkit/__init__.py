@@ -5,6 +5,7 @@ avatarkit: realms for L{twisted.cred}, stacked from blocks around an avatar fact
 from ._avatars.cache import AvatarCache
 from ._avatars.perconnection import PerConnection
 from ._limit.allowances import everyone
+from ._limit.calllimit import CallLimit
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
 from ._liveness.farewell import Farewell
@@ -34,6 +35,7 @@ from .errors import (
     RealmFailed,
     SessionEnded,
     TooManyAttempts,
+    TooManyCalls,
     TooManyConnections,
     TooManyLogins,
     TooManyWaiting,
@@ -55,6 +57,7 @@ __all__ = [
     "Avatar",
     "AvatarCache",
     "Block",
+    "CallLimit",
     "CanonicalId",
     "ClientLost",
     "ConnectionAware",
@@ -90,6 +93,7 @@ __all__ = [
     "SessionEnded",
     "SessionEndedReceiver",
     "TooManyAttempts",
+    "TooManyCalls",
     "TooManyConnections",
     "TooManyLogins",
     "TooManyWaiting",

@@ -52,6 +52,7 @@ __all__ = [
     "RealmFailed",
     "SessionEnded",
     "TooManyAttempts",
+    "TooManyCalls",
     "TooManyConnections",
     "TooManyLogins",
     "TooManyWaiting",
@@ -150,6 +151,18 @@ class TooManyAttempts(LoginRefused):
     """
 
     text = "too many attempts; try again later"
+
+
+class TooManyCalls(Told, pb.Error):
+    """
+    A client calls more often than a L{CallLimit<avatarkit.CallLimit>} allows, and this call was not
+    made.
+    """
+
+    text: ClassVar[str] = "too many calls; slow down"
+
+    def __init__(self, text: str | None = None) -> None:
+        super().__init__(self.text if text is None else text)
 
 
 class UnwatchableMind(LoginRefused):

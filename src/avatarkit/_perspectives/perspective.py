@@ -14,115 +14,24 @@ before: Twisted loses the logout then.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from inspect import iscoroutine
-from typing import Any, NoReturn, Protocol
+from types import CoroutineType
+from typing import Any, NoReturn
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
-from .._tools.failures import twin
-from .._waiting.awaiting import cancel
-from ..errors import ClientLost, SessionEnded
+from ..errors import ClientLost
+from .calls import CURRENT, Call, Held, StandIn, ending
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
 
 
-class Held(Protocol):
-    """
-    A session, as far as what its client holds needs to know it.
-    """
-
-    aspect: Any
-    reason: BaseException | None
-
-    @property
-    def ended(self) -> bool:
-        """
-        Whether it has ended.
-        """
-
-    @property
-    def _isWatched(self) -> bool:
-        """
-        Whether it ends by itself when its client leaves.
-        """
-
-    @property
-    def _calls(self) -> dict[Call, None]:
-        """
-        The calls of its client that are suspended.
-        """
-
-    def _found(self, broker: Any) -> None: ...
-
-    def _called(self, message: str) -> None: ...
-
-    def _end(self, reason: BaseException | None) -> None: ...
-
-
-@attrs.define(eq=False)
-class Call:
-    """
-    A call of a client that waits for something.
-
-    @ivar session: whose call it is.
-    @ivar isCoroutine: whether the method that was called is a coroutine, of which is known when it
-        runs.
-    @ivar result: what the client waits for.
-    """
-
-    session: Held
-    isCoroutine: bool
-    result: Deferred[Any] | None = None
-
-
-#: The session whose client is calling, or that is being undone, or the call itself if its method
-#: is a coroutine.
-CURRENT: ContextVar[Held | Call | None] = ContextVar("avatarkit.currentSession", default=None)
-
-_log = Logger()
-
-
-def current() -> Held | None:
-    """
-    Return the session that what runs now belongs to.
-    """
-    running = CURRENT.get()
-    return running.session if isinstance(running, Call) else running
-
-
-def ending(session: Held) -> Exception:
-    """
-    Return what is raised for a client that goes on when its session has ended: a copy of the
-    reason, which several may raise, if the reason was written for clients.
-    """
-    reason = session.reason
-    return twin(reason) if isinstance(reason, SessionEnded) else SessionEnded()
-
-
-def cancelCalls(session: Held) -> None:
-    """
-    Cancel the calls of a session that ends, so that they do not go on with an avatar that is told
-    that it is over.
-
-    A call that ends its own session goes on.  Of those that are no coroutines nobody knows which is
-    running, and so all of them do if one may be.
-    """
-    running = CURRENT.get()
-    for call in tuple(session._calls):
-        if call is running or (running is session and not call.isCoroutine):
-            continue
-        assert call.result is not None
-        failure = cancel(call.result)
-        if failure is not None:
-            _log.failure("a call of {session!r} could not be cancelled", failure, session=session)
+#: What an avatar has that has no way of its own to be called.
+_PLAIN = pb.Avatar.perspectiveMessageReceived
 
 
 def perspectiveOf(session: Held) -> object:
@@ -133,30 +42,28 @@ def perspectiveOf(session: Held) -> object:
     is sent as it says, and nothing can stand before it.  One that is a plain C{Referenceable} is
     called by its C{remote_} methods, as ever.
     """
-    aspect = session.aspect
-    if not IJellyable.providedBy(aspect):
-        return Perspective(session)
-    plain = getattr(type(aspect), "jellyFor", None) is pb.Referenceable.jellyFor
-    return ReferencePerspective(session) if plain else aspect
-
-
-def avatarBehind(held: object) -> object:
-    """
-    Return the avatar that a client calls through what a login has returned.
-    """
-    return held._session.aspect if isinstance(held, Perspective) else held
+    aspect, isLimited = session.aspect, session._isLimited
+    if IJellyable.providedBy(aspect):
+        if getattr(type(aspect), "jellyFor", None) is not pb.Referenceable.jellyFor:
+            return aspect
+        return (LimitedReference if isLimited else ReferencePerspective)(session)
+    if getattr(aspect.perspectiveMessageReceived, "__func__", None) is not _PLAIN:
+        return (LimitedOwn if isLimited else OwnPerspective)(session)
+    return (LimitedPerspective if isLimited else Perspective)(session)
 
 
 @implementer(pb.IPerspective)
-class Perspective(pb.Jellyable):
+class Perspective(StandIn, pb.Jellyable):
     """
     One session's perspective of its avatar.
 
     It has what the avatar has, for code of the server that asks the portal itself, but is not the
     avatar: that is the session's C{avatar}.
+
+    @ivar _look: the call that looks whether it was sent; C{None} when it was.
     """
 
-    __slots__ = ("_check", "_session", "_taken")
+    __slots__ = ("_look", "_session")
 
     _session: Held
 
@@ -187,21 +94,21 @@ class Perspective(pb.Jellyable):
         """
         Return what stands for this among the objects that Perspective Broker knows.
 
-        It is asked for when a login is done, before anything is sent.
+        It is asked for when a login is done, before anything is sent.  In the next turn of the
+        reactor it has been sent, or never will be.
         """
-        if not hasattr(self, "_taken"):
-            self._is("_taken", True)
-            if not self._session._isWatched:
-                self._is("_check", clockOr(None).callLater(0, self.settle))
+        if not hasattr(self, "_look") and not self._session._isWatched:
+            object.__setattr__(self, "_look", clockOr(None).callLater(0, self._notSent))
         return id(self)
 
     def jellyFor(self, jellier: Any) -> list[object]:
         """
         Be sent as a reference, over a connection that is known now.
         """
-        broker = jellier.invoker
-        self._is("_taken", False)
-        self._stopLooking()
+        broker, look = jellier.invoker, getattr(self, "_look", None)
+        if look is not None and look.active():
+            look.cancel()
+        object.__setattr__(self, "_look", None)
         try:
             luid = broker.registerReference(self)
         except BaseException:
@@ -214,63 +121,127 @@ class Perspective(pb.Jellyable):
         """
         The client calls: pass it on, unless the session has ended.
 
+        This does what C{pb.Avatar} does, and knows more of it: whose call it is, that arguments
+        may run somebody's code when they are unserialized, and what waits.
+
         @raise SessionEnded: if it has; nothing is unserialized then.
         """
         session = self._session
-        if session.ended:
+        if session.reason is not None:
             raise ending(session)
-        session._called(message)
         token = CURRENT.set(session)
         try:
-            return self._receive(session.aspect, broker, message, args, kw)
+            aspect = session.aspect
+            args, kw = broker.unserialize(args, aspect), broker.unserialize(kw, aspect)
+            method = getattr(aspect, "perspective_" + message)
+            if session.reason is not None:
+                raise ending(session)
+            result = method(*args, **kw)
+            if isinstance(result, (Deferred, CoroutineType)):
+                result = _awaited(session, result)
+            return broker.serialize(result, aspect, method, args, kw)
         finally:
             CURRENT.reset(token)
 
-    perspectiveMessageReceived = remoteMessageReceived
-
-    def settle(self) -> None:
+    # What is asked for of an IPerspective, which others may call.
+    def perspectiveMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
-        End the session if Perspective Broker has taken this for a client, and has not sent it.
+        The same.
         """
-        self._stopLooking()
-        if getattr(self, "_taken", False):
-            self._session._end(ClientLost())
+        return self.remoteMessageReceived(broker, message, args, kw)
 
-    def _receive(self, aspect: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        receive = aspect.perspectiveMessageReceived
-        if getattr(receive, "__func__", None) is not _PLAIN:
-            return receive(broker, message, args, kw)
-        args, kw = broker.unserialize(args, aspect), broker.unserialize(kw, aspect)
-        method = getattr(aspect, f"perspective_{message}")
-        if self._session.ended:  # what was unserialized may run somebody's code
-            raise ending(self._session)
-        result = self._awaited(method(*args, **kw))
-        return broker.serialize(result, aspect, method, args, kw)
-
-    def _awaited(self, result: object) -> object:
+    def _notSent(self) -> None:
         """
-        Return what a method returned, or a Deferred of it if it waits, which is cancelled when the
-        session ends.
+        Perspective Broker has taken this for a client, and has not sent it: the connection was
+        lost.
+        """
+        self._session._end(ClientLost())
+
+
+class OwnPerspective(Perspective):
+    """
+    A perspective of an avatar that has a way of its own to be called.
+    """
+
+    __slots__ = ()
+
+    _way = "perspectiveMessageReceived"
+
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """
+        The client calls: pass it on, unless the session has ended.
         """
         session = self._session
-        call = Call(session, iscoroutine(result))
-        if call.isCoroutine:
-            result = _begun(call, result)
-        if not isinstance(result, Deferred) or (result.called and not result.paused):
-            return result
-        if session.ended:  # the call has ended it, and waits all the same
-            return result
-        call.result = result
-        session._calls[call] = None
-        return result.addBoth(_over, call)
+        if session.reason is not None:
+            raise ending(session)
+        token = CURRENT.set(session)
+        try:
+            return getattr(session.aspect, self._way)(broker, message, args, kw)
+        finally:
+            CURRENT.reset(token)
 
-    def _is(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
-    def _stopLooking(self) -> None:
-        check = getattr(self, "_check", None)
-        if check is not None and check.active():
-            check.cancel()
+class ReferencePerspective(OwnPerspective):
+    """
+    A perspective of an avatar that is called by its C{remote_} methods.
+    """
+
+    __slots__ = ()
+
+    _way = "remoteMessageReceived"
+
+
+class _Limited(Perspective):
+    """
+    A perspective of a session whose realm has blocks that are told of calls.
+    """
+
+    __slots__ = ()
+
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """
+        The client calls: pass it on, if all of those let it.
+        """
+        if self._session.reason is None:
+            self._session._called(message)
+        return super().remoteMessageReceived(broker, message, args, kw)
+
+
+class LimitedPerspective(_Limited):
+    """
+    One of an avatar that is called as usual.
+    """
+
+    __slots__ = ()
+
+
+class LimitedOwn(_Limited, OwnPerspective):
+    """
+    One of an avatar that has a way of its own.
+    """
+
+    __slots__ = ()
+
+
+class LimitedReference(_Limited, ReferencePerspective):
+    """
+    One of an avatar that is called by its C{remote_} methods.
+    """
+
+    __slots__ = ()
+
+
+def _awaited(session: Held, result: Any) -> Deferred[Any]:
+    """
+    Return a Deferred of what a method returned, which is cancelled when the session ends.
+    """
+    call = Call(session, isinstance(result, CoroutineType))
+    waiting: Deferred[Any] = _begun(call, result) if call.isCoroutine else result
+    if (waiting.called and not waiting.paused) or session.reason is not None:
+        return waiting  # it is done, or has ended its session, and waits all the same
+    call.result = waiting
+    session._calls[call] = None
+    return waiting.addBoth(_over, call)
 
 
 def _begun(call: Call, coroutine: Any) -> Deferred[Any]:
@@ -292,18 +263,3 @@ def _over(result: Any, call: Call) -> Any:
     session._calls.pop(call, None)
     isCancelled = isinstance(result, Failure) and result.check(CancelledError)
     return Failure(ending(session)) if isCancelled and session.ended else result
-
-
-class ReferencePerspective(Perspective):
-    """
-    A perspective of an avatar that is called by its C{remote_} methods.
-    """
-
-    __slots__ = ()
-
-    def _receive(self, aspect: Any, broker: Any, message: str, args: Any, kw: Any) -> Any:
-        return aspect.remoteMessageReceived(broker, message, args, kw)
-
-
-#: What an avatar has that has no way of its own to be called.
-_PLAIN = pb.Avatar.perspectiveMessageReceived

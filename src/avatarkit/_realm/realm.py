@@ -60,6 +60,8 @@ class Realm(Generic[A]):
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
+    _asked: dict[tuple[type[Interface], ...], tuple[type[Interface], ...]]
+    _callHooks: tuple[Callable[[Session, str], object], ...]
 
     @overload
     def __init__(
@@ -98,6 +100,9 @@ class Realm(Generic[A]):
         checkOutermost(block for realm in self._realms() for block in (*realm.blocks, None))
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
+        self._asked = {}
+        calls = (getattr(block, "called", None) for block in self.blocks)
+        self._callHooks = tuple(called for called in calls if called is not None)
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
@@ -160,7 +165,8 @@ class Realm(Generic[A]):
         that can be adapted to L{IMind<avatarkit.IMind>}; false by default.
 
         Set it if the server does not listen through a
-        L{WatchingFactory<avatarkit.transports.WatchingFactory>}: the client chooses its mind.
+        L{WatchingFactory<avatarkit.transports.WatchingFactory>}, since the client chooses its mind,
+        or to be sure that one sees all logins.
         """
         return self._entrance.requireWatched
 
@@ -239,8 +245,9 @@ class Realm(Generic[A]):
             raise UnwatchableMind(avatarId=avatarId)
         if entrance.waiting:
             entrance.check(avatarId)
+        asked = self._asked.setdefault(interfaces, interfaces)  # there are few, of many sessions
         session: Session[A] = Session(
-            self, self._plan, avatarId, mind, interfaces, connection=connection
+            self, self._plan, avatarId, mind, asked, connection=connection
         )
         if connection is not None:
             connection.notifyOnDisconnect(session._connectionLost)

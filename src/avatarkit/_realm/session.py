@@ -33,19 +33,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.spread.pb import Broker, IPerspective, RemoteReference
+from twisted.spread.pb import Broker, RemoteReference
 from zope.interface import Interface
 
 from .._clients.minds import closeConnection, isGone, mindOf
 from .._clients.transports import connectionAt, connectionBehind
-from .._perspectives.perspective import (
-    CURRENT,
-    Call,
-    Perspective,
-    cancelCalls,
-    current,
-    perspectiveOf,
-)
+from .._perspectives.calls import CURRENT, Call, cancelCalls, current
+from .._perspectives.standins import standInFor
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
@@ -644,7 +638,24 @@ class Session(Generic[A]):
     def _called(self, message: str) -> None:
         """
         The client calls.
+
+        @raise TooManyCalls: if it does so too often.
         """
+        for called in self._callHooks:
+            called(self, message)
+
+    @property
+    def _isLimited(self) -> bool:
+        """
+        Whether somebody wants to know of each call.
+        """
+        return bool(self._callHooks)
+
+    @property
+    def _callHooks(self) -> tuple[Callable[[Session, str], object], ...]:
+        realm: Any = self.realm  # which is one of ours
+        hooks: tuple[Callable[[Session, str], object], ...] = realm._callHooks
+        return hooks
 
     def _mindGone(self, mind: object) -> None:
         self._end(ClientLost())
@@ -694,9 +705,7 @@ class Session(Generic[A]):
 
     def _result(self) -> LoginResult:
         assert self.interface is not None
-        if self.interface is IPerspective:
-            return self.interface, perspectiveOf(self), self.logout
-        return self.interface, self.aspect, self.logout
+        return self.interface, standInFor(self, self.interface), self.logout
 
     def _fail(self, reason: Failure, door: Door | None) -> Deferred[LoginResult]:
         """
@@ -716,10 +725,7 @@ class Session(Generic[A]):
         login, self._login = self._login, None
         self._leaveDoor()
         if login is not None:
-            result = self._result()
-            login.callback(result)
-            if isinstance(result[1], Perspective):
-                result[1].settle()
+            login.callback(self._result())
         self._unwatch()
 
     def _closed(self) -> None:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 from zope.interface import Interface
 
-from .._perspectives.perspective import avatarBehind
+from .._perspectives.calls import avatarBehind
 from .._realm.realm import Realm, askPlainly
 from .._realm.targets import AskedRealm, ForeignRealm, isRealm
 from .._tools.typevars import A

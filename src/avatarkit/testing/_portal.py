@@ -38,7 +38,8 @@ class MemoryPortal:
     """
     A Perspective Broker server that clients connect to in memory.
 
-    No bytes arrive until L{pump} is called.
+    No bytes arrive until L{pump} is called.  A client may stay without logging in for as long as it
+    likes, however far a test advances the time.
 
     @ivar factory: the L{PBServerFactory<twisted.spread.pb.PBServerFactory>}.
     @ivar listening: the factory that clients connect to, which watches their connections.
@@ -67,8 +68,11 @@ class MemoryPortal:
         checking = list(checkers) or [_Everybody(), AllowAnonymousAccess()]
         portal = Portal(cast(IRealm, realm), checking)
         self.factory = pb.PBServerFactory(cast(object, portal))
-        watching = WatchingFactory(self.factory, portal, reactor=reactor) if watched else None
-        self.listening: Any = watching or self.factory
+        self.listening: Any = self.factory
+        if watched:  # without a timer, which a test would leave behind
+            self.listening = WatchingFactory(
+                self.factory, portal, loginGraceTime=None, reactor=reactor
+            )
         self.connections: list[MemoryConnection] = []
         self._pumping = False
 

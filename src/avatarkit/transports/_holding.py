@@ -3,13 +3,15 @@ Where a protocol has its portal, and how to give it another one.
 
 Twisted's protocols have it as an attribute (POP3, IMAP4, ESMTP, AMP), among the arguments for a
 protocol that they are going to make (telnet), in their factory (SSH, IRC, WebSocket), or in an
-object that they serve (Perspective Broker); or they are wrapped in another protocol (FTP).
+object that they serve (Perspective Broker); or they are wrapped in another protocol (FTP).  Others
+have it in an object among their attributes, or among those of their factory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import MemberDescriptorType, MethodType
+from collections.abc import Iterator
+from itertools import chain
+from types import MethodType
 from typing import Any
 
 import attrs
@@ -19,6 +21,7 @@ from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from .._tools.adapting import adapted
+from ._standing import Exchange, attributesOf
 
 
 class IPortalHolder(Interface):
@@ -49,82 +52,40 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
 
     @return: whether it was found anywhere.
     """
-    found = _replace(protocol, _attributes(protocol), old, new)
-    factory = getattr(protocol, "factory", None)
-    if factory is not None and any(value is old for _name, value in _attributes(factory)):
-        protocol.factory = FactoryWithPortal(factory, old, new)
-        found = True
+    exchange = Exchange(old, new)
     holder = adapted(IPortalHolder, protocol)
-    if holder is not None:
-        found = bool(holder.givePortal(old, new)) or found
+    found = holder is not None and bool(holder.givePortal(old, new))
+    factory = getattr(protocol, "factory", None)
+    leads = any(exchange(value) is not value for _name, value in _everything(factory))
+    standing = exchange.standIn(factory) if leads else exchange(factory)
+    if standing is not factory:
+        protocol.factory = standing
+        found = True
+    for name, value in tuple(_everything(protocol)):
+        other = value if _isItself(protocol, name, value) else exchange(value)
+        if other is not value:
+            setattr(protocol, name, other)
+            found = True
     wrapped = getattr(protocol, "wrappedProtocol", None)
     if wrapped is not None:
         found = givePortal(wrapped, old, new) or found
-    return found or _replace(protocol, _slots(protocol), old, new)
-
-
-def _replace(thing: Any, attributes: Iterable[tuple[str, Any]], old: Portal, new: Portal) -> bool:
-    """
-    Put a portal in the place of another one among the attributes of an object.
-    """
-    found = False
-    for name, value in attributes:
-        if value is old:
-            setattr(thing, name, new)
-            found = True
-        elif type(value) is tuple and any(each is old for each in value):
-            setattr(thing, name, tuple(new if each is old else each for each in value))
-            found = True
     return found
 
 
-def _attributes(thing: Any) -> list[tuple[str, Any]]:
+def _everything(thing: Any) -> Iterator[tuple[str, Any]]:
     """
-    Return the attributes of an object, and its C{portal}, which may be one of its class.
+    Return the attributes of an object, and its C{portal}, which may be a property.
     """
-    own = getattr(thing, "__dict__", {})
-    return [("portal", getattr(thing, "portal", None)), *own.items()]
+    return chain([("portal", getattr(thing, "portal", None))], attributesOf(thing))
 
 
-def _slots(thing: Any) -> Iterator[tuple[str, Any]]:
+def _isItself(protocol: Any, name: str, value: Any) -> bool:
     """
-    Return the attributes of an object that have slots.
+    Return whether an attribute is the protocol, a method of its own, or looked into by itself.
     """
-    kinds = (vars(kind) for kind in type(thing).__mro__)
-    members = (each for members in kinds if "__slots__" in members for each in members.items())
-    for name, member in members:
-        if isinstance(member, MemberDescriptorType):
-            yield name, getattr(thing, name, None)
-
-
-class FactoryWithPortal:
-    """
-    A factory, as one of its protocols sees it: with a portal of the protocol's own.
-
-    Everything else is the factory's, also what is set; its methods see the portal as well.
-    C{isinstance} takes it for the factory; C{is} does not.
-    """
-
-    def __init__(self, factory: Any, old: Portal, new: Portal) -> None:
-        vars(self).update(_factory=factory, _old=old, _new=new)
-
-    @property  # type: ignore[misc]  # what isinstance looks at
-    def __class__(self) -> Any:
-        return type(self._factory)
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._factory, name)
-        if value is self._old:
-            return self._new
-        if isinstance(value, MethodType) and value.__self__ is self._factory:
-            return MethodType(value.__func__, self)
-        return value
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._factory, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self._factory, name)
+    if name in ("factory", "wrappedProtocol") or value is protocol:
+        return True
+    return type(value) is MethodType and value.__self__ is protocol
 
 
 @implementer(IPortalHolder)

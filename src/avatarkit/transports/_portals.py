@@ -30,6 +30,9 @@ from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned
 from ..interfaces import IConnection
 
+#: Where the portal of a connection has the one that it is a copy of.
+_SERVERS_OWN = "_avatarkitServersOwn"
+
 
 def checkPortal(portal: object) -> None:
     """
@@ -44,6 +47,14 @@ def checkPortal(portal: object) -> None:
             f"{portal!r} has a login of its own, as an attribute, which would not be watched: "
             "define it in a subclass of Portal"
         )
+
+
+def serversOwn(portal: Portal) -> Portal:
+    """
+    Return the portal that one of a connection is a copy of; the same if it is none.
+    """
+    own: Portal = vars(portal).get(_SERVERS_OWN, portal)
+    return own
 
 
 @attrs.define(eq=False)
@@ -78,11 +89,13 @@ class Logins:
     The logins over one connection that are going on.
 
     @ivar whenBusy: called with whether there are any, when that changes.
+    @ivar whenLoggedIn: called when the first one has succeeded.
     @ivar succeeded: whether one has succeeded.
     """
 
     connection: IConnection
     whenBusy: Callable[[bool], object] | None = None
+    whenLoggedIn: Callable[[], object] | None = None
     succeeded: bool = attrs.field(default=False, init=False)
     _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
     _portal: Any = attrs.field(default=None, init=False)  # Any: a Portal with another method
@@ -103,6 +116,7 @@ class Logins:
         mine.realm = _RealmThrough(self.connection, realms)
         mine.checkers = _CheckersFor(portal.checkers, self.connection)
         mine.login = partial(self._logIn, mine.login)
+        vars(mine).setdefault(_SERVERS_OWN, portal)
         self._portal = mine
         return cast(Portal, mine)
 
@@ -122,7 +136,7 @@ class Logins:
         What stands for it leads no longer to what it stood for, so that all of that can go at once.
         """
         self.abandon()
-        self.whenBusy = None
+        self.whenBusy = self.whenLoggedIn = None
         self._portal.login = _tooLate
 
     # Any: a subclass of Portal may take, and return, what it likes.
@@ -138,13 +152,18 @@ class Logins:
         del self._waiting[login]
         self._tell(not self._waiting)
         if not isinstance(result, Failure):
-            self.succeeded = True
+            self._succeed()
         elif self.connection.disconnected and not result.check(*TELLABLE):
             self._notCancelled(result)
             return Failure(LoginAbandoned())
         elif self.connection.disconnected and result.check(CancelledError):
             return Failure(LoginAbandoned())
         return result
+
+    def _succeed(self) -> None:
+        first, self.succeeded = not self.succeeded, True
+        if first and self.whenLoggedIn is not None:
+            self.whenLoggedIn()
 
     def _notCancelled(self, failure: Failure) -> None:
         """

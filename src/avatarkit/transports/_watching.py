@@ -28,13 +28,15 @@ from twisted.spread.pb import Broker
 from zope.interface import providedBy
 
 from .._clients.transports import Connection, adopt
-from .._tools.checks import checkReactor, checkYesOrNo
+from .._tools.checks import checkCount, checkReactor, checkSeconds, checkYesOrNo
 from .._tools.clock import clockOr
+from ._grace import Grace
 from ._holding import givePortal
 from ._portals import Logins, Realms, checkPortal
 from ._tapping import Tap, keepAlive
 
-#: How many bytes are taken from a client while it logs in.
+#: How many bytes are taken from a client while it logs in once more, or while it logs in at all, if
+#: C{maximumBeforeLogin} is C{None}.
 MOST_WHILE_BUSY = 65536
 
 # Any in this module: what reactors, and the authors of protocols, give each other.
@@ -55,7 +57,7 @@ class WatchedProtocol:
     def __init__(self, factory: WatchingFactory, wrapped: Any) -> None:
         self.factory, self.wrappedProtocol = factory, wrapped
         self._refused = False
-        self._meanwhile = 0
+        self._taken = 0
         # Half-closing, handshakes, descriptors: what directlyProvides does, in a tenth of the time.
         vars(self)["__providedBy__"] = providedBy(wrapped)
 
@@ -67,7 +69,7 @@ class WatchedProtocol:
         A connection is made.
         """
         self.connection = Connection(transport, self.factory.clock())
-        self._logins = Logins(self.connection, self._whenBusy)
+        self._logins = Logins(self.connection, self._whenBusy, self._whenLoggedIn)
         self._tap = Tap(transport, self.connection.received, self._lost)
         self.factory.registerProtocol(self)
         if not self._givePortal():
@@ -76,6 +78,8 @@ class WatchedProtocol:
             return
         if self.factory.keepAlive:
             keepAlive(transport)
+        if self.factory.grace is not None:
+            self.factory.grace.begin(self)
         self.wrappedProtocol.makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -86,12 +90,7 @@ class WatchedProtocol:
             return
         if not self._tap.hears:
             self.connection.received()
-        if self._logins and self._isTooMuch(data):
-            self._log.warn(
-                "{peer} has sent more than {most} bytes while its login goes on: it is cut off",
-                peer=self.connection.getPeer(),
-                most=MOST_WHILE_BUSY,
-            )
+        if (self._logins or not self._logins.succeeded) and self._isTooMuch(len(data)):
             self.connection.abortConnection()
             return
         self.wrappedProtocol.dataReceived(data)
@@ -133,26 +132,66 @@ class WatchedProtocol:
             )
         return found
 
-    def _isTooMuch(self, data: bytes) -> bool:
+    @property
+    def isLoggingIn(self) -> bool:
         """
-        Return whether a client whose login goes on has sent more than it has any reason to.
+        Whether a login goes on.
+        """
+        return bool(self._logins)
 
-        Most protocols put aside whatever arrives meanwhile.  Who has logged in before, over a
+    def tooSlow(self) -> None:
+        """
+        Nobody has logged in in time.
+        """
+        assert self.factory.grace is not None
+        self._log.info(
+            "{peer} has not logged in for {seconds} seconds (loginGraceTime): it is cut off",
+            peer=self.connection.getPeer(),
+            seconds=self.factory.grace.seconds,
+        )
+        self.connection.abortConnection()
+
+    def _isTooMuch(self, size: int) -> bool:
+        """
+        Return whether a client that has not logged in, or whose login goes on, has sent more than
+        it has any reason to.
+
+        Most protocols put aside whatever arrives during a login.  Who has logged in before, over a
         protocol that goes on reading by itself, may send what they like.
         """
-        if self._logins.succeeded and not self._tap.paused:
+        most, when = self.factory.maximumBeforeLogin, "before it has logged in (maximumBeforeLogin)"
+        if self._logins.succeeded or most is None:
+            if not self._logins or (self._logins.succeeded and not self._tap.paused):
+                return False
+            most, when = MOST_WHILE_BUSY, "while its login goes on"
+        self._taken += size
+        if self._taken <= most:
             return False
-        self._meanwhile += len(data)
-        return self._meanwhile > MOST_WHILE_BUSY
+        self._log.warn(
+            "{peer} has sent more than {most} bytes {when}: it is cut off",
+            peer=self.connection.getPeer(),
+            most=most,
+            when=when,
+        )
+        return True
 
     def _whenBusy(self, busy: bool) -> None:
         """
         Go on reading during a login, even if the protocol has paused its transport: a loss is
         noticed by who reads.  What arrives waits in the protocol.
         """
-        self._meanwhile = 0
+        if self._logins.succeeded or self.factory.maximumBeforeLogin is None:
+            self._taken = 0
         if not self.connection.disconnected:
             self._tap.keepReading(busy)
+
+    def _whenLoggedIn(self) -> None:
+        """
+        Somebody has logged in: what arrived until then no longer matters, nor how long it took.
+        """
+        self._taken = 0
+        if self.factory.grace is not None:
+            self.factory.grace.end(self)
 
     def _abandon(self) -> None:
         self.connection.disconnected = True
@@ -165,6 +204,8 @@ class WatchedProtocol:
         """
         if self.factory.protocols.pop(self, None) is None:  # this has been done
             return
+        if self.factory.grace is not None:
+            self.factory.grace.end(self)
         self._abandon()
         self._tap.remove()
         self._logins.close()
@@ -179,11 +220,18 @@ class WatchingFactory(WrappingFactory):
     login then has a L{connection<avatarkit.Session.connection>}, also with a realm that is not
     avatarkit's; leaving during the login, or while the password is checked, cancels it.
 
+    A client that does not log in, or sends too much before it does, is cut off, and the log says
+    so.  Where clients are served without a login, as by most servers of SMTP, switch off both.
+
     For the web, see L{HTTPAuthSessionWrapper<avatarkit.transports.HTTPAuthSessionWrapper>}.
 
     @ivar portal: the portal that the protocols log in through.
     @ivar keepAlive: whether to switch on the keep-alive of TCP, which notices, after the hours that
         the operating system says, that a silent peer is gone.
+    @ivar maximumBeforeLogin: how many bytes are taken from a client in all until its first login
+        over the connection has succeeded; C{None} if only what arrives while a login goes on is
+        bounded, at 64 KiB each time.
+    @ivar grace: the connections over which nobody has logged in; C{None} if they may stay.
     """
 
     protocol = WatchedProtocol  # type: ignore[assignment]  # it is not a ProtocolWrapper
@@ -194,21 +242,36 @@ class WatchingFactory(WrappingFactory):
         portal: Portal,
         keepAlive: bool = True,
         *,
+        maximumBeforeLogin: int | None = 65536,
+        loginGraceTime: float | None = 120,
         reactor: IReactorTime | None = None,
     ) -> None:
         """
         @param factory: the protocol's own factory.
         @param portal: the portal that was given to it.
+        @param maximumBeforeLogin: at least 1, or C{None}.
+        @param loginGraceTime: after how many seconds a connection is closed over which nobody has
+            logged in, more than 0, as OpenSSH has it; C{None}: never.  If a login goes on then, it
+            is looked at again after as long.
         @param reactor: measures the time; the global reactor by default.
-        @raise TypeError: if C{factory} is not a factory, or C{portal} is not a portal.
+        @raise TypeError: if C{factory} is not a factory, or C{portal} is not a portal, or another
+            argument is not of its kind.
+        @raise ValueError: if C{maximumBeforeLogin} or C{loginGraceTime} is too small.
         """
         if not callable(getattr(factory, "buildProtocol", None)):
             raise TypeError(f"factory must be a protocol factory, not {factory!r}")
         checkPortal(portal)
         checkYesOrNo("keepAlive", keepAlive)
+        if maximumBeforeLogin is not None:
+            checkCount("maximumBeforeLogin", maximumBeforeLogin, least=1)
+        checkSeconds("loginGraceTime", loginGraceTime, orNone=True)
+        if loginGraceTime == 0:
+            raise ValueError("loginGraceTime must be more than 0, or None")
         checkReactor(reactor)
         super().__init__(factory)
         self.portal, self.keepAlive, self._reactor = portal, keepAlive, reactor
+        self.maximumBeforeLogin = maximumBeforeLogin
+        self.grace = None if loginGraceTime is None else Grace(loginGraceTime, self.clock)
         self.realms = Realms(portal)
 
     def clock(self) -> IReactorTime:

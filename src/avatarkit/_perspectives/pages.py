@@ -1,0 +1,100 @@
+"""
+What a web server renders for a session, instead of the avatar itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.web.http import UNAUTHORIZED
+from twisted.web.resource import IResource
+from zope.interface import implementer
+
+from ..errors import TooManyCalls
+from .calls import CURRENT, Held, StandIn, ending
+
+T = TypeVar("T")
+
+# Any in this module: requests, and what resources have.
+
+#: Of RFC 6585, which Twisted does not know.
+TOO_MANY_REQUESTS = 429
+
+
+@implementer(IResource)
+class Page(StandIn):
+    """
+    A resource as one session sees it: the avatar, or what is found below it.
+
+    A request of a session that has ended is a 401, and one too many is a 429.
+    """
+
+    def __init__(self, session: Held, resource: Any) -> None:
+        self._session, self._resource = session, resource
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return getattr(self._resource, name)
+
+    def __repr__(self) -> str:
+        return f"<Page of {self._session!r}>"
+
+    @property
+    def isLeaf(self) -> Any:
+        """
+        Whether nothing is below it.
+        """
+        return self._resource.isLeaf
+
+    def getChildWithDefault(self, name: bytes, request: Any) -> Any:
+        """
+        Return what is below, for this session.
+        """
+        if self._session.ended:
+            return self
+        return Page(self._session, self._running(self._resource.getChildWithDefault, name, request))
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        """
+        Put something below the resource.
+        """
+        self._resource.putChild(path, child)
+
+    def render(self, request: Any) -> Any:
+        """
+        Render it, unless the session has ended, or calls too often.
+        """
+        session = self._session
+        if not session.ended:
+            try:
+                session._called(request.method.decode("ascii", "replace"))
+            except TooManyCalls as refusal:
+                return _say(request, TOO_MANY_REQUESTS, refusal)
+        if session.ended:
+            return _say(request, UNAUTHORIZED, ending(session))
+        return self._running(self._resource.render, request)
+
+    def _running(self, act: Callable[..., T], *args: Any) -> T:
+        token = CURRENT.set(self._session)
+        try:
+            return act(*args)
+        finally:
+            CURRENT.reset(token)
+
+
+def pageOf(session: Held) -> Page:
+    """
+    Return what a login for L{IResource} returns.
+    """
+    return Page(session, session.aspect)
+
+
+def _say(request: Any, code: int, why: Exception) -> bytes:
+    """
+    Say why there is no page.
+    """
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    return str(why).encode()

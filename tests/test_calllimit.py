@@ -1,0 +1,184 @@
+"""
+Tests for L{avatarkit.CallLimit}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from avatarkit import AvatarCache, Block, CallLimit, Kicked, Session, TooManyCalls
+from avatarkit.testing import FakeConnection, MemoryPortal, login
+from players import Player
+
+# Any in this module: references, and wrong arguments.
+
+
+class CallLimitTests(SynchronousTestCase):
+    """
+    Calls over Perspective Broker.
+    """
+
+    def setUp(self) -> None:
+        """
+        Serve players who may call twice a second, and five times at once.
+        """
+        self.clock = Clock()
+        self.limit: CallLimit = CallLimit(rate=2, burst=5, reactor=self.clock)
+        self.realm = self.limit(AvatarCache()(Player))
+        self.portal = MemoryPortal(self.realm, reactor=self.clock)
+        self.held, self.session = self.logIn()
+
+    def logIn(self) -> tuple[Any, Session]:
+        """
+        Log in.
+        """
+        before = {*self.realm.sessions}
+        self.client = self.portal.connect()
+        login = self.client.login("alice")
+        self.portal.pump()
+        (session,) = {*self.realm.sessions} - before
+        return self.successResultOf(login), session
+
+    def calls(self, number: int, held: Any = None) -> list[bool]:
+        """
+        Call so many times; return which calls were made.
+        """
+        answers: list[Deferred[Any]] = [
+            (held or self.held).callRemote("name") for _ in range(number)
+        ]
+        self.portal.pump()
+        return [self.wasMade(each) for each in answers]
+
+    def wasMade(self, answer: Deferred[Any]) -> bool:
+        """
+        Return whether a call was made, and was refused otherwise as it should be.
+        """
+        made: list[Any] = []
+        answer.addBoth(made.append)
+        (result,) = made
+        if result == b"alice":
+            return True
+        assert result.type == b"avatarkit.errors.TooManyCalls"
+        assert result.getErrorMessage() == TooManyCalls.text
+        return False
+
+    def test_burst(self) -> None:
+        """
+        So many may come at once, and then as many as the rate says; it never grows beyond that.
+        """
+        assert self.calls(7) == [True] * 5 + [False] * 2
+        self.clock.advance(1)
+        assert self.calls(3) == [True] * 2 + [False]
+        self.clock.advance(1000)
+        assert self.calls(6) == [True] * 5 + [False]
+        assert not self.session.ended
+        assert self.flushLoggedErrors() == []
+
+    def test_each(self) -> None:
+        """
+        Each session has its own, also of one avatar.
+        """
+        other, _session = self.logIn()
+        assert self.calls(6) == [True] * 5 + [False]
+        assert self.calls(6, other) == [True] * 5 + [False]
+
+    def test_goesOn(self) -> None:
+        """
+        A client whose refused calls are too many as well is disconnected, and nobody else is.
+        """
+        other, others = self.logIn()
+        first = self.portal.connections[0]
+        assert self.calls(10) == [True] * 5 + [False] * 5
+        assert not self.session.ended
+        assert self.calls(1) == [False]
+        assert self.session.ended
+        assert type(self.session.reason) is Kicked
+        assert str(self.session.reason) == "too many calls"
+        self.portal.pump()
+        assert first.lost
+        assert not others.ended
+        assert self.calls(1, other) == [True]
+
+    def test_slowly(self) -> None:
+        """
+        A client that calls at twice the rate has half of its calls refused, and stays.
+        """
+        self.calls(5)
+        for _ in range(100):
+            self.clock.advance(0.5)
+            assert self.calls(2) == [True, False]
+        assert not self.session.ended
+
+    def test_nothingKept(self) -> None:
+        """
+        Nothing is kept of a session that has ended, or has called nothing.
+        """
+        assert self.limit._buckets == {}
+        self.calls(1)
+        assert list(self.limit._buckets) == [self.session]
+        assert self.realm.audit() == []
+        self.session.logout()
+        assert self.limit._buckets == {}
+        self.limit._buckets[self.session] = None  # type: ignore[assignment]  # what should not be
+        (found,) = self.realm.audit()
+        assert found.endswith(f"is still kept by {self.limit!r}")
+        self.limit._buckets.clear()
+
+    def test_wrong(self) -> None:
+        """
+        Wrong arguments are refused where they are given.
+        """
+        wrong: Any
+        for error, wrong in (
+            (TypeError, ("2", 5)),
+            (ValueError, (0, 5)),
+            (ValueError, (-1, 5)),
+            (TypeError, (2, "5")),
+            (TypeError, (2, 1.5)),
+            (ValueError, (2, 0)),
+            (TypeError, (Player, 5)),
+        ):
+            self.assertRaises(error, CallLimit, *wrong)
+        self.assertRaises(TypeError, CallLimit, 2, 5, timeout=wrong)
+        self.assertRaises(TypeError, CallLimit, 2, 5, reactor=wrong)
+
+
+class HookTests(SynchronousTestCase):
+    """
+    Blocks that are told of calls.
+    """
+
+    def test_called(self) -> None:
+        """
+        A block that has a method C{called} is told of each call before it is made, outermost first.
+        """
+        seen: list[Any] = []
+
+        class Seeing(Block):
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def called(self, session: Session, message: str) -> None:
+                seen.append((self.name, session.avatarId, message))
+
+        portal = MemoryPortal(Seeing("outer")(Seeing("inner")(AvatarCache()(Player))))
+        entering = portal.connect().login("alice")
+        portal.pump()
+        held = self.successResultOf(entering)
+        answer = held.callRemote("name")
+        portal.pump()
+        self.successResultOf(answer)
+        assert seen == [("outer", b"alice", "name"), ("inner", b"alice", "name")]
+
+    def test_without(self) -> None:
+        """
+        A login without a client that calls costs nothing.
+        """
+        limit: CallLimit = CallLimit(1, 1)
+        entered: Any = login(limit(Player), b"alice", connection=FakeConnection())
+        entered.logout()
+        assert limit._buckets == {}
