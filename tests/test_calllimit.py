@@ -121,7 +121,12 @@ class CallLimitTests(SynchronousTestCase):
         self.calls(1)
         assert list(self.limit._buckets) == [self.session]
         assert self.realm.audit() == []
-        self.session.logout()
+        self.session.logout("spam")
+        assert self.limit._buckets == {}
+        answer: Deferred[Any] = self.held.callRemote("name")
+        self.portal.pump()
+        told: Any = self.failureResultOf(answer)
+        assert told.getErrorMessage() == "spam"
         assert self.limit._buckets == {}
         self.limit._buckets[self.session] = None  # type: ignore[assignment]  # what should not be
         (found,) = self.realm.audit()

@@ -85,6 +85,16 @@ class Shared(Avatar):
         """
         raise pb.Error("told") if kind == "told" else ValueError("not told")
 
+    async def perspective_endLater(self, name: str) -> str:
+        """
+        Wait, end the session of the call, and go on.
+        """
+        await self.gate(name)
+        session = currentSession()
+        assert session is not None
+        session.logout("enough")
+        return "done"
+
     async def perspective_end(self, name: str) -> str:
         """
         End the session of the call, and go on.
@@ -323,6 +333,43 @@ class CallTests(PerspectiveCase):
             self.portal.pump()
             assert self.successResultOf(answer) == "done"
             assert self.refused(self.call(held, "name"), Kicked) == "enough"
+
+    def test_endsItselfLater(self) -> None:
+        """
+        So it does if it has waited before it ends its session.
+        """
+        held, session = self.logIn()
+        answer = self.call(held, "endLater", "a")
+        session.avatar.gate("a").callback(None)
+        self.portal.pump()
+        assert self.successResultOf(answer) == "done"
+        assert session.ended
+
+    def test_notKnown(self) -> None:
+        """
+        If nobody knows which call ends the session, only coroutines are cancelled.
+        """
+        held, session = self.logIn()
+        later, waits = self.call(held, "later", "b"), self.call(held, "wait", "c")
+        ending = self.call(held, "endOld", "a")
+        assert self.refused(waits, Kicked) == "enough"
+        for name in ("a", "b"):
+            session.avatar.gate(name).callback(None)
+        self.portal.pump()
+        self.successResultOf(later)
+        self.successResultOf(ending)
+
+    def test_otherWay(self) -> None:
+        """
+        Code of the server may call it as an L{IPerspective}.
+        """
+        held, session = self.logIn()
+        answer = self.call(held, "name")
+        self.successResultOf(answer)
+        result: Any = self.realm.requestAvatar(b"bob", None, pb.IPerspective)
+        broker: Any = self.client._server.protocol
+        told = result[1].perspectiveMessageReceived(broker, "name", [b"tuple"], [b"dictionary"])
+        assert told not in (None, session.id)
 
     def test_stubborn(self) -> None:
         """

@@ -12,6 +12,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.protocol import Factory, Protocol
 from twisted.mail.pop3 import IMailbox, Mailbox
 from twisted.mail.protocols import VirtualPOP3
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.components import registerAdapter
 from twisted.spread import pb
 from zope.interface import implementer
@@ -53,6 +54,22 @@ class HiddenTests(WatchingCase):
         factory: Any = self.factory.wrappedFactory
         factory.protocol = Protocol
         self.isCutOff("critical", "does not have", repr(self.portal), "IPortalHolder")
+
+    def test_methods(self) -> None:
+        """
+        A protocol and a factory that have methods of objects, and tuples, which do not have it.
+        """
+
+        class Calling(Server):
+            def __init__(self) -> None:
+                super().__init__()
+                self.args, self.callback = (1, 2), self.logins.append
+
+        self.serve()
+        factory: Any = self.factory.wrappedFactory
+        factory.protocol = Calling
+        factory.args, factory.callback = (3, 4), self.realm.close
+        self.isCutOff("critical", "does not have")
 
     def test_other(self) -> None:
         """
@@ -149,6 +166,17 @@ class HiddenTests(WatchingCase):
         self.factory = WatchingFactory(pb.PBServerFactory(pb.Root()), self.portal)
         self.isCutOff("critical", "does not have")
 
+    def test_brokerHolder(self) -> None:
+        """
+        A broker says whether its root has the portal.
+        """
+        self.serve()
+        portal, other = self.portal, Portal(self.realm)
+        broker: Any = pb.PBServerFactory(portal).buildProtocol(None)
+        holder: Any = IPortalHolder(broker)
+        assert not holder.givePortal(other, portal)
+        assert holder.givePortal(portal, other)
+
 
 class PlaceTests(WatchingCase):
     """
@@ -237,6 +265,31 @@ class PlaceTests(WatchingCase):
         assert gates.count == 1
         assert not hasattr(gates, "last")
         assert protocol.factory.name() == "Gates"
+
+    def test_wrapped(self) -> None:
+        """
+        In a protocol that is wrapped, or its factory, and nothing stands for that protocol.
+        """
+
+        class Gates(Factory):
+            protocol = Protocol
+            noisy = False
+            portal: Any
+
+        def build() -> Any:
+            built: Any = Protocol()
+            built.portal = portal
+            return built
+
+        def inside(wrapper: Any) -> Any:
+            assert type(wrapper.wrappedProtocol) is Protocol
+            return wrapper.wrappedProtocol
+
+        self.serve()
+        portal, factory = self.portal, Gates()
+        self.isFound(WrappingFactory(self.building(build)), lambda outer: inside(outer).portal)
+        factory.portal = portal
+        self.isFound(WrappingFactory(factory), lambda outer: inside(outer).factory.portal)
 
     def test_slots(self) -> None:
         """

@@ -177,12 +177,15 @@ class PropertyTests(WayCase):
             def door(self, portal: Any) -> None:
                 assert portal is self.portal
                 self.kept = portal
+                self.portal.login(SECRET, None, IThing)
 
         self.factory = WatchingFactory(Setting(self.portal), self.portal, reactor=Clock())
-        _wire, protocol = self.call(self.factory)
+        wire, protocol = self.call(self.factory)
         _wire, other = self.call(self.factory)
         protocol.factory.door = protocol.factory.portal
         assert self.factory.wrappedFactory.kept is self.portal
+        (session,) = self.realm.sessions
+        assert session.connection is wire.protocol.connection
         assert other.factory.door is other.factory.portal is not protocol.factory.portal
 
     def test_kept(self) -> None:
@@ -290,12 +293,16 @@ class ObjectTests(WayCase):
                 super().__init__(portal)
                 del self.portal
 
+            def enter(self, *args: Any) -> Any:
+                return self.auth.portal.login(*args)
+
         class Both(Gates):
             auth = Auth(self.portal)
 
         for kind in (Having, Only, Both):
             self.isWatched(kind(self.portal), lambda protocol: protocol.factory.auth.portal.login)
             self.isWatched(kind(self.portal), lambda protocol: protocol.factory.auth.logIn)
+        self.isWatched(Only(self.portal), lambda protocol: protocol.factory.enter)
 
     def test_ofProtocol(self) -> None:
         """
@@ -350,15 +357,15 @@ class ObjectTests(WayCase):
 
         class Having(Protocol):
             def __init__(self) -> None:
-                self.logIn = portal.login
+                self.own, self.itself = self.connectionMade, self
+                self.door, self.logIn = portal, portal.login
                 self.byAuth = Auth(portal).logIn
-                self.own = self.connectionMade
 
         portal = self.portal
         self.isWatched(self.building(Having), lambda protocol: protocol.logIn)
         self.isWatched(self.building(Having), lambda protocol: protocol.byAuth)
         _wire, protocol = self.call(self.factory)
-        assert protocol.own.__self__ is protocol
+        assert protocol.own.__self__ is protocol.itself is protocol
         factory: Any = self.building(Protocol)
         factory.logIn = portal.login
         self.isWatched(factory, lambda protocol: protocol.factory.logIn)

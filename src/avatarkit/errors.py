@@ -304,7 +304,7 @@ class RealmClosed(_EndingRefusal):
 
 class LoginTimedOut(_EndingRefusal):
     """
-    The login took too long, see L{LoginTimeout<avatarkit.LoginTimeout>}.
+    The login took too long.
     """
 
     text = "the login took too long"

@@ -2,7 +2,7 @@
 Whose call it is.
 
 What a client calls runs with its session as the current one, also after it has waited: the session
-is in a L{ContextVar}, which C{await} and C{inlineCallbacks} keep.  Calls that wait are known to
+is in a C{ContextVar}, which C{await} and C{inlineCallbacks} keep.  Calls that wait are known to
 their session, so that they can be cancelled when it ends.
 """
 

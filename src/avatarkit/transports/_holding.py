@@ -61,14 +61,14 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
     if standing is not factory:
         protocol.factory = standing
         found = True
-    for name, value in tuple(_everything(protocol)):
-        other = value if _isItself(protocol, name, value) else exchange(value)
-        if other is not value:
-            setattr(protocol, name, other)
-            found = True
     wrapped = getattr(protocol, "wrappedProtocol", None)
     if wrapped is not None:
         found = givePortal(wrapped, old, new) or found
+    for name, value in tuple(_everything(protocol)):
+        other = value if _isItself(protocol, value) else exchange(value)
+        if other is not value:
+            setattr(protocol, name, other)
+            found = True
     return found
 
 
@@ -79,13 +79,11 @@ def _everything(thing: Any) -> Iterator[tuple[str, Any]]:
     return chain([("portal", getattr(thing, "portal", None))], attributesOf(thing))
 
 
-def _isItself(protocol: Any, name: str, value: Any) -> bool:
+def _isItself(protocol: Any, value: Any) -> bool:
     """
-    Return whether an attribute is the protocol, a method of its own, or looked into by itself.
+    Return whether an attribute of a protocol is the protocol, or a method of it.
     """
-    if name in ("factory", "wrappedProtocol") or value is protocol:
-        return True
-    return type(value) is MethodType and value.__self__ is protocol
+    return value is protocol or (type(value) is MethodType and value.__self__ is protocol)
 
 
 @implementer(IPortalHolder)

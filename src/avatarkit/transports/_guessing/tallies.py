@@ -38,7 +38,7 @@ class Lines:
 
     @ivar longest: how many wait where the most do.
     @ivar _byLength: those for which so many wait, the last to come to that number at the end.  It
-        takes an L{OrderedDict} to find the end at once when others have gone from there.
+        takes an C{OrderedDict} to find the end at once when others have gone from there.
     """
 
     longest: int = attrs.field(default=0, init=False)
