@@ -69,8 +69,6 @@ class Farewell(Block[A]):
     )
     _timers: Timers = attrs.field(init=False, repr=False)
 
-    _log = Logger()
-
     def __attrs_post_init__(self) -> None:
         checkSeconds("timeout", self.timeout)
         checkReactor(self._reactor)
