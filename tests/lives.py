@@ -17,6 +17,7 @@ from avatarkit import (
     ConnectionCounter,
     ConnectionLimit,
     Evicted,
+    Farewell,
     IdleTooLong,
     Kicked,
     LoginAbandoned,
@@ -65,6 +66,7 @@ class Lives(Machine):
         "a canceller raises",
         "what is cancelled goes on",
         "an adapter raises",
+        "a client is told why",
         "a client that does not leave is cut off",
         "a close takes too long",
     )
@@ -81,7 +83,8 @@ class Lives(Machine):
         )
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
-        self.realm = frank(self.online(self.limit(self.counter(Scripted(self.act)(cached)))))
+        counted = self.limit(self.counter(Scripted(self.act)(cached)))
+        self.realm = frank(Farewell(reactor=self.clock)(self.online(counted)))
         self.sessions: dict[Session, Login] = {}
         self.reasons: dict[Session, BaseException] = {}
         self.players: list[Player] = []
@@ -384,6 +387,7 @@ class Lives(Machine):
         self.model.kick(login, 3)
         session.disconnect(timeout=3, reactor=self.clock)
         self.happened("an adapter raises", self.model.logged > before)
+        self.happened("a client is told why", login.told)
 
     @move(often=4)
     def advance(self, choose: Choose) -> None:
@@ -495,6 +499,8 @@ class Lives(Machine):
                 kicks = sum(each.watched and each.mind is login.mind for each in model.cuts)
                 callbacks = len(login.mind.client._callbacks)
                 assert callbacks == login.left + login.watched + kicks
+            if login.mind is not None:
+                assert [call.args[0] for call in login.mind.client.calls] == login.told, login
             real = [each if isinstance(each, type) else "in" for each in login.real.outcome]
             assert real == login.outcome, login
         for session, login in self.sessions.items():

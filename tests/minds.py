@@ -13,7 +13,7 @@ from twisted.spread import banana, pb
 from zope.interface import implementer
 
 from avatarkit import IMind, MindRegistry
-from avatarkit._push.delivery import SLICE
+from avatarkit._push.lanes import SLICE
 from avatarkit.testing import FakeMind, MemoryPortal
 from players import Client, Player
 from scripted import IThing, opened

@@ -18,6 +18,7 @@ from avatarkit import (
     LoggedOut,
     LoginAbandoned,
     RealmClosed,
+    SessionEnded,
     TooManyConnections,
     TooManyLogins,
 )
@@ -80,6 +81,7 @@ class Login:
     @ivar watched: whether its mind is to say when its client leaves.
     @ivar left: how many callbacks it could not take back from its mind.
     @ivar why: the kind of the reason for which its session has ended; C{None} until it does.
+    @ivar told: what its client was told, as the only item; empty until it was.
     @ivar outcome: how the login should end, as the only item; empty while it waits.
     @ivar life: the avatar that it uses, or used last.
     @ivar real: the real login.
@@ -97,6 +99,7 @@ class Login:
     closing: bool = False
     reason: type[BaseException] | None = None
     why: type[BaseException] | None = None
+    told: list[str] = attrs.field(factory=list)
     outcome: list[Any] = attrs.field(factory=list)
     life: Life | None = None
     real: Real = attrs.field(factory=lambda: Real())
@@ -373,6 +376,8 @@ class Model:
         """
         Undo a login from where it is.
         """
+        if login.depth == 5:
+            self.tell(login)
         if login.depth >= 4:
             login.depth = 3
             if self.undo(login, "detached"):
@@ -387,6 +392,19 @@ class Model:
         login.depth, login.pending = 0, False
         if not login.outcome:
             login.outcome.append(login.reason)
+
+    def tell(self, login: Login) -> None:
+        """
+        Tell the client why its session ends, unless it went itself.
+        """
+        if login.why in (LoggedOut, ClientLost):
+            return
+        if isInMood(login, "disconnected"):
+            self.logged += 1
+        elif login.mind is not None and not login.mind.client.disconnected:
+            assert login.why is not None
+            told = login.why if issubclass(login.why, SessionEnded) else SessionEnded
+            login.told.append(told.__name__)
 
     def undo(self, login: Login, hook: str) -> bool:
         """
@@ -569,7 +587,9 @@ def reasonOf(login: Login) -> type[BaseException]:
     """
     connection = login.real.connection
     lost = connection is not None and connection.disconnected
-    if login.mind is not None and not isInMood(login, "disconnected"):
+    saysSo = login.left > 0  # the callback that could not be taken back
+    canTell = saysSo or not isInMood(login, "disconnected")
+    if login.mind is not None and canTell:
         lost = lost or login.mind.client.disconnected
     return ClientLost if lost else LoggedOut
 

@@ -156,6 +156,52 @@ class ChatTests(processes.ProcessTestCase):
         assert client.wait(20) == 0
 
 
+class FarewellTests(processes.ProcessTestCase):
+    """
+    The server that says why it sends its clients away, and its clients.
+    """
+
+    def serve(self, port: str = "0") -> subprocess.Popen[str]:
+        """
+        Start the server, and note its port.
+        """
+        server = self.start(EXAMPLES / "farewell_server.py", port)
+        self.port = line(server).removeprefix("listening on port ")
+        return server
+
+    def client(self) -> subprocess.Popen[str]:
+        """
+        Start a client, and wait until it has logged in.
+        """
+        client = self.start(EXAMPLES / "farewell_client.py", self.port, "alice")
+        assert line(client) == "you are alice"
+        return client
+
+    def test_returns(self) -> None:
+        """
+        A client of a server that is interrupted comes back when the server does.
+        """
+        server = self.serve()
+        client = self.client()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            server.send_signal(number)
+            assert line(client) == "the server is shutting down; coming back"
+            assert server.communicate(timeout=20) == ("", "")
+            server = self.serve(self.port)
+            assert line(client) == "you are alice"
+        server.kill()
+        assert client.communicate(timeout=20) == ("the connection was lost\n", "")
+
+    def test_displaced(self) -> None:
+        """
+        A client whose user logs in elsewhere is told so, and does not come back.
+        """
+        self.serve()
+        first = self.client()
+        self.client()
+        assert first.communicate(timeout=20) == ("logged in elsewhere\n", "")
+
+
 class TutorialTests(processes.ProcessTestCase):
     """
     The tutorial's programs, as printed there.

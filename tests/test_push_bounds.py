@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import avatarkit
 from avatarkit import Avatar, MindGroup, MindIsBehind, MindRegistry, Session, disconnect
 from avatarkit._clients.connections import bufferedIn
-from avatarkit._push.delivery import SLICE
+from avatarkit._push.lanes import SLICE
 from avatarkit.testing import FakeMind
 from minds import Slow, connect, login, methods
 from scripted import Boom, Thing, opened

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from avatarkit import IMind, MindGroup, MindIsBehind, MindRegistry, Realm, Session
 from avatarkit._clients.connections import attachedTo, detach
 from avatarkit._push.addressees import Addressee
-from avatarkit._push.delivery import lanesOf
+from avatarkit._push.lanes import lanesOf
 from avatarkit._push.lines import Line, find, lineOf, reactorOf
 from avatarkit.testing import FakeMind
 from minds import Slow, connect

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import Avatar, IMind, MindGroup, MindRegistry
-from avatarkit._push.delivery import SLICE, lanesOf
+from avatarkit._push.lanes import SLICE, lanesOf
 from avatarkit.testing import FakeMind
 from minds import Ours, Slow, connect, login, methods, sentTo
 from scripted import Thing, opened

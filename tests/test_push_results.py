@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import Avatar, IMind, MindGroup, MindRegistry
-from avatarkit._push.delivery import SLICE
+from avatarkit._push.lanes import SLICE
 from avatarkit.testing import FakeMind, MemoryPortal
 from minds import Ours, Slow, connect, login
 from scripted import Boom, Thing, opened

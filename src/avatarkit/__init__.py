@@ -8,6 +8,8 @@ from ._limit.allowances import everyone
 from ._limit.calllimit import CallLimit
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
+from ._liveness.farewell import Farewell
+from ._liveness.receiver import SessionEndedReceiver
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
@@ -63,6 +65,7 @@ __all__ = [
     "ConnectionLimit",
     "Displaced",
     "Evicted",
+    "Farewell",
     "Holders",
     "IAvatarSource",
     "IBlock",
@@ -88,6 +91,7 @@ __all__ = [
     "RealmFailed",
     "Session",
     "SessionEnded",
+    "SessionEndedReceiver",
     "TooManyAttempts",
     "TooManyCalls",
     "TooManyConnections",

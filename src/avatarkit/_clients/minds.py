@@ -66,6 +66,7 @@ def closeConnection(
     timeout: float,
     reactor: IReactorTime | None,
     *,
+    after: Deferred[None] | None = None,
     failed: Callable[[], object],
 ) -> None:
     """
@@ -74,6 +75,7 @@ def closeConnection(
     connection that is closed politely.
 
     @param connection: the connection, or C{None} if only the mind may know how to close it.
+    @param after: what to wait for before it is closed politely; the seconds count from now.
     @param failed: called in an C{except} clause when the mind, or somebody's adapter, raises; what
         is left to do is done all the same.
     """
@@ -86,7 +88,7 @@ def closeConnection(
     except BaseException:
         failed()
     else:
-        _Kick(closing, failed).begin(timeout, clockOr(reactor))
+        _Kick(closing, failed).begin(timeout, clockOr(reactor), after)
 
 
 @attrs.define(eq=False)
@@ -103,13 +105,21 @@ class _Kick:
     _watched: bool = attrs.field(default=False, init=False)
     _deadline: IDelayedCall | None = attrs.field(default=None, init=False)
 
-    def begin(self, timeout: float, clock: IReactorTime) -> None:
+    def begin(self, timeout: float, clock: IReactorTime, after: Deferred[None] | None) -> None:
         """
         Close the connection politely.
         """
         self._deadline = clock.callLater(timeout, self._late)
         self._attempt(self._watch)
-        self._attempt(self._closing.loseConnection)
+        if after is None:
+            self._lose()
+        else:
+            after.addCallback(self._lose)
+
+    def _lose(self, ignored: object = None) -> None:
+        assert self._deadline is not None
+        if self._deadline.active():  # it is not closed yet
+            self._attempt(self._closing.loseConnection)
 
     def _watch(self) -> None:
         self._closing.notifyOnDisconnect(self._gone)

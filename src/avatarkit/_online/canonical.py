@@ -15,6 +15,7 @@ from typing import ClassVar, TypeVar
 import attrs
 
 from .._realm.block import Block
+from .._realm.plan import Topmost
 from .._realm.realm import rename
 from .._realm.session import Session
 from .._tools.typevars import A
@@ -67,7 +68,9 @@ class CanonicalId(Block[A]):
         that the session has.
     """
 
-    mustBeOutermost: ClassVar[bool] = True
+    mustBeOutermost: ClassVar[Topmost] = Topmost(
+        2, "since those around it would see the avatar ID that it replaces"
+    )
 
     canonical: Callable[[Session[A]], Hashable | Awaitable[Hashable]] = attrs.field(
         default=_canonicalNameOf

@@ -13,8 +13,7 @@ import attrs
 from twisted.logger import Logger
 
 from .._clients.connections import connectionOf
-from .._clients.minds import mindOf
-from .._realm.session import Session
+from .._realm.session import Session, backlogOf
 from .._tools.checks import checkCount
 from ..errors import Kicked, MindIsBehind
 
@@ -82,7 +81,7 @@ class Bounds:
         """
         connection = connectionOf(mind)
         _, pending = self._pending.get(id(connection), (None, 0))
-        backlog = self._backlogOf(mind, session)
+        backlog = 0 if self.maximumBacklog is None else backlogOf(session) or 0
         late = self.maximumPending is not None and pending >= self.maximumPending
         if not late and (self.maximumBacklog is None or backlog <= self.maximumBacklog):
             self._behind.pop(id(connection), None)
@@ -129,11 +128,3 @@ class Bounds:
             self.whenBehind(session)
         except Exception:
             self._log.failure("{whenBehind!r} failed", whenBehind=self.whenBehind)
-
-    def _backlogOf(self, mind: object, session: Session) -> int:
-        if self.maximumBacklog is None:
-            return 0
-        backlog: int | None = getattr(mindOf(mind), "backlog", None)
-        if backlog is None and session.connection is not None:
-            backlog = session.connection.backlog
-        return backlog or 0

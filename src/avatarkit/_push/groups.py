@@ -18,7 +18,8 @@ from .._realm.closing import disconnectAll
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .addressees import Addressee, Minds
-from .delivery import Push, lanesOf
+from .delivery import Push
+from .lanes import lanesOf
 from .lines import find, reactorOf
 from .wire import Message
 

@@ -9,9 +9,10 @@ A session goes up that list when it opens, and down when it closes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
@@ -19,6 +20,19 @@ from .session import Hook, Session
 from .sources import logoutAspect
 
 H = TypeVar("H", bound=Callable[..., object])
+
+
+class Topmost(NamedTuple):
+    """
+    What a block has as C{mustBeOutermost} that must be on top of all others.
+
+    @ivar rank: among such blocks, those with a higher one stand higher.
+    @ivar why: what is wrong with a block around it.
+    """
+
+    rank: int
+    why: str
+
 
 #: The methods that L{idle} has marked.
 _idle: set[Callable[..., object]] = set()
@@ -39,6 +53,24 @@ def layPlan(
         Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
     )
+
+
+def checkOutermost(blocks: Iterable[IBlock | None]) -> None:
+    """
+    Refuse a block in the middle that must be on top.
+
+    @param blocks: from the top; C{None} for a source in between, which may not be around such a
+        block either.
+    """
+    lowest = math.inf
+    for block in blocks:
+        place: Topmost | None = getattr(block, "mustBeOutermost", None)
+        rank = 0 if place is None else place.rank
+        if place is not None and rank >= lowest:
+            raise TypeError(
+                f"{block!r} must be on top of all other blocks, {place.why}: stack it last"
+            )
+        lowest = min(lowest, rank)
 
 
 def idle(hook: H) -> H:

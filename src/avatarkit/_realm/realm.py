@@ -30,7 +30,7 @@ from ..interfaces import IAvatarSource, IBlock, IConnection
 from .audit import Audited, lookAfterClients
 from .closing import Closing, RealmService, disconnectAll
 from .entrance import BackDoor, Entrance
-from .plan import layPlan
+from .plan import checkOutermost, layPlan
 from .roll import Roll
 from .session import Door, Hook, LoginResult, Session
 from .sources import bottomSource
@@ -97,7 +97,7 @@ class Realm(Generic[A]):
         _checkBlocks(self.blocks)
         self._entrance = attrs.evolve(target._entrance) if isinstance(target, Realm) else Entrance()
         self._roll = Roll()
-        _checkOutermost(self._realms())
+        checkOutermost(block for realm in self._realms() for block in (*realm.blocks, None))
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
         self._closing = Closing(self._roll, self.sources)
         self._asked = {}
@@ -387,22 +387,6 @@ def _checkBlocks(blocks: tuple[IBlock, ...]) -> None:
             raise TypeError(f"{block!r} is not a block: it does not provide IBlock")
         if any(block is other for other in blocks[:index]):
             raise TypeError(f"{block!r} is already in this realm: make another one")
-
-
-def _checkOutermost(realms: Iterable[Realm]) -> None:
-    """
-    Refuse a block in the middle that must be on top.
-
-    @param realms: a realm, and those below it.
-    """
-    blocks = (block for realm in realms for block in (*realm.blocks, None))
-    next(blocks)  # whatever is on top, or the end of a realm without blocks
-    for block in blocks:
-        if getattr(block, "mustBeOutermost", False):
-            raise TypeError(
-                f"{block!r} must be on top of all other blocks, since those around it would see "
-                "the avatar ID that it replaces: stack it last"
-            )
 
 
 def rename(session: Session, avatarId: Hashable) -> None:

@@ -164,11 +164,13 @@ class _Rarities:
     @ivar name: the session's C{id}.
     @ivar calls: the calls of its client that are suspended.
     @ivar whenFound: called with its connection, when that is known at last.
+    @ivar leaving: fires when its client has been told that it has ended, if that takes time.
     """
 
     name: str | None = None
     calls: dict[Call, None] = attrs.field(factory=dict)
     whenFound: list[Callable[[IConnection | None], object]] = attrs.field(factory=list)
+    leaving: Deferred[None] | None = None
 
 
 #: The numbers of the sessions whose C{id} was asked for.
@@ -358,7 +360,8 @@ class Session(Generic[A]):
             "the connection of {avatarId!r} cannot be closed",
             avatarId=self.avatarId,
         )
-        closeConnection(self._connection, self.mind, timeout, reactor, failed=failed)
+        leaving = None if self._rare is None else self._rare.leaving
+        closeConnection(self._connection, self.mind, timeout, reactor, after=leaving, failed=failed)
         return closed
 
     def whenClosed(self) -> Deferred[None]:
@@ -782,6 +785,34 @@ def whenFound(session: Session, tell: Callable[[IConnection | None], object]) ->
     the session is closed.
     """
     session._rarities.whenFound.append(tell)
+
+
+def takeLeave(session: Session, leaving: Deferred[None]) -> None:
+    """
+    Have a session that ends stay within reach until its client has been told.
+
+    Until C{leaving} fires, which must be with C{None}, the client still gets what was pushed to it
+    before, and its connection is closed only by force.
+    """
+    session._rarities.leaving = leaving
+
+
+def isLeaving(session: Session) -> bool:
+    """
+    Return whether the client of a session that has ended is still to be told.
+    """
+    rare = session._rare
+    return rare is not None and rare.leaving is not None and not rare.leaving.called
+
+
+def backlogOf(session: Session) -> int | None:
+    """
+    Return how many bytes wait to be sent to the client of a session; C{None} if that is not known.
+    """
+    backlog: int | None = getattr(mindOf(session.mind), "backlog", None)
+    if backlog is None and session.connection is not None:
+        backlog = session.connection.backlog
+    return backlog
 
 
 def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Exception:
