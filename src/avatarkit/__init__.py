@@ -7,6 +7,7 @@ from ._avatars.perconnection import PerConnection
 from ._limit.allowances import everyone
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
+from ._liveness.logintimeout import LoginTimeout
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
@@ -74,6 +75,7 @@ __all__ = [
     "LoginAbandoned",
     "LoginRefused",
     "LoginTimedOut",
+    "LoginTimeout",
     "LoginWaitsForItself",
     "MindAware",
     "MindGroup",
