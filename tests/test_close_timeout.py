@@ -40,17 +40,9 @@ from scripted import (
     undoing,
     waiting,
 )
-from ticking import Ticking
+from ticking import NoTimers, Ticking
 
-# Any in this module: clocks without a callLater, and arguments of wrong types.
-
-
-class NoTimers(Clock):
-    """
-    A clock with which nothing can be done later.
-    """
-
-    callLater: Any = None
+# Any in this module: arguments of wrong types.
 
 
 class Hanging:

@@ -30,17 +30,10 @@ from avatarkit import (
 from avatarkit.transports import ThrottledChecker
 from logs import logged
 from scripted import Boom, IThing, Thing
+from ticking import NoTimers
 from watched import Anybody, WatchingCase, serving
 
-# Any in this module: portals, what checkers return, and clocks without a callLater.
-
-
-class NoTimers(Clock):
-    """
-    A clock with which nothing can be done later.
-    """
-
-    callLater: Any = None
+# Any in this module: portals, and what checkers return.
 
 
 class PortalCase(WatchingCase):
@@ -269,7 +262,8 @@ class CheckTests(PortalCase):
 
     def test_throttled(self) -> None:
         """
-        An attempt that waits behind others is given up too.
+        An attempt that waits behind others is given up too, and the one that was being checked
+        counts as one whose client has left.
         """
         self.serve(
             Deferred(),
@@ -280,6 +274,8 @@ class CheckTests(PortalCase):
         _, second = self.logIn()
         self.clock.advance(30)
         assert [first[0].type, second[0].type] == [LoginTimedOut] * 2
+        (throttle,) = self.portal.checkers.values()
+        assert {each.total for each in throttle._tallies.kept.values()} == {1}
 
     def test_leavesAsWell(self) -> None:
         """
@@ -431,6 +427,10 @@ class PlaceTests(PortalCase):
         self.portal.realm = LoginTimeout(30, reactor=self.clock)(lambda avatarId: Thing())
         _, logins = self.logIn()
         self.late(logins, self.check)
+        self.portal.realm = Realm(lambda avatarId: Thing())
+        self.checker.results = [Deferred()]
+        self.logIn()
+        assert not self.clock.getDelayedCalls()
 
     def test_foreign(self) -> None:
         """
@@ -504,6 +504,61 @@ class OwnPortalTests(PortalCase):
         self.late(logins, self.check)
         assert type(session.reason) is LoggedOut
         assert not accounts.sessions
+
+    def test_earlierSession(self) -> None:
+        """
+        So is the end of an earlier session over the same connection, which a portal waits for.
+        """
+
+        class Replacing(Portal):
+            @inlineCallbacks
+            def login(self, credentials: Any, mind: Any, *interfaces: Any) -> Any:
+                for session in tuple(self.realm.sessions):  # type: ignore[attr-defined]
+                    session.logout()
+                    yield session.whenClosed()
+                result = yield super().login(credentials, mind, *interfaces)
+                return result
+
+        class Slow(Thing):
+            def logout(self) -> Any:
+                return Deferred()
+
+        self.serve(portal=Replacing, make=lambda avatarId: Slow())
+        wire, logins = self.logIn()
+        assert logins.pop()[1].__class__ is Slow
+        wire.deliver(b"alice\r\n")
+        self.clock.advance(29.9)
+        assert not logins
+        with logged() as said:
+            self.clock.advance(0.1)
+        assert [each.type for each in logins] == [LoginTimedOut]
+        assert said == [f"error: a login {self.check} did not finish in 30 seconds"]
+
+    def test_failsWhenCancelled(self) -> None:
+        """
+        If what a portal waits for fails when it is cancelled, or its canceller raises, that is
+        logged.
+        """
+
+        def fail(login: Deferred[Any]) -> None:
+            login.errback(Boom())
+
+        def canceller(login: Deferred[Any]) -> None:
+            raise Boom
+
+        for cancel in (fail, canceller):
+
+            class Own(Portal):
+                def login(self, *args: Any, cancel: Any = cancel, **kwargs: Any) -> Any:
+                    return Deferred(cancel)
+
+            self.serve(portal=Own)
+            _, logins = self.logIn()
+            with logged(LogLevel.critical) as said:
+                self.late(logins, self.check)
+            (line,) = said
+            assert line.endswith(" could not be cancelled when its time was over")
+            assert len(self.flushLoggedErrors(Boom)) == 1
 
     def test_named(self) -> None:
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
@@ -53,8 +53,7 @@ class CancellableChecker:
         if waiting is None:
             return result
 
-        def giveUp(check: Deferred[Any]) -> None:
-            check.errback(CancelledError())
+        def giveUp(check: Deferred[Any]) -> None:  # which then fails
             failure = wait.giveUp(self._late)
             if failure is not None:
                 self._late(failure)
