@@ -37,6 +37,7 @@ class LimitTestCase(SynchronousTestCase):
         self.limit = ConnectionLimit(*args, reactor=self.clock, **kw)
         self.script = Script()
         self.realm = self.limit(self.script.realm)
+        self.realm.closeTimeout = None  # sessions take as long to close as a test says
         return self.limit
 
     def login(self, name: object = b"alice", mind: object = None) -> Any:

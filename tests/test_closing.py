@@ -90,6 +90,7 @@ class DeadlineTests(SynchronousTestCase):
 
         script = Script({"detached 0": hang})
         realm = script.blocks[0](AvatarCache()(Player))
+        realm.reactor = self.clock
         for name in (b"alice", b"bob", b"carol"):
             opened(realm.requestAvatar(name, None, IThing))
         opened(realm.requestAvatar(b"idle", None, IThing))[2]()

@@ -241,6 +241,7 @@ class ContestTests(LimitTestCase):
         )
         above = Script({"detached 0": Gate().deferred})
         self.realm = above.blocks[0](AvatarCache()(limit(lambda name: Thing())))
+        self.realm.reactor = self.clock
         self.login(b"alice")
         bob = self.challenge(b"bob")
         assert limit.displacements == 1

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 import realclients
 from avatarkit import (
+    LoginTimedOut,
     RealmClosed,
     TooManyAttempts,
     TooManyConnections,
@@ -192,6 +193,7 @@ class MixinTests(SynchronousTestCase):
             TooManyWaiting(),
             TooManyLogins(),
             RealmClosed(),
+            LoginTimedOut(),
             TooManyAttempts(),
             UnauthorizedLogin(),
         ):
@@ -201,6 +203,7 @@ class MixinTests(SynchronousTestCase):
             b"1 NO [LIMIT] too many logins are waiting",
             b"1 NO [LIMIT] too many logins are in progress",
             b"1 NO [UNAVAILABLE] the server is shutting down",
+            b"1 NO [UNAVAILABLE] the login took too long",
             b"1 NO [LIMIT] too many attempts; try again later",
             b"1 NO LOGIN failed",
         ]

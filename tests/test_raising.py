@@ -377,6 +377,7 @@ class ObserverTests(SynchronousTestCase):
         """
         clock = Clock()
         script = Script({"release 1": lambda session: Deferred()})
+        script.realm.reactor = clock
         opened(script.login())
         closing = script.realm.close(timeout=1, reactor=clock)
         clock.advance(1)

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from avatarkit import IMind, LoginAbandoned, Realm, Session
 from avatarkit._realm import session as module
-from avatarkit._realm.session import Hook
+from avatarkit._realm.entrance import BackDoor
+from avatarkit._realm.session import Hook, expire
 from scripted import Boom, IThing, Thing
 
 #: How many unusual things happen in one life.
@@ -160,6 +162,7 @@ class Life:
     The life of a session, whose surroundings choose what they do.
 
     @ivar realm: its realm.
+    @ivar clock: the realm's reactor.
     @ivar choices: what its surroundings do.
     @ivar seen: what it looked like, one after the other.
     @ivar mind: the client, if there is one.
@@ -169,6 +172,7 @@ class Life:
     """
 
     realm: Realm
+    clock: Clock
     choices: Choices
     seen: list[Sight] = attrs.field(factory=list, init=False)
     mind: Mind | None = attrs.field(default=None, init=False)
@@ -203,8 +207,9 @@ class Life:
         """
         Log in.
         """
+        inside = self.choices.choose("door", "outside", "inside") == "inside"
         try:
-            login = self.session._open()
+            login = self.session._open(None if inside else BackDoor(self.realm._entrance))
         except (Boom, LoginAbandoned):
             return
         if isinstance(login, Deferred):
@@ -217,7 +222,8 @@ class Life:
         if self.session._state is module.OPEN:
             self.act(self.choices.choose("open", "logout", "die", "cancel"))
         else:
-            self.act(self.choices.choose("waits", "succeed", "fail", "logout", "die", "cancel"))
+            acts = ("succeed", "fail", "logout", "die", "cancel", "expire", "give up")
+            self.act(self.choices.choose("waits", *acts))
 
     def look(self) -> None:
         """
@@ -241,6 +247,10 @@ class Life:
             self.login.cancel()
         elif what == "die" and self.mind is not None:
             self.mind.die()
+        elif what == "expire" and self.session._login is not None:
+            expire(self.session, 30)
+        elif what == "give up":
+            self.clock.advance(60)
         elif what in ("succeed", "fail") and wait is not None and not wait.called:
             wait.callback(Thing()) if what == "succeed" else wait.errback(Boom())
         self.look()
@@ -378,13 +388,15 @@ class TableTests(SynchronousTestCase):
         """
         Let sessions live, once for all tests.
         """
-        realm = Realm(lambda avatarId: Thing())
+        realm, clock = Realm(lambda avatarId: Thing()), Clock()
+        realm.reactor = clock
         for choices in () if self.seen else everyChoice():
-            life = Life(realm, choices)
+            life = Life(realm, clock, choices)
             life.live()
             self.flushLoggedErrors(Boom)
             for change in pairwise(life.seen):
                 self.seen.setdefault(change, "; ".join(choices.story))
+        assert not clock.getDelayedCalls()
 
     def test_true(self) -> None:
         """

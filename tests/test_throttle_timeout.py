@@ -9,7 +9,6 @@ from typing import Any
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,19 +18,12 @@ from logs import logged
 from scripted import Boom
 from test_throttle import Checker
 from test_throttle_order import HERE, THERE, OrderCase
+from ticking import NoTimers
 
 #: What a checker may answer.
 ANSWERS = (b"alice", Failure(UnauthorizedLogin()))
 
 TEXT = "the check took longer than 60 seconds"
-
-
-class NoTimers(Clock):
-    """
-    A clock with which nothing can be done later.
-    """
-
-    callLater: Any = None
 
 
 class TimeoutTests(OrderCase):

@@ -98,6 +98,7 @@ class DisconnectTests(SynchronousTestCase):
         """
         script = Script({"release 0": Gate().deferred})
         realm = Realm(script.realm, blocks=[self.online])
+        realm.reactor = self.clock
         mind, login = self.ask(realm)
         opened(login)[2]()
         assert self.successResultOf(self.disconnect()) is None

@@ -1,5 +1,5 @@
 """
-A clock that shows what is done in one turn of the reactor.
+Clocks that show what is done in one turn of the reactor, and that nothing is left for later.
 """
 
 from __future__ import annotations
@@ -34,3 +34,11 @@ class Ticking(Clock):
             call.cancel()
             act()
         return bool(due)
+
+
+class NoTimers(Clock):
+    """
+    A clock with which nothing can be done later.
+    """
+
+    callLater: Any = None

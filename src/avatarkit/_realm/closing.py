@@ -47,7 +47,7 @@ def stopTimers(sources: Iterable[IAvatarSource]) -> None:
 @runtime_checkable
 class Timed(Protocol):
     """
-    A source that measures how long its avatars take to go.
+    A source that sees to it itself that its avatars do not take too long to go.
     """
 
     def _stopTimers(self) -> None: ...

@@ -18,6 +18,7 @@ from .._tools.typevars import A
 from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource
 from .closing import stopTimers
+from .entrance import Entrance
 from .realm import Realm
 from .session import LoginResult, Session
 from .sources import RealmSource
@@ -28,10 +29,19 @@ class InnerSession(Session[A]):
     """
     A session that one or more other sessions stand on.
 
+    One that several stand on has no time limits of its own: whatever it belongs to has one.
+
     @ivar _upper: the session above, if there is only one.
     """
 
     _upper: Session | None = None
+
+    @property
+    def _wayOut(self) -> Entrance | None:
+        return None if self._upper is None else self._upper._wayOut
+
+    def _now(self) -> float:
+        return super()._now() if self._upper is None else self._upper._now()
 
     def _unsaid(self) -> BaseException:
         """
@@ -77,6 +87,7 @@ def innerSession(
         mind,
         session.interfaces,
         interface=Interface,
+        since=session._now(),
         connection=connection,
         upper=session if alone else None,
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
+from .closing import Timed
 from .session import Hook, Session
 from .sources import logoutAspect
 
@@ -49,7 +50,7 @@ def layPlan(
     return (
         noting,
         *(hook for block in blocks for hook in _hooks(block, "admit", "release")),
-        *(Hook(_acquireFrom(source), source.release) for source in sources),
+        *map(_fromSource, sources),
         Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
     )
@@ -98,6 +99,13 @@ def _hooks(block: IBlock, do: str, undo: str) -> tuple[Hook, ...]:
 
 def _always(hook: str) -> bool:
     return True
+
+
+def _fromSource(source: IAvatarSource) -> Hook:
+    """
+    Return the hook of a source.
+    """
+    return Hook(_acquireFrom(source), source.release, timed=not isinstance(source, Timed))
 
 
 def _acquireFrom(source: IAvatarSource) -> Callable[[Session], object]:

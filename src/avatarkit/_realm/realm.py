@@ -32,7 +32,7 @@ from .closing import Closing, RealmService, disconnectAll
 from .entrance import BackDoor, Entrance
 from .plan import checkOutermost, layPlan
 from .roll import Roll
-from .session import Door, Hook, LoginResult, Session
+from .session import Door, Hook, LoginResult, Session, Timing
 from .sources import bottomSource
 from .targets import AnyBlock, Factory, ForeignRealm, LaterFactory, Source, Stackable
 
@@ -57,6 +57,7 @@ class Realm(Generic[A]):
     blocks: tuple[IBlock, ...]
     sources: tuple[IAvatarSource, ...]
     _entrance: Entrance
+    _timing: tuple[Timing, ...]
     _roll: Roll[A]
     _plan: tuple[Hook, ...]
     _closing: Closing
@@ -103,6 +104,7 @@ class Realm(Generic[A]):
         self._asked = {}
         calls = (getattr(block, "called", None) for block in self.blocks)
         self._callHooks = tuple(called for called in calls if called is not None)
+        self._timing = tuple(each for each in self.blocks if isinstance(each, Timing))
         for part in self._parts():
             if isinstance(part, Audited):
                 part._stackedInto(self)
@@ -135,8 +137,8 @@ class Realm(Generic[A]):
         refused with L{TooManyLogins<avatarkit.TooManyLogins>}: 10,000 by default; C{None}: any
         number.  A login that has failed, or was cancelled, counts until it is undone.
 
-        This and C{hideFaults} are set on the finished realm, the one that the portal asks, at any
-        time; a realm that is stacked on another one begins as that one is.
+        This and the other settings are set on the finished realm, the one that the portal asks, at
+        any time; a realm that is stacked on another one begins as that one is.
         """
         return self._entrance.maximumWaiting
 
@@ -175,6 +177,36 @@ class Realm(Generic[A]):
         self._entrance.requireWatched = require
 
     @property
+    def closeTimeout(self) -> float | None:
+        """
+        How many seconds each hook that is undone at the end of a session may take, an avatar's
+        C{logout} among them: 60 by default; C{None}: any number.
+
+        One that takes longer is cancelled, and given up, whether it bears that or not: this is
+        logged by name, and the next one is undone.  L{audit} mentions it until it has finished.
+        Whatever comes of it then is ignored, except that a failure is logged.
+
+        Below an L{AvatarCache<avatarkit.AvatarCache>}, its C{retireTimeout} counts instead.
+        """
+        return self._entrance.closeTimeout
+
+    @closeTimeout.setter
+    def closeTimeout(self, seconds: float | None) -> None:
+        self._entrance.closeTimeout = seconds
+
+    @property
+    def reactor(self) -> IReactorTime | None:
+        """
+        What measures the time for C{closeTimeout}, and for L{Session.since<avatarkit.Session>};
+        C{None}, the default, is the global reactor.
+        """
+        return self._entrance.reactor
+
+    @reactor.setter
+    def reactor(self, reactor: IReactorTime | None) -> None:
+        self._entrance.reactor = reactor
+
+    @property
     def needsMinds(self) -> bool:
         """
         Whether a part of this realm is useless below an L{AvatarCache<avatarkit.AvatarCache>},
@@ -209,13 +241,16 @@ class Realm(Generic[A]):
         mind: object,
         interfaces: tuple[type[Interface], ...],
         connection: IConnection | None,
+        since: float | None = None,
     ) -> LoginResult | Deferred[LoginResult]:
         """
         Log in over a connection.
+
+        @param since: when the login began; by default, now.
         """
         entrance = self._entrance
         try:
-            return self._ask(avatarId, mind, interfaces, entrance, connection)
+            return self._ask(avatarId, mind, interfaces, entrance, connection, since)
         except BaseException as reason:
             if not entrance.hides(Failure()):
                 entrance.strip(reason)
@@ -229,6 +264,7 @@ class Realm(Generic[A]):
         interfaces: tuple[type[Interface], ...],
         door: Door,
         connection: IConnection | None = None,
+        since: float | None = None,
     ) -> LoginResult | Deferred[LoginResult]:
         """
         Log in; what is raised at once is not yet hidden.
@@ -247,7 +283,13 @@ class Realm(Generic[A]):
             entrance.check(avatarId)
         asked = self._asked.setdefault(interfaces, interfaces)  # there are few, of many sessions
         session: Session[A] = Session(
-            self, self._plan, avatarId, mind, asked, connection=connection
+            self,
+            self._plan,
+            avatarId,
+            mind,
+            asked,
+            since=entrance.now() if since is None else since,
+            connection=connection,
         )
         if connection is not None:
             connection.notifyOnDisconnect(session._connectionLost)
@@ -306,13 +348,15 @@ class Realm(Generic[A]):
         """
         Say what is inconsistent in this realm and those below it: a session whose mind is dead; a
         slot, count or group entry without a session, or the other way round; a cached avatar with
-        the wrong number of users.  What a hook sees while it runs may be half done.
+        the wrong number of users; what was given up and has not finished.  What a hook sees while
+        it runs may be half done.
 
         @return: a sentence for each inconsistency; nothing if all is well.
         """
         found: list[str] = []
         for realm in self._realms():
             found.extend(lookAfterClients(realm.sessions))
+            found.extend(realm._entrance.audit())
             for part in realm._parts():
                 if isinstance(part, Audited):
                     found.extend(part.audit())
@@ -412,11 +456,21 @@ def askThrough(
     avatarId: Hashable,
     mind: object,
     interfaces: tuple[type[Interface], ...],
+    since: float | None = None,
 ) -> LoginResult | Deferred[LoginResult]:
     """
     Log in over a connection, as L{Realm.requestAvatar} does: the session ends with it.
+
+    @param since: when the login began, if not now: in the seconds of L{timeAt}.
     """
-    return realm._request(avatarId, mind, interfaces, connection)
+    return realm._request(avatarId, mind, interfaces, connection, since)
+
+
+def timeAt(realm: Realm) -> float:
+    """
+    Return the time, as a realm measures it.
+    """
+    return realm._entrance.now()
 
 
 def askPlainly(

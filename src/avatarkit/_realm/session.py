@@ -25,11 +25,20 @@ from collections.abc import Callable, Hashable
 from enum import Enum
 from functools import partial
 from itertools import count
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias, cast
+from typing import (
+    Any,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    TypeAlias,
+    cast,
+    runtime_checkable,
+)
 
 import attrs
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -42,22 +51,24 @@ from .._perspectives.calls import CURRENT, Call, cancelCalls, current
 from .._perspectives.standins import standInFor
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
-from .._tools.clock import clockOr
 from .._tools.failures import copyOf, twin
 from .._tools.saying import interfaceName, nameOf, say
 from .._tools.typevars import A
 from .._waiting.awaiting import LATER, awaited, cancel, settle
-from .._waiting.circles import Waiting
+from .._waiting.circles import Waiting, path
+from .._waiting.shielding import Wait
 from ..errors import (
     ClientLost,
     Kicked,
     LoggedOut,
     LoginAbandoned,
     LoginRefused,
+    LoginTimedOut,
     SessionEnded,
     UnsupportedInterface,
 )
 from ..interfaces import IConnection, IMind
+from .entrance import Entrance
 
 #: What a realm returns from a login, as in L{twisted.cred}: the interface, the aspect, and the
 #: logout.
@@ -69,11 +80,13 @@ class Hook(NamedTuple):
     What is done when a session passes on its way up, and what undoes it on its way down.
 
     @ivar decides: whether it decides on the login, so that C{False} can only be meant as a refusal.
+    @ivar timed: whether undoing it is given up if it takes too long.
     """
 
     do: Callable[[Session], object]
     undo: Callable[[Session], object]
     decides: bool = False
+    timed: bool = True
 
 
 class Door(Protocol):
@@ -94,6 +107,38 @@ class Door(Protocol):
     def told(self, failure: Failure, avatarId: Hashable) -> Failure:
         """
         Return what it fails with to the client.
+        """
+
+
+@runtime_checkable
+class Timing(Protocol):
+    """
+    A block that limits how long a login may take.
+    """
+
+    def timeLogin(self, session: Session, login: Deferred[LoginResult]) -> None:
+        """
+        A login waits.
+
+        @param login: the Deferred that it returns.
+        """
+
+
+class House(Protocol):
+    """
+    A realm, as far as its sessions need to know it.
+    """
+
+    @property
+    def _entrance(self) -> Entrance:
+        """
+        Its entrance, and way out.
+        """
+
+    @property
+    def _timing(self) -> tuple[Timing, ...]:
+        """
+        Its blocks that limit how long a login may take.
         """
 
 
@@ -133,6 +178,9 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
 #   closed     CLOSED   no     no     the last undo is done
 #
+# A login whose time is over goes where one goes that is cancelled.  An undo that is given up is no
+# row of its own: the next one is undone.
+#
 # From starting to closed: the realm does not let the session in.  From waiting to open: the last
 # hook is done.  From waiting to closing: the login is cancelled, and the hook ends without a word.
 # From failing to stuck, and from closing to dropped: a hook on the way up ends its own session and
@@ -147,13 +195,13 @@ class _Promise(Waiting[A]):
 
     def __init__(self, session: Session, canceller: Callable[[Deferred[A]], None] | None) -> None:
         super().__init__(canceller)
-        self._session = session
+        self.session = session
 
     def awaits(self) -> Deferred[object] | None:
         """
         Return what the session waits for.
         """
-        return self._session._hindrance()
+        return self.session._hindrance()
 
 
 @attrs.define(eq=False)
@@ -198,7 +246,9 @@ class Session(Generic[A]):
     @ivar reason: why the session has ended; C{None} until it does.  It is set before anything is
         undone, and stays what it is: a L{SessionEnded<avatarkit.SessionEnded>}, or what else ended
         it, as what a hook raised that refused the login.
-    @ivar since: when the login began, in the reactor's seconds.
+    @ivar since: when the login began, in the seconds of the realm's reactor: through a
+        L{WatchingFactory<avatarkit.transports.WatchingFactory>}, when its portal was asked, before
+        the password was checked.
     @ivar _plan: the hooks, in order.
     @ivar _connection: what the login was made over, if a portal that knows it was asked.
     @ivar _above: for an inner session: calls its argument with each session that stands on this
@@ -224,7 +274,7 @@ class Session(Generic[A]):
     aspect: Any = None  # Any: what an adapter makes of the avatar, as the interface says
     loggedIn: bool = False
     reason: BaseException | None = attrs.field(default=None, init=False)
-    since: float = attrs.field(factory=lambda: clockOr(None).seconds(), init=False)
+    since: float = attrs.field(default=0, kw_only=True)
     _connection: IConnection | None = attrs.field(default=None, alias="connection")
     _above: Callable[[Callable[[Session], object]], object] | None = None
     _state: State = OPENING
@@ -394,6 +444,8 @@ class Session(Generic[A]):
         if door is not None:
             door.begun()
         login = self._login = _Promise(self, self._cancelled)
+        for each in self._house._timing:
+            each.timeLogin(self, login)
         if self._state is OPENING:
             try:
                 self._watch()
@@ -401,6 +453,34 @@ class Session(Generic[A]):
                 self._turn(Failure())
                 self._stopWaiting()
         return login
+
+    @property
+    def _house(self) -> House:
+        return cast("House", self.realm)
+
+    @property
+    def _wayOut(self) -> Entrance | None:
+        """
+        What limits how long it takes to undo something, if anything does.
+        """
+        return self._house._entrance
+
+    def _now(self) -> float:
+        """
+        Return the time, as the realm measures it.
+        """
+        return self._house._entrance.now()
+
+    def _expire(self, reason: Exception) -> None:
+        """
+        End a login that takes too long.  If it came in from outside, it fails now, whatever the
+        hook that is waited for makes of being cancelled, and however long it takes to undo others.
+        """
+        self._end(reason)
+        if self._door is None or self._login is None:
+            return
+        login, self._login = self._login, None
+        login.errback(self._door.told(self._takeFailure(), self.avatarId))
 
     def _end(self, reason: BaseException | None) -> None:
         """
@@ -471,11 +551,11 @@ class Session(Generic[A]):
         """
         Return the name of the hook that the session waits for.
         """
-        do, undo, _ = self._plan[self._depth]
-        return nameOf(undo if self._waiting is None else do)
+        hook = self._plan[self._depth]
+        return nameOf(hook.undo if self._waiting is None else hook.do)
 
     def _ascend(self) -> None:
-        for do, _undo, _ in self._plan[self._depth :]:
+        for do, _undo, _, _ in self._plan[self._depth :]:
             if self._state is not OPENING:
                 break
             try:
@@ -549,7 +629,9 @@ class Session(Generic[A]):
 
     def _cancel(self, waiting: Deferred[object]) -> None:
         hook = self._currentHook()
-        failure = cancel(waiting)
+        self._notCancelled(cancel(waiting), hook)
+
+    def _notCancelled(self, failure: Failure | None, hook: str) -> None:
         if failure is not None:
             say(
                 self._log.failure,
@@ -687,12 +769,48 @@ class Session(Generic[A]):
             try:
                 result = plan[self._depth].undo(self)
                 waiting = self._undoing = None if result is None else awaited(result)
-                failed = None if waiting is None else settle(waiting, self._descend)
+                failed = None if waiting is None else self._settle(waiting)
             except BaseException:
                 failed = Failure()
             if failed is LATER:
                 return
         self._closed()
+
+    def _settle(self, undoing: Deferred[object]) -> object:
+        """
+        Return what has come of an undo; if that is not there yet, go on when it is, or when it
+        takes too long.
+        """
+        wait = Wait(undoing, self._descend)
+        early = settle(undoing, wait.arrived)
+        if early is LATER and self._plan[self._depth].timed:
+            wayOut = self._wayOut
+            wait.timer = None if wayOut is None else wayOut.limit(partial(self._giveUp, wait))
+        return early
+
+    def _giveUp(self, wait: Wait[object], seconds: float) -> None:
+        """
+        An undo takes too long: go on with the next one.
+        """
+        undo, overdue = self._plan[self._depth].undo, self._house._entrance.overdue
+        hook = nameOf(undo)
+        say(
+            self._log.error,
+            "{hook} of a session of {avatarId!r} is given up: it did not finish in {seconds:g} "
+            "seconds",
+            hook=hook,
+            avatarId=self.avatarId,
+            seconds=seconds,
+        )
+
+        def late(result: object) -> None:
+            del overdue[wait]
+            if isinstance(result, Failure) and not result.check(CancelledError):
+                self._undoFailed(result, undo)
+
+        overdue[wait] = hook, self.avatarId
+        self._notCancelled(wait.giveUp(late), hook)
+        self._descend()
 
     def _undoFailed(self, failure: Failure, undo: Callable[[Session], object]) -> None:
         say(
@@ -777,6 +895,31 @@ def currentSession() -> Session | None:
     @return: the session; C{None} everywhere else.
     """
     return cast("Session | None", current())
+
+
+def expire(session: Session, seconds: float) -> None:
+    """
+    End a login that has taken longer than so many seconds.
+    """
+    say(
+        session._log.error,
+        "a login of {avatarId!r} is given up: {hook} did not finish in {seconds:g} seconds",
+        avatarId=session.avatarId,
+        hook=session._currentHook(),
+        seconds=seconds,
+    )
+    session._expire(LoginTimedOut(avatarId=session.avatarId))
+
+
+def loginOver(connection: IConnection, waiting: Deferred[Any]) -> Session | None:
+    """
+    Return the session over a connection whose login something waits for, if it shows that.
+    """
+    for each in path(waiting):
+        if isinstance(each, _Promise) and each is each.session._login:
+            session: Session = each.session
+            return session if session._connection is connection else None
+    return None
 
 
 def whenFound(session: Session, tell: Callable[[IConnection | None], object]) -> None:

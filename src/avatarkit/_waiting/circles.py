@@ -18,7 +18,7 @@ that is fired by hand shows nothing, and deadlines end its circles.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterator
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeVar
@@ -100,20 +100,31 @@ class Trip:
             del result  # an exception, perhaps, that this frame would keep alive
 
 
+def path(start: Deferred[Any]) -> Iterator[Deferred[Any]]:
+    """
+    Return a Deferred, what it waits for, what that waits for, and so on; in a circle, up to the
+    first that comes twice.
+    """
+    passed: set[Deferred[Any]] = set()
+    each: Deferred[Any] | None = start
+    while each is not None:
+        yield each
+        if each in passed:
+            return
+        passed.add(each)
+        each = _next(each)
+
+
 def breakCircle(start: Deferred[Any]) -> None:
     """
     If a Deferred waits for something that waits for itself, fail one Deferred of that circle, if
     one of them can.
     """
-    path = {start: None}
-    each = _next(start)
-    while each is not None and each not in path:
-        path[each] = None
-        each = _next(each)
-    if each is None:
+    passed = [*path(start)]
+    last = passed.pop()
+    if last not in passed:
         return
-    passed = list(path)
-    for node in passed[passed.index(each) :]:
+    for node in passed[passed.index(last) :]:
         if isinstance(node, Waiting) and node.refuse():
             return
 

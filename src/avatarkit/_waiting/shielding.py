@@ -8,12 +8,50 @@ all the same, and its later result must not reach them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from .awaiting import cancel
+from .timers import Timer
+
 T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Wait(Generic[T]):
+    """
+    A wait that can be given up.
+
+    @ivar waiting: what is waited for; L{arrived} is its callback.
+    @ivar proceed: called with its result, or its L{Failure}.
+    @ivar timer: gives it up when its time is over.
+    @ivar _late: called instead, when it was given up.
+    """
+
+    waiting: Deferred[T]
+    proceed: Callable[[T | Failure], object]
+    timer: Timer | None = attrs.field(default=None, init=False)
+    _late: Callable[[T | Failure], object] | None = attrs.field(default=None, init=False)
+
+    def arrived(self, result: T | Failure) -> None:
+        """
+        Take the result.
+        """
+        if self.timer is not None:
+            self.timer.cancel()
+        (self._late or self.proceed)(result)
+
+    def giveUp(self, late: Callable[[T | Failure], object]) -> Failure | None:
+        """
+        Cancel what is waited for: whatever comes of it, now or later, is late.
+
+        @return: what its canceller raised.
+        """
+        self._late = late
+        return cancel(self.waiting)
 
 
 def shielded(waiting: Deferred[T], notCancelled: Callable[[Failure], object]) -> Deferred[T]:

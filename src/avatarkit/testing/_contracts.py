@@ -238,6 +238,8 @@ def checkRealm(
     made = makeRealm()
     hold(isRealm(made), f"{made!r} has a requestAvatar, as a realm has")
     realm = cast("AskedRealm", made)
+    if isinstance(made, Realm):
+        made.closeTimeout = None  # what hangs is found, and leaves no timers
     for makeMind in (FakeMind, lambda: None):
         _checkLogins(lambda mind: ask(realm, avatarId, mind, interface), makeMind, interface)
         hold(_unused(realm), "after a logout, nothing of the login is left")

@@ -148,6 +148,7 @@ class Scene:
             self.realm = Realm(source, blocks=[self.outer, *blocks, self.inner])
         except TypeError as reason:
             raise broken(f"a realm can be built with it: {reason}") from None
+        self.realm.closeTimeout = None  # what hangs is found, and leaves no timers
 
     def makeAvatar(self, avatarId: object) -> Anyone:
         """

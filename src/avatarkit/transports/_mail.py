@@ -8,12 +8,18 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ..errors import RealmClosed, TooManyAttempts, TooManyConnections, TooManyLogins
+from ..errors import (
+    LoginTimedOut,
+    RealmClosed,
+    TooManyAttempts,
+    TooManyConnections,
+    TooManyLogins,
+)
 
 #: The response codes of RFC 5530 for refusals that are not about the password.
 _CODES = (
     ((TooManyConnections, TooManyLogins, TooManyAttempts), b"LIMIT"),
-    ((RealmClosed,), b"UNAVAILABLE"),
+    ((RealmClosed, LoginTimedOut), b"UNAVAILABLE"),
 )
 
 
@@ -23,8 +29,8 @@ class IMAP4RefusalMixin:
     password: C{class MyServer(IMAP4RefusalMixin, IMAP4Server)}.
 
     The answer to a login that is refused by a limit, or because too many attempts wait, is
-    C{NO [LIMIT]}, and to one that is refused because the realm is closed C{NO [UNAVAILABLE]}, as
-    RFC 5530 has them.
+    C{NO [LIMIT]}, and to one that is refused because the realm is closed, or has taken too long,
+    C{NO [UNAVAILABLE]}, as RFC 5530 has them.
     """
 
     # These names are what Python makes of the private methods of IMAP4Server, whose texts are

@@ -3,8 +3,8 @@ The portal of one connection: a copy of the server's, which knows the connection
 
 It asks the same realm, and the same checkers as long as they are registered, but the realm learns
 which connection the login came over, and so does a checker that wants to.  It also knows the logins
-that are going on, so that they can be cancelled when the connection is lost, the checking of the
-password included.
+that are going on, so that they can be cancelled when the connection is lost, or when they take too
+long, the checking of the password included.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from zope.interface import Interface, implementer
 
+from .._liveness.logintimeout import LoginTimeout, timeoutOf
 from .._realm.entrance import TELLABLE
-from .._realm.realm import Realm, askThrough
-from .._realm.session import LoginResult
+from .._realm.realm import Realm, askThrough, timeAt
+from .._realm.session import LoginResult, expire, loginOver
 from .._tools.saying import say
 from .._waiting.awaiting import cancel
-from ..errors import LoginAbandoned
+from ..errors import LoginAbandoned, LoginTimedOut
 from ..interfaces import IConnection
+from ._checks import CancellableChecker
 
 #: Where the portal of a connection has the one that it is a copy of.
 _SERVERS_OWN = "_avatarkitServersOwn"
@@ -68,6 +71,8 @@ class Realms:
     portal: Portal
     _theirs: object = attrs.field(default=None, init=False)
     _ours: Realm | None = attrs.field(default=None, init=False)
+    _timed: Realm | None = attrs.field(default=None, init=False)
+    _timeout: LoginTimeout | None = attrs.field(default=None, init=False)
 
     def current(self) -> Realm:
         """
@@ -81,6 +86,15 @@ class Realms:
             ours.hideFaults, ours.maximumWaiting = False, None  # it decides on these itself
             self._theirs, self._ours = realm, ours
         return self._ours
+
+    def timeout(self) -> LoginTimeout | None:
+        """
+        Return what limits how long its logins take, if anything does.
+        """
+        realm = self.current()
+        if realm is not self._timed:
+            self._timed, self._timeout = realm, timeoutOf(realm)
+        return self._timeout
 
 
 @attrs.define(eq=False)
@@ -98,6 +112,8 @@ class Logins:
     whenLoggedIn: Callable[[], object] | None = None
     succeeded: bool = attrs.field(default=False, init=False)
     _waiting: dict[Deferred[object], None] = attrs.field(factory=dict, init=False)
+    _overdue: set[Deferred[object]] = attrs.field(factory=set, init=False)
+    _through: _RealmThrough = attrs.field(init=False)
     _portal: Any = attrs.field(default=None, init=False)  # Any: a Portal with another method
 
     _log = Logger()
@@ -113,8 +129,8 @@ class Logins:
         Return the portal for this connection.
         """
         mine: Any = copy.copy(portal)
-        mine.realm = _RealmThrough(self.connection, realms)
-        mine.checkers = _CheckersFor(portal.checkers, self.connection)
+        mine.realm = self._through = _RealmThrough(self.connection, realms)
+        mine.checkers = _CheckersFor(portal.checkers, self.connection, realms)
         mine.login = partial(self._logIn, mine.login)
         vars(mine).setdefault(_SERVERS_OWN, portal)
         self._portal = mine
@@ -143,16 +159,44 @@ class Logins:
     def _logIn(self, logIn: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[object]:
         if self.connection.disconnected:
             return _tooLate()
+        timeout = self._through.begun()
         result: Deferred[object] = maybeDeferred(logIn, *args, **kwargs)
         self._waiting[result] = None
         self._tell(len(self._waiting) == 1)
-        return result.addBoth(self._done, result)
+        result.addBoth(self._done, result)
+        if timeout is not None and result in self._waiting:
+            timeout.limit(result, partial(self._late, result, timeout.seconds, args))
+        return result
+
+    def _late(self, login: Deferred[object], seconds: float, args: tuple[object, ...]) -> None:
+        """
+        A login takes too long: end its session, or give the check up if it has none yet.
+        """
+        session = loginOver(self.connection, login)
+        if session is not None:
+            expire(session, seconds)
+            return
+        say(
+            self._log.error,
+            "a login from {peer} is given up: {checker} did not finish in {seconds:g} seconds",
+            peer=self.connection.getPeer(),
+            checker=safe_repr(self._portal.checkers.of(*args[:1])),
+            seconds=seconds,
+        )
+        self._overdue.add(login)
+        failure = cancel(login)
+        if failure is not None:
+            self._notCancelled(failure, "its time was over")
 
     def _done(self, result: object, login: Deferred[object]) -> object:
         del self._waiting[login]
         self._tell(not self._waiting)
         if not isinstance(result, Failure):
             self._succeed()
+        elif login in self._overdue:
+            if not result.check(*TELLABLE):
+                self._notCancelled(result, "its time was over")
+            return Failure(LoginTimedOut())
         elif self.connection.disconnected and not result.check(*TELLABLE):
             self._notCancelled(result)
             return Failure(LoginAbandoned())
@@ -165,15 +209,16 @@ class Logins:
         if first and self.whenLoggedIn is not None:
             self.whenLoggedIn()
 
-    def _notCancelled(self, failure: Failure) -> None:
+    def _notCancelled(self, failure: Failure, when: str = "its connection was lost") -> None:
         """
         Log that somebody's checker does not bear being cancelled.
         """
         say(
             self._log.failure,
-            "a login from {peer} could not be cancelled when its connection was lost",
+            "a login from {peer} could not be cancelled when {when}",
             failure=failure,
             peer=self.connection.getPeer(),
+            when=when,
         )
 
     def _tell(self, changed: bool) -> None:
@@ -190,21 +235,40 @@ def _tooLate(*args: object, **kwargs: object) -> Deferred[object]:
 class _RealmThrough:
     """
     A portal's realm, as it is asked over one connection; everything else is the realm's.
+
+    @ivar since: when the login began that the portal was asked for last.
     """
 
     connection: IConnection
     realms: Realms
+    since: float = attrs.field(default=0, init=False)
 
     def __getattr__(self, name: str) -> Any:  # Any: whatever the realm has
         return getattr(self.realms.portal.realm, name)
 
-    def requestAvatar(
-        self, avatarId: Hashable, mind: object, *interfaces: type[Interface]
+    def begun(self) -> LoginTimeout | None:
+        """
+        A login begins.
+
+        @return: what limits how long it takes.
+        """
+        self.since = timeAt(self.realms.current())
+        return self.realms.timeout()
+
+    @property
+    def requestAvatar(self) -> Callable[..., LoginResult | Deferred[LoginResult]]:
+        """
+        What logs in; see L{Realm.requestAvatar<avatarkit.Realm.requestAvatar>}.
+
+        A portal gets hold of it when a login begins, and calls it when the password is checked.
+        """
+        return partial(self._ask, self.since)
+
+    def _ask(
+        self, since: float, avatarId: Hashable, mind: object, *interfaces: type[Interface]
     ) -> LoginResult | Deferred[LoginResult]:
-        """
-        Log in; see L{Realm.requestAvatar<avatarkit.Realm.requestAvatar>}.
-        """
-        return askThrough(self.connection, self.realms.current(), avatarId, mind, interfaces)
+        realm = self.realms.current()
+        return askThrough(self.connection, realm, avatarId, mind, interfaces, since)
 
 
 def checkerFor(connection: IConnection, checker: ICredentialsChecker) -> ICredentialsChecker:
@@ -225,9 +289,18 @@ class _CheckersFor(MutableMapping[type[Interface], ICredentialsChecker]):
 
     checkers: MutableMapping[type[Interface], ICredentialsChecker]
     connection: IConnection
+    realms: Realms
+
+    def of(self, credentials: object = None) -> object:
+        """
+        Return the checker for some credentials; C{None} if there is none.
+        """
+        kinds = (each for each in self.checkers if each.providedBy(credentials))
+        return self.checkers.get(next(kinds, Interface))
 
     def __getitem__(self, kind: type[Interface]) -> ICredentialsChecker:
-        return checkerFor(self.connection, self.checkers[kind])
+        checker = checkerFor(self.connection, self.checkers[kind])
+        return checker if self.realms.timeout() is None else CancellableChecker(checker)
 
     def __setitem__(self, kind: type[Interface], checker: ICredentialsChecker) -> None:
         self.checkers[kind] = checker

@@ -32,6 +32,7 @@ from ...errors import (
     LoggedOut,
     LoginAbandoned,
     LoginRefused,
+    LoginTimedOut,
     RealmClosed,
     RealmFailed,
     TooManyAttempts,
@@ -43,7 +44,7 @@ from .._portals import Logins
 from .._tapping import Tap, keepAlive
 
 #: The refusals that have nothing to do with who asks: it may work later.
-LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned)
+LATER = (TooManyConnections, TooManyLogins, RealmClosed, LoginAbandoned, LoginTimedOut)
 
 #: The attribute of a transport that holds its L{_Visits}.
 _VISITS = "_avatarkitVisits"

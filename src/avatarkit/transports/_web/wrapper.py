@@ -46,8 +46,8 @@ class HTTPAuthSessionWrapper:
       - 403 for a L{LoginRefused<avatarkit.LoginRefused>}, with its text, except for those that say
         that it may work later:
       - 503 with C{Retry-After} for L{TooManyConnections<avatarkit.TooManyConnections>},
-        L{TooManyLogins<avatarkit.TooManyLogins>}, L{RealmClosed<avatarkit.RealmClosed>}, and a
-        login that is ended while it waits;
+        L{TooManyLogins<avatarkit.TooManyLogins>}, L{RealmClosed<avatarkit.RealmClosed>},
+        L{LoginTimedOut<avatarkit.LoginTimedOut>}, and a login that is ended while it waits;
       - 429 with C{Retry-After} for L{TooManyAttempts<avatarkit.TooManyAttempts>};
       - 500 for a fault, which is logged.
     """
