@@ -194,7 +194,7 @@ class Server:
         pushing = LoopingCall(self.push)
         pushing.start(0.01, now=False)
         evicting = LoopingCall(self.evict)
-        evicting.start(0.05, now=False)
+        evicting.start(0.02, now=False)
         await self.phase(nursery, logins // 4, kills // 4)
         before = memory()
         await self.phase(nursery, logins - logins // 4, kills - kills // 4)

@@ -47,6 +47,18 @@ class BenchmarksTests(SynchronousTestCase):
             "| a login over Perspective Broker",
         ]
         assert any(line.startswith("Bytes per connection") for line in lines)
+        assert rowsOf(RESULTS)[-14:-11] == rowsOf(lines)
+
+    def test_calls(self) -> None:
+        """
+        The benchmark of calls compares those of avatarkit's avatars with those of others.
+        """
+        lines = run("calls.py", "--rounds", "1")
+        assert rowsOf(lines) == [
+            "| of a method",
+            "| of a method, with a `CallLimit`",
+            "| of a coroutine",
+        ]
         assert rowsOf(RESULTS)[-11:-8] == rowsOf(lines)
 
     def test_push(self) -> None:

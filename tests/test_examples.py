@@ -278,7 +278,8 @@ class TutorialTests(processes.ProcessTestCase):
             logged.count("[avatarkit._limit.limit.ConnectionLimit#info] a login of b'alice'") == 1
         )
         assert logged.count("Traceback") == logged.count("UnauthorizedLogin") == 1
-        assert first.wait(20) == 0
+        assert first.communicate(timeout=20) == (self.block("They know why:", "text"), "")
+        assert first.returncode == 0
 
     def test_tests(self) -> None:
         """

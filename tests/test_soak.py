@@ -30,7 +30,7 @@ class SoakTests(SynchronousTestCase):
             timeout=120,
             check=False,
         )
-        assert (result.returncode, result.stderr) == (0, "")
+        assert (result.returncode, result.stderr) == (0, ""), result.stdout
         report = json.loads(result.stdout)
         assert report["logins"] >= 2000
         assert report["kills"] == report["cancelled"] == 200

@@ -20,7 +20,8 @@ results = [
     f"{platform.system()} with {os.cpu_count()} cores.",
     "",
 ]
-for script, *options in (["logins.py"], ["connections.py"], ["push.py"], ["push.py", "--tcp"]):
+scripts = ["logins.py"], ["connections.py"], ["calls.py"], ["push.py"], ["push.py", "--tcp"]
+for script, *options in scripts:
     command = [sys.executable, str(here / script), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
         assert running.stdout is not None
