@@ -64,8 +64,8 @@ class ArgumentTests(WatchingCase):
         self.serve()
         for argument, value, wrong in (
             ("maximumBeforeLogin", 0, "maximumBeforeLogin must be at least 1, not 0"),
-            ("loginGraceTime", 0, "loginGraceTime must be more than 0, or None"),
-            ("loginGraceTime", 0.0, "loginGraceTime must be more than 0, or None"),
+            ("loginGraceTime", 0, "loginGraceTime must be more than 0"),
+            ("loginGraceTime", 0.0, "loginGraceTime must be more than 0"),
             ("loginGraceTime", -1, "loginGraceTime must be finite and at least 0, not -1"),
             (
                 "loginGraceTime",

@@ -86,9 +86,7 @@ class CallLimit(Audited, Block[A]):
     @rate.validator
     def _checkRate(self, attribute: object, rate: object) -> None:
         refuseTarget("CallLimit", "a number of calls a second", rate)
-        checkSeconds("rate", rate)
-        if not rate:
-            raise ValueError("rate must be more than 0")
+        checkSeconds("rate", rate, positive=True)
 
     def called(self, session: Session[A], message: str) -> None:
         """

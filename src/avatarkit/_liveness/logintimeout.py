@@ -60,9 +60,7 @@ class LoginTimeout(Block[A]):
     @seconds.validator
     def _checkSeconds(self, attribute: object, seconds: object) -> None:
         refuseTarget("LoginTimeout", "a number of seconds", seconds)
-        checkSeconds("seconds", seconds)
-        if not seconds:
-            raise ValueError("seconds must be more than 0")
+        checkSeconds("seconds", seconds, positive=True)
 
     def timeLogin(self, session: Session[A], login: Deferred[LoginResult]) -> None:
         """

@@ -119,7 +119,7 @@ def cancelCalls(session: Held) -> None:
             _log.failure("a call of {session!r} could not be cancelled", failure, session=session)
 
 
-class StandIn:
+class Proxy:
     """
     What a login returns instead of an avatar.
 
@@ -139,4 +139,4 @@ def avatarBehind(held: object) -> object:
     """
     Return the avatar that a client calls through what a login has returned.
     """
-    return held._avatar if isinstance(held, StandIn) else held
+    return held._avatar if isinstance(held, Proxy) else held

@@ -12,7 +12,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from ..errors import TooManyCalls
-from .calls import CURRENT, Held, StandIn, ending
+from .calls import CURRENT, Held, Proxy, ending
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ TOO_MANY_REQUESTS = 429
 
 
 @implementer(IResource)
-class Page(StandIn):
+class Page(Proxy):
     """
     A resource as one session sees it: the avatar, or what is found below it.
 

@@ -25,7 +25,7 @@ from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
 from ..errors import ClientLost
-from .calls import CURRENT, Call, Held, StandIn, ending
+from .calls import CURRENT, Call, Held, Proxy, ending
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
 
@@ -53,7 +53,7 @@ def perspectiveOf(session: Held) -> object:
 
 
 @implementer(pb.IPerspective)
-class Perspective(StandIn, pb.Jellyable):
+class Perspective(Proxy, pb.Jellyable):
     """
     One session's perspective of its avatar.
 

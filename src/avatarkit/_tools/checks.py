@@ -20,13 +20,16 @@ def checkCount(what: str, number: object, *, least: int = 0) -> None:
         raise ValueError(f"{what} must be at least {least}, not {number!r}")
 
 
-def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
+def checkSeconds(
+    what: str, seconds: object, *, orNone: bool = False, positive: bool = False
+) -> None:
     """
     Refuse what is not a number of seconds.
 
     @param orNone: whether C{None} is allowed as well.
+    @param positive: whether 0 is too little.
     @raise TypeError: if it is not a number.
-    @raise ValueError: if it is negative, or not finite.
+    @raise ValueError: if it is negative, not finite, or too little.
     """
     if seconds is None and orNone:
         return
@@ -34,6 +37,8 @@ def checkSeconds(what: str, seconds: object, *, orNone: bool = False) -> None:
         raise TypeError(f"{what} must be a number of seconds, not {seconds!r}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{what} must be finite and at least 0, not {seconds!r}")
+    if positive and not seconds:
+        raise ValueError(f"{what} must be more than 0")
 
 
 def checkYesOrNo(what: str, answer: object) -> None:

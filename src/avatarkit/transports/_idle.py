@@ -60,9 +60,7 @@ class IdleLimit(Audited, Block[A]):
     @seconds.validator
     def _checkSeconds(self, attribute: object, seconds: object) -> None:
         refuseTarget("IdleLimit", "a number of seconds", seconds)
-        checkSeconds("seconds", seconds)
-        if not seconds:
-            raise ValueError("seconds must be more than 0")
+        checkSeconds("seconds", seconds, positive=True)
 
     def attached(self, session: Session[A]) -> None:
         """

@@ -264,9 +264,7 @@ class WatchingFactory(WrappingFactory):
         checkYesOrNo("keepAlive", keepAlive)
         if maximumBeforeLogin is not None:
             checkCount("maximumBeforeLogin", maximumBeforeLogin, least=1)
-        checkSeconds("loginGraceTime", loginGraceTime, orNone=True)
-        if loginGraceTime == 0:
-            raise ValueError("loginGraceTime must be more than 0, or None")
+        checkSeconds("loginGraceTime", loginGraceTime, orNone=True, positive=True)
         checkReactor(reactor)
         super().__init__(factory)
         self.portal, self.keepAlive, self._reactor = portal, keepAlive, reactor

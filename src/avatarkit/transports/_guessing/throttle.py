@@ -131,10 +131,9 @@ class ThrottledChecker:
         checkCount("maximumWaitingTotal", self.maximumWaitingTotal)
         checkCount("maximumKept", self.maximumKept, least=1)
         checkPrefix(self.ipv6Prefix)
-        for name in ("delay", "maximumDelay", "forgetAfter", "checkTimeout"):
+        for name in ("delay", "maximumDelay", "forgetAfter"):
             checkSeconds(name, getattr(self, name))
-        if not self.checkTimeout:
-            raise ValueError("checkTimeout must be more than 0")
+        checkSeconds("checkTimeout", self.checkTimeout, positive=True)
         if not callable(self.key):
             raise TypeError(f"key must be a callable of credentials, not {self.key!r}")
         checkReactor(self._reactor)
