@@ -25,7 +25,16 @@ from twisted.spread import pb
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from avatarkit import Avatar, AvatarCache, ConnectionLimit, MindRegistry
+from avatarkit import (
+    Avatar,
+    AvatarCache,
+    Block,
+    ClientLost,
+    ConnectionLimit,
+    MindRegistry,
+    Realm,
+    Session,
+)
 from pb import reactor
 
 # Any in this module: what Perspective Broker is given.
@@ -102,6 +111,61 @@ class Later:
         return deferLater(reactor, 0.001, lambda: b"alice") if self.waits else b"alice"
 
 
+class Reasons(Block):
+    """
+    Takes note of why sessions have ended.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def release(self, session: Session) -> None:
+        """
+        Take note.
+        """
+        self.seen.append(session.reason)
+
+
+class Root(pb.Root):
+    """
+    A root of somebody's own, which asks the portal by itself and loses the logout.
+    """
+
+    def __init__(self, portal: Any) -> None:
+        self.portal = portal
+
+    def remote_enter(self) -> Deferred[Any]:
+        """
+        Log in.
+        """
+        login: Deferred[Any] = self.portal.login(Anonymous(), None, pb.IPerspective)
+        return login.addCallback(lambda result: result[1])
+
+
+class OwnRootTests(TestCase):
+    """
+    A client of a root that asks the portal by itself.
+    """
+
+    async def test_lost(self) -> None:
+        """
+        Its session has a connection when the avatar is sent, and ends with it.
+        """
+        reasons = Reasons()
+        realm: Realm[Any] = reasons(lambda avatarId: Avatar())
+        server: Any = pb.PBServerFactory(Root(Portal(realm, [Later(False)])))
+        listening = reactor.listenTCP(0, server, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        factory: Any = pb.PBClientFactory()
+        reactor.connectTCP("127.0.0.1", listening.getHost().port, factory)
+        avatar = await (await factory.getRootObject()).callRemote("enter")
+        (session,) = realm.sessions
+        assert session.connection is not None
+        avatar.broker.transport.loseConnection()
+        await session.whenClosed()
+        assert list(map(type, reasons.seen)) == [ClientLost]
+
+
 class DroppedTests(TestCase):
     """
     Nothing is left of them.
@@ -120,7 +184,8 @@ class DroppedTests(TestCase):
 
         made: Any = factory if factoryWaits else lambda avatarId: Avatar()
         online: MindRegistry = MindRegistry()
-        self.realm: Any = online(ConnectionLimit(1000)(AvatarCache()(made)))
+        self.reasons = Reasons()
+        self.realm: Any = self.reasons(online(ConnectionLimit(1000)(AvatarCache()(made))))
         self.addCleanup(self.realm.close)
         server: Any = pb.PBServerFactory(Portal(self.realm, [Later(checkerWaits)]))
         listening = reactor.listenTCP(0, server, interface="127.0.0.1")
@@ -192,4 +257,5 @@ class DroppedTests(TestCase):
                             await deferLater(reactor, 0.01, bool)
                         assert self.realm.audit() == []
                         assert not self.realm.sessions
+                        assert set(map(type, self.reasons.seen)) == {ClientLost}
         self.flushLoggedErrors()

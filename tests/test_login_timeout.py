@@ -44,6 +44,21 @@ from ticking import NoTimers, Ticking
 # Any in this module: arguments of wrong types.
 
 
+class Reasons(Block):
+    """
+    Takes note of why sessions have ended.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def release(self, session: Session) -> None:
+        """
+        Take note.
+        """
+        self.seen.append(session.reason)
+
+
 class Factory:
     """
     Makes avatars when a test says so.
@@ -436,8 +451,8 @@ class BelowTests(TimeoutCase):
 
     def test_stubbornLoad(self) -> None:
         """
-        A factory that ignores being cancelled is waited for there, since there must not be two
-        avatars of an ID; a second time limit, on top, lets nobody wait for that.
+        All logins that wait for a factory which ignores being cancelled fail in time; the next one
+        waits for it as for any avatar that retires, since there must not be two of an ID.
         """
         going: Deferred[object] = Deferred()
         calls: list[object] = []
@@ -449,22 +464,44 @@ class BelowTests(TimeoutCase):
             except CancelledError:
                 return await going
 
-        on: LoginTimeout[Any] = LoginTimeout(60, reactor=self.clock)
-        realm = on(AvatarCache(reactor=self.clock)(self.timeout(factory)))
-        first = self.ask(realm)
+        watching = Reasons()
+        cache: AvatarCache[Any] = AvatarCache(reactor=self.clock, retireTimeout=40)
+        realm = cache(watching(self.timeout(factory)))
+        first, second = self.ask(realm), self.ask(realm)
         self.clock.advance(30)
-        second = self.ask(realm)
-        self.clock.advance(30)
-        self.failureResultOf(first, LoginTimedOut)
-        self.clock.advance(30)
-        self.failureResultOf(second, LoginTimedOut)
-        assert calls == [b"alice"]
+        for each in (first, second):
+            self.failureResultOf(each, LoginTimedOut)
+        assert not realm.sessions
         third = self.ask(realm)
+        self.clock.advance(39)
         assert calls == [b"alice"]
         going.callback(Thing())
         assert calls == [b"alice"] * 2
-        third.cancel()
-        self.failureResultOf(third, CancelledError)
+        assert list(map(type, watching.seen)) == [LoginTimedOut]
+        self.clock.advance(30)
+        self.failureResultOf(third, LoginTimedOut)
+
+    def test_stubbornBelow(self) -> None:
+        """
+        A login fails in time, too, whose time limit is below a L{PerConnection}, whatever the
+        factory makes of being cancelled; its session stays until that has finished.
+        """
+        going: Deferred[object] = Deferred()
+
+        async def factory(avatarId: object) -> object:
+            try:
+                return await Deferred()
+            except CancelledError:
+                return await going
+
+        realm = PerConnection(lambda session: Thing())(self.timeout(factory))
+        entering = self.ask(realm)
+        self.clock.advance(30)
+        self.failureResultOf(entering, LoginTimedOut)
+        (session,) = realm.sessions
+        assert isinstance(session.reason, LoginTimedOut)
+        going.callback(Thing())
+        assert not realm.sessions
 
     def test_perConnection(self) -> None:
         """

@@ -28,6 +28,7 @@ from avatarkit import (
     SessionEnded,
     currentSession,
     displaceOldest,
+    everyone,
 )
 from avatarkit.testing import MemoryPortal, login
 
@@ -415,6 +416,37 @@ class CallTests(PerspectiveCase):
         gate.callback(None)
         assert seen == [None, session, session, session]
         assert session.avatar.said == [("logout", "LoggedOut")]
+
+    def test_letIn(self) -> None:
+        """
+        A login that gets in because a session has ended is not that session's doing, nor is what
+        its factory waits for.
+        """
+        seen: list[Session | None] = []
+        gates: list[Deferred[None]] = [Deferred(), Deferred(), Deferred()]
+
+        class Saving(Block):
+            def detached(self, session: Session) -> object:
+                return gates[0] if session.avatarId == b"alice" else None
+
+        async def make(avatarId: object) -> Avatar:
+            if avatarId == b"bob":
+                for gate in gates[1:]:
+                    seen.append(currentSession())
+                    await gate
+                seen.append(currentSession())
+            return Avatar()
+
+        clock = Clock()
+        limit = ConnectionLimit(1, key=everyone, whenFull=displaceOldest, reactor=clock)
+        realm = limit(Saving()(make))
+        realm.reactor = clock
+        login(realm, b"alice")
+        login(realm, b"bob")
+        for gate in gates:
+            gate.callback(None)
+            clock.advance(0)
+        assert seen == [None] * 3
 
 
 class Stepping(Avatar):

@@ -5,6 +5,7 @@ Tests of why sessions end.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -263,6 +264,32 @@ class ReasonTests(SynchronousTestCase):
             self.assertRaises(TypeError, self.realm.disconnect, b"alice", wrong)
         assert not self.session.ended
 
+    def test_noText(self) -> None:
+        """
+        A reason that has no text to be told is refused, and ends nothing, logins in progress
+        included.
+        """
+
+        class Untold(Kicked):
+            def __str__(self) -> str:
+                raise OSError
+
+        cache: AvatarCache[Any] = AvatarCache()
+        waiting: Deferred[None] = Deferred()
+        realm = cache(lambda avatarId: waiting)
+        login(realm, b"alice")
+        (session,) = realm.sessions
+        for end in (
+            session.logout,
+            session.disconnect,
+            partial(realm.disconnect, b"alice"),
+            partial(cache.evict, b"alice"),
+        ):
+            error = self.assertRaises(TypeError, end, Untold())
+            assert str(error) == "reason must have a text: str() of a Untold fails"
+        assert not session.ended
+        assert not waiting.called
+
 
 class LoginTests(SynchronousTestCase):
     """
@@ -361,6 +388,43 @@ class LoginTests(SynchronousTestCase):
             realm.disconnect(b"alice", reason)
             self.failureResultOf(entering, LoginAbandoned)
             assert below.seen == [reason]
+
+    def test_fromBelow(self) -> None:
+        """
+        If what is below ends an avatar's own session, those above end for the same reason, and so
+        does an avatar that nobody uses.
+        """
+        reason = Kicked("corrupt")
+        ends: Any = (Session.logout, Session.disconnect)
+        clock = Clock()
+        stacks: Any = (
+            (partial(PerConnection, lambda session: session.avatar), True),
+            (partial(AvatarCache, reactor=clock), True),
+            (partial(AvatarCache, reactor=clock), False),
+        )
+        for end in ends:
+            for stack, isUsed in stacks:
+                below, above = Inner(), Watching()
+                realm: Any = above(stack()(below(lambda avatarId: avatarkit.Avatar())))
+                entered = login(realm, b"alice")
+                if not isUsed:
+                    entered.logout()
+                    above.seen.clear()
+                end(below.session, reason)
+                assert below.seen == [reason] * 2
+                assert above.seen == [reason] * 2 * isUsed
+
+
+class Inner(Watching):
+    """
+    Knows the session that it is in.
+    """
+
+    def attached(self, session: Session) -> None:
+        """
+        Take note.
+        """
+        self.session = session
 
 
 class KindTests(SynchronousTestCase):

@@ -249,7 +249,9 @@ class Life(Generic[A]):
         self.state, self.proven, self.reason = State.LOADING, False, None
         self.keeper.withdraw(self)
         first = next(iter(self.waiting.values()))
-        inner = self.inner = innerSession(self.keeper.below, first, client=False)
+        inner = self.inner = innerSession(
+            self.keeper.below, first, client=False, loginsAbove=self._eachWaiting
+        )
 
         early = settle(openInner(inner), partial(self._arrived, inner))
         if early is not LATER:
@@ -314,17 +316,22 @@ class Life(Generic[A]):
         else:
             self._end()
 
-    def _condemn(self, act: Callable[[Session], object]) -> None:
+    def _eachWaiting(self, act: Callable[[Session], object]) -> None:
+        forEach(tuple(self.waiting.values()), act, self.keeper.reactor)
+
+    def _condemn(self, reason: BaseException | None, act: Callable[[Session], object]) -> None:
         """
         Something below ends the avatar: the sessions that use it must go first.
 
+        @param reason: why.
         @param act: ends such a session.
         """
         if self.state is not State.READY:
             return
         if self.unused:
-            self.retire()
+            self.retire(reason)
             return
+        self.reason = reason
         self._withhold()
         forEach(self.users, act, self.keeper.reactor)
 

@@ -35,15 +35,17 @@ class Connection:
     @ivar reason: why it was lost, for the sessions that end with it, if its client did not leave.
     @ivar countsCalls: whether only a call is an activity, as over Perspective Broker, where
         clients answer the server by themselves.
+    @ivar broker: what it is a connection of, if that is a broker of Perspective Broker's.
     """
 
     transport: Any  # Any: whatever a reactor, or TLS, or somebody's wrapper, makes of a connection
     clock: IReactorTime
     countsCalls: bool = False
-    disconnected: bool = attrs.field(default=False, init=False)
+    broker: Any = attrs.field(default=None, init=False)  # Any: as in partingsOf
     lastReceived: float = attrs.field(init=False)
     lastActive: float = attrs.field(init=False)
     reason: Exception | None = attrs.field(default=None, init=False)
+    _isLost: bool = attrs.field(default=False, init=False)
     _partings: Partings = attrs.field(factory=Partings, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -51,6 +53,13 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection from {self.getPeer()}{', lost' if self.disconnected else ''}>"
+
+    @property
+    def disconnected(self) -> bool:
+        """
+        Whether the connection is lost; a broker may know it first.
+        """
+        return self._isLost or (self.broker is not None and bool(self.broker.disconnected))
 
     @property
     def backlog(self) -> int | None:
@@ -96,7 +105,7 @@ class Connection:
         """
         Close it now, if its transport can do that, and if it is not lost: TLS fails then.
         """
-        if not self.disconnected:
+        if not self._isLost:
             getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
     def received(self) -> None:
@@ -118,8 +127,14 @@ class Connection:
         The connection is lost: tell those who want to know, once, the last one first, as sessions
         end.
         """
-        self.disconnected = True
+        self.abandoned()
         self._partings.lost(newestFirst=True)
+
+    def abandoned(self) -> None:
+        """
+        Nobody is at the other end any more.
+        """
+        self._isLost = True
 
 
 def countCalls(broker: Any, connection: Connection) -> None:  # Any: as in partingsOf
@@ -158,6 +173,7 @@ def adopt(broker: Any, connection: Connection) -> None:  # Any: as in partingsOf
     Take note that a connection is the one of a broker.
     """
     setattr(broker, _CONNECTION, connection)
+    connection.broker = broker
     countCalls(broker, connection)
 
 

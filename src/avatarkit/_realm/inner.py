@@ -20,7 +20,7 @@ from ..interfaces import IAvatarSource
 from .closing import stopTimers
 from .entrance import Entrance
 from .realm import Realm
-from .session import LoginResult, Session
+from .session import Above, LoginResult, Session
 from .sources import RealmSource
 
 
@@ -32,9 +32,11 @@ class InnerSession(Session[A]):
     One that several stand on has no time limits of its own: whatever it belongs to has one.
 
     @ivar _upper: the session above, if there is only one.
+    @ivar _loginsAbove: calls its argument with each session above whose login waits for this one.
     """
 
     _upper: Session | None = None
+    _loginsAbove: Callable[[Callable[[Session], object]], object] | None = None
 
     @property
     def _wayOut(self) -> Entrance | None:
@@ -49,6 +51,14 @@ class InnerSession(Session[A]):
         """
         upper = self._upper
         return upper.reason if upper is not None and upper.reason else super()._unsaid()
+
+    def _expire(self, reason: Exception) -> None:
+        """
+        The logins above take too long: they are what fails now, and this session ends when none is
+        left.
+        """
+        assert self._loginsAbove is not None
+        self._loginsAbove(lambda each: each._expire(reason))
 
 
 def unchosen(session: Session) -> type[Interface] | None:
@@ -67,7 +77,11 @@ def choosesInterfaces(below: Realm) -> bool:
 
 
 def innerSession(
-    below: Realm[A], session: Session, *, client: bool, alone: bool = False
+    below: Realm[A],
+    session: Session,
+    *,
+    client: bool,
+    loginsAbove: Callable[[Callable[[Session], object]], object] | None = None,
 ) -> Session[A]:
     """
     Return a new session of a realm below, not yet opened.
@@ -77,7 +91,7 @@ def innerSession(
     of them.
 
     @param client: whether it has the mind and the connection of the session above, or none.
-    @param alone: whether that session is the only one that it is for.
+    @param loginsAbove: if others than that session wait for it, calls its argument with each.
     """
     mind, connection = (session.mind, session._connection) if client else (None, None)
     return InnerSession(
@@ -89,7 +103,8 @@ def innerSession(
         interface=Interface,
         since=session._now(),
         connection=connection,
-        upper=session if alone else None,
+        upper=session if loginsAbove is None else None,
+        loginsAbove=loginsAbove or (lambda act: act(session)),
     )
 
 
@@ -100,12 +115,12 @@ def openInner(inner: Session) -> Deferred[LoginResult]:
     return maybeDeferred(inner._open)  # type: ignore[call-overload, no-any-return]  # now or later
 
 
-def standOn(inner: Session, above: Callable[[Callable[[Session], object]], object]) -> None:
+def standOn(inner: Session, above: Above) -> None:
     """
     Make the sessions above an inner session end before it.
 
-    @param above: calls its argument, which ends a session, with each session that must end first;
-        when they are gone it sees to it that L{closeInner} is called.
+    @param above: is given the reason, and calls its other argument, which ends a session, with each
+        session that must end first; when they are gone it sees to it that L{closeInner} is called.
     """
     inner._above = above
 
@@ -179,7 +194,7 @@ class InnerSessions(Generic[A]):
         """
         Open the inner session; if that fails, or is cancelled, it is closed before this goes on.
         """
-        inner = innerSession(self.below, session, client=self.minds, alone=True)
+        inner = innerSession(self.below, session, client=self.minds)
         try:
             opening = awaited(inner._open())
             if opening is not None:
@@ -187,7 +202,7 @@ class InnerSessions(Generic[A]):
         except Exception:
             await inner.whenClosed()
             raise
-        standOn(inner, lambda end: end(session))
+        standOn(inner, lambda reason, end: end(session))
         self._inner[session] = inner
         if inner.interface is not Interface:  # a foreign realm below has chosen it
             session.interface = inner.interface

@@ -142,6 +142,10 @@ class House(Protocol):
         """
 
 
+#: What ends the sessions that stand on an inner one, before it ends.
+Above = Callable[["BaseException | None", Callable[["Session"], object]], object]
+
+
 class State(Enum):
     """
     Where a session is in its life; it only ever moves forward.
@@ -251,8 +255,8 @@ class Session(Generic[A]):
         the password was checked.
     @ivar _plan: the hooks, in order.
     @ivar _connection: what the login was made over, if a portal that knows it was asked.
-    @ivar _above: for an inner session: calls its argument with each session that stands on this
-        one.  Those end first, and this one when they are gone.
+    @ivar _above: for an inner session: is given why it ends, and calls its other argument with each
+        session that stands on this one.  Those end first, and this one when they are gone.
     @ivar _depth: the cursor: how many hooks of the plan are done and not undone.
     @ivar _waiting: the hook's Deferred that is waited for on the way up.
     @ivar _undoing: the Deferred that is waited for on the way down.
@@ -276,7 +280,7 @@ class Session(Generic[A]):
     reason: BaseException | None = attrs.field(default=None, init=False)
     since: float = attrs.field(default=0, kw_only=True)
     _connection: IConnection | None = attrs.field(default=None, alias="connection")
-    _above: Callable[[Callable[[Session], object]], object] | None = None
+    _above: Above | None = None
     _state: State = OPENING
     _depth: int = 0
     _waiting: Deferred[object] | None = None
@@ -401,7 +405,7 @@ class Session(Generic[A]):
         checkReactor(reactor)
         why, closed = asReason(reason, Kicked), self.whenClosed()
         if self._above is not None:
-            self._above(lambda each: each.disconnect(why, timeout=timeout, reactor=reactor))
+            self._above(why, lambda each: each.disconnect(why, timeout=timeout, reactor=reactor))
             return closed
         self._end(why)
         failed = partial(
@@ -435,9 +439,10 @@ class Session(Generic[A]):
             Cancelling the Deferred ends the session.
         @raise Exception: whatever the hook that failed raised, once everything is undone.
         """
-        self._ascend()
+        result = self._ascend()
         if self._state is OPEN:
-            return self._result()
+            assert result is not None
+            return result
         if self._state is CLOSED:
             return self._fail(self._takeFailure(), door)
         self._door = door
@@ -487,7 +492,7 @@ class Session(Generic[A]):
         End the session as L{logout} does.
         """
         if self._above is not None:
-            self._above(lambda each: each._end(reason))
+            self._above(reason, lambda each: each._end(reason))
             return
         if reason is None and not self.ended:
             reason = self._unsaid()  # which asks the mind, and somebody's adapter may do anything
@@ -554,7 +559,21 @@ class Session(Generic[A]):
         hook = self._plan[self._depth]
         return nameOf(hook.undo if self._waiting is None else hook.do)
 
-    def _ascend(self) -> None:
+    def _ascend(self) -> LoginResult | None:
+        """
+        Do what is left to do; return what the login returns, if it is done.
+
+        What is done for one session may have been caused by another one, and is not its doing.
+        """
+        if CURRENT.get() is None:
+            return self._rise()
+        token = CURRENT.set(None)
+        try:
+            return self._rise()
+        finally:
+            CURRENT.reset(token)
+
+    def _rise(self) -> LoginResult | None:
         for do, _undo, _, _ in self._plan[self._depth :]:
             if self._state is not OPENING:
                 break
@@ -566,16 +585,18 @@ class Session(Generic[A]):
                 break
             if waiting is not None:
                 if not self._wait(waiting):
-                    return
+                    return None
             elif result is False:
                 self._done(result)
             else:
                 self._depth += 1
         self._lookAfterMind()
-        if self._state is OPENING:
-            self._opened()
-        else:
+        loggedIn = self._result() if self._state is OPENING else None
+        if loggedIn is None:
             self._descend()
+        else:
+            self._opened(loggedIn)
+        return loggedIn
 
     def _wait(self, waiting: Deferred[object]) -> bool:
         """
@@ -821,9 +842,17 @@ class Session(Generic[A]):
             avatarId=self.avatarId,
         )
 
-    def _result(self) -> LoginResult:
+    def _result(self) -> LoginResult | None:
+        """
+        Return what the login returns; C{None} if nothing can stand before the avatar, which is not
+        what its interface says.
+        """
         assert self.interface is not None
-        return self.interface, standInFor(self, self.interface), self.logout
+        try:
+            return self.interface, standInFor(self, self.interface), self.logout
+        except BaseException:
+            self._turn(Failure())
+            return None
 
     def _fail(self, reason: Failure, door: Door | None) -> Deferred[LoginResult]:
         """
@@ -837,13 +866,13 @@ class Session(Generic[A]):
         finally:
             del reason  # which this frame and the traceback would keep alive together
 
-    def _opened(self) -> None:
+    def _opened(self, result: LoginResult) -> None:
         self._state = OPEN
         self.loggedIn = True
         login, self._login = self._login, None
         self._leaveDoor()
         if login is not None:
-            login.callback(self._result())
+            login.callback(result)
         self._unwatch()
 
     def _closed(self) -> None:
@@ -963,9 +992,15 @@ def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Except
     Return why a session is to end.
 
     @param reason: an exception; the text of one, or C{None}, for one of the given kind.
-    @raise TypeError: if it is something else.
+    @raise TypeError: if it is something else, or an exception that has no text.
     """
     if isinstance(reason, Exception):
+        try:
+            str(reason)
+        except Exception as failed:
+            raise TypeError(
+                f"reason must have a text: str() of a {type(reason).__name__} fails"
+            ) from failed
         return reason
     if reason is None or isinstance(reason, str):
         return kind(reason)

@@ -194,7 +194,7 @@ class WatchedProtocol:
             self.factory.grace.end(self)
 
     def _abandon(self) -> None:
-        self.connection.disconnected = True
+        self.connection.abandoned()
         self._logins.abandon()
 
     def _lost(self) -> None:

@@ -196,7 +196,8 @@ class Browser(Connection):
         if self.disconnected:
             return
         self._leave()
-        self.disconnected, self.reason = True, reason
+        self.reason = reason
+        self.abandoned()
         self._logins.abandon()
         self.lost()
 

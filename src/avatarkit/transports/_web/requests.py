@@ -170,7 +170,8 @@ class RequestConnection(Connection):
     def _over(self, reason: Exception | None = None) -> None:
         if self.disconnected:
             return
-        self.disconnected, self.reason = True, reason
+        self.reason = reason
+        self.abandoned()
         if self._wire is not None:
             _visitsOf(self._wire).going.pop(self, None)
         self.logins.abandon()
