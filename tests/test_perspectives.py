@@ -7,9 +7,10 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -24,6 +25,7 @@ from avatarkit import (
     Evicted,
     Kicked,
     Realm,
+    RealmFailed,
     Session,
     SessionEnded,
     currentSession,
@@ -33,6 +35,13 @@ from avatarkit import (
 from avatarkit.testing import MemoryPortal, login
 
 # Any in this module: references, and what they are called with.
+
+
+def itself(avatar: Any, avatarId: object) -> Any:
+    """
+    Make an avatar.
+    """
+    return avatar
 
 
 class Shared(Avatar):
@@ -416,6 +425,30 @@ class CallTests(PerspectiveCase):
         gate.callback(None)
         assert seen == [None, session, session, session]
         assert session.avatar.said == [("logout", "LoggedOut")]
+
+    def test_noPerspective(self) -> None:
+        """
+        A login fails, and leaves nothing, whose avatar is not what it says it is; also if it has
+        waited.
+        """
+
+        @implementer(pb.IPerspective)
+        class Hollow:  # type: ignore[misc]  # which is the mistake
+            pass
+
+        for avatar in (succeed(Hollow()), Deferred[Any]()):
+            made: Any = partial(itself, avatar)
+            self.serve(ConnectionLimit(1)(made))
+            answer = self.portal.connect().login("alice")
+            self.portal.pump()
+            if not avatar.called:
+                avatar.callback(Hollow())
+                self.portal.pump()
+            assert "something went wrong" in self.refused(answer, RealmFailed)
+            (error,) = self.flushLoggedErrors(AttributeError)
+            assert "perspectiveMessageReceived" in str(error.value)
+            assert not self.realm.sessions
+            assert self.realm.audit() == []
 
     def test_letIn(self) -> None:
         """
