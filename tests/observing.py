@@ -44,7 +44,8 @@ class Watch:
         return self._note("-", avatarId)
 
     def _note(self, sign: str, avatarId: Any) -> object:
-        self.told.append(f"{self.name}{sign}{avatarId.decode()}")
+        name = avatarId.decode() if isinstance(avatarId, bytes) else avatarId
+        self.told.append(f"{self.name}{sign}{name}")
         if not self.waiting:
             return None
         self.waits.append(Deferred())

@@ -13,6 +13,7 @@ from avatarkit import (
     AvatarCache,
     Block,
     ConnectionLimit,
+    LoginAbandoned,
     Presence,
     Realm,
     Session,
@@ -90,15 +91,15 @@ class MappingTests(PresenceCase):
         """
         With a key, it knows who is there by that.
         """
-        presence = Presence(key=lambda session: session.avatarId.lower())
+        presence = Presence(key=lambda session: str(session.avatarId).lower())
         watch = Watch()
         watch.observe(presence)
         realm: Realm[Any] = presence(lambda avatarId: Thing())
         first, second = self.enter(b"Alice", realm), self.enter(b"ALICE", realm)
-        assert dict(presence) == {b"alice": 2}
+        assert dict(presence) == {"b'alice'": 2}
         first()
         second()
-        assert watch.told == ["+alice", "-alice"]
+        assert watch.told == ["+b'alice'", "-b'alice'"]
         assert realm.audit() == []
 
     def test_badKey(self) -> None:
@@ -619,7 +620,11 @@ class FaultTests(PresenceCase):
         """
         So is one whose canceller raises, which is logged.
         """
-        self.observe(lambda avatarId: Deferred(raises))
+
+        def thorny(cancelled: object) -> None:
+            raise Boom
+
+        self.observe(lambda avatarId: Deferred(thorny))
         self.enter()
         self.clock.advance(30)
         assert self.told == ["+alice"]
@@ -635,7 +640,7 @@ class FaultTests(PresenceCase):
                 session.logout()
 
         self.observe(bounce)
-        with self.assertRaises(Exception):
+        with self.assertRaises(LoginAbandoned):
             self.enter()
         assert (self.told, dict(self.presence)) == (["+alice", "-alice"], {})
         self.presence.observe(departed=bounce)

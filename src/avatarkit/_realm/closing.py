@@ -200,7 +200,7 @@ class Closing:
         def late() -> None:
             every = tuple(everyClosing())
             unfinished = [session for each in every for session in each.roll.ending()]
-            logging = forEach(unfinished, partial(_logSession, timeout), reactor)
+            logging = forEach(unfinished, partial(_giveUp, timeout), reactor)
             stopTimers(self.sources)
             for each in every:
                 each.giveUp(timeout)
@@ -247,7 +247,11 @@ def sayLate(part: object, timeout: float) -> None:
     )
 
 
-def _logSession(timeout: float, session: Session) -> None:
+def _giveUp(timeout: float, session: Session) -> None:
+    """
+    Nobody waits any longer until a session is closed, nor a client whose login goes on all the
+    same.
+    """
     if session._state is CLOSED:  # meanwhile
         return
     say(
@@ -257,6 +261,7 @@ def _logSession(timeout: float, session: Session) -> None:
         avatarId=session.avatarId,
         timeout=timeout,
     )
+    session._expire(RealmClosed(avatarId=session.avatarId))
 
 
 def _end(session: Session) -> None:
