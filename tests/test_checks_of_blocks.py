@@ -109,6 +109,18 @@ class BlockContractTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, checkBlock, Thing)
         assert "provides IBlock" in str(error)
 
+        def over(self: Any, session: Any) -> None:
+            if getattr(self, "closed", False):
+                raise LoginRefused
+
+        self.brokenBlock(
+            "after the close of another realm that shares the block, the next login succeeds",
+            admit=over,
+            close=lambda self: setattr(self, "closed", True),
+        )
+        self.brokenBlock("is done at once", close=lambda self: Deferred())
+        self.brokenBlock("nothing fails during the close", close=lambda self: 1 / 0)
+
         half: Any = type("Half", (), {})
         implementer(IBlock)(half)
         error = self.assertRaises(AssertionError, checkBlock, half)
