@@ -109,6 +109,17 @@ class BlockContractTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, checkBlock, Thing)
         assert "provides IBlock" in str(error)
 
+        half: Any = type("Half", (), {})
+        implementer(IBlock)(half)
+        error = self.assertRaises(AssertionError, checkBlock, half)
+        assert "it implements IBlock: " in str(error)
+
+    def test_brokenCloses(self) -> None:
+        """
+        A block is caught if it stops working when another of its realms is closed, or if its
+        C{close} fails or waits.
+        """
+
         def over(self: Any, session: Any) -> None:
             if getattr(self, "closed", False):
                 raise LoginRefused
@@ -120,11 +131,6 @@ class BlockContractTests(SynchronousTestCase):
         )
         self.brokenBlock("is done at once", close=lambda self: Deferred())
         self.brokenBlock("nothing fails during the close", close=lambda self: 1 / 0)
-
-        half: Any = type("Half", (), {})
-        implementer(IBlock)(half)
-        error = self.assertRaises(AssertionError, checkBlock, half)
-        assert "it implements IBlock: " in str(error)
 
     def test_ways(self) -> None:
         """

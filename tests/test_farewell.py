@@ -322,7 +322,6 @@ class OrderTests(FarewellTestCase):
             self.turn()
         assert mind.heard == ["first"] * 6 + ["lose"]
 
-
     def test_closedElsewhere(self) -> None:
         """
         It waits all the same when another realm with the same farewell is closed.

@@ -99,6 +99,16 @@ class BlockTests(SynchronousTestCase):
         self.successResultOf(realm.drain())
         assert block.ends == [0]
 
+    def test_closing(self) -> None:
+        """
+        A realm says whether it is closed, or drained.
+        """
+        one, two = (Realm(lambda avatarId: Thing()) for _ in range(2))
+        assert (one.closing, two.closing) == (False, False)
+        one.drain()
+        self.successResultOf(two.close(reactor=self.clock))
+        assert (one.closing, two.closing) == (True, True)
+
     def test_drained(self) -> None:
         """
         It is told when a realm that is drained has no session any more.

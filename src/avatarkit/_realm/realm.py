@@ -131,6 +131,13 @@ class Realm(Generic[A]):
         return self._roll.sessions.keys()
 
     @property
+    def closing(self) -> bool:
+        """
+        Whether there will be no more sessions, since L{close} or L{drain} was called.
+        """
+        return self._closing.begun
+
+    @property
     def maximumWaiting(self) -> int | None:
         """
         How many logins may be in progress at a time, that is, wait for something, before others are
@@ -452,9 +459,9 @@ def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:
 
 def isClosing(realm: IRealm | None) -> bool:
     """
-    Return whether the realm of a session is closed, or drained, so that there will be no others.
+    Return whether the realm of a session will have no others.
     """
-    return cast("Realm", realm)._closing.begun
+    return cast("Realm", realm).closing
 
 
 def askThrough(
