@@ -411,6 +411,30 @@ class LingerTests(PresenceCase):
         leave()
         assert [len(presence), len(presence._lingering), watch.told] == [2, 2, []]
 
+    def test_lateInSlices(self) -> None:
+        """
+        If the time is up before the close gets round to all, the others depart all the same, and
+        nobody waits for observers any longer.
+        """
+        clock = Ticking()
+        presence = Presence(1000, reactor=clock)
+        realm = presence(lambda avatarId: Thing())
+        watch = Watch()
+        watch.observe(presence)
+        for number in range(300):
+            self.enter(b"%d" % number, realm)()
+        watch.told.clear()
+        watch.waiting = True
+        closing = realm.close(timeout=0.001, reactor=clock)
+        assert 0 < len(watch.told) < 300
+        with logged():
+            while clock.turn():
+                pass
+        self.successResultOf(closing)
+        assert len(watch.told) == 300
+        assert clock.getDelayedCalls() == []
+        assert (len(presence), presence._leaving) == (0, {})
+
     def test_nobody(self) -> None:
         """
         If nobody lingers, there is nothing to wait for.
