@@ -570,8 +570,10 @@ class FaultTests(PresenceCase):
         assert len(cancelled) == 1
         assert self.told == ["+alice"]
         (line,) = said
-        assert line.startswith("error: FaultTests.test_hangs.<locals>.hangs is given up, which was")
-        assert line.endswith("b'alice' has arrived: it did not finish in 30 seconds")
+        assert line.startswith(
+            "error: FaultTests.test_hangs.<locals>.hangs is given up: it was told "
+        )
+        assert line.endswith("b'alice' has arrived, and did not finish in 30 seconds")
         assert self.clock.getDelayedCalls() == []
 
     def test_hangsEach(self) -> None:
@@ -592,7 +594,7 @@ class FaultTests(PresenceCase):
             self.clock.advance(2.9)
             assert said == []
             self.clock.advance(0.1)
-        assert said[0].endswith("b'alice' has departed: it did not finish in 3 seconds")
+        assert said[0].endswith("b'alice' has departed, and did not finish in 3 seconds")
 
     def test_stubborn(self) -> None:
         """

@@ -328,7 +328,7 @@ class LingerTests(PresenceCase):
         assert [line.partition(" is given up")[0] for line in said[1:]] == [
             "error: Watch.departed"
         ] * 2
-        assert said[1].endswith("has departed: it did not finish before its realm was closed")
+        assert said[1].endswith("has departed, and did not finish before its realm was closed")
         assert self.clock.getDelayedCalls() == []
         assert self.presence._leaving == {}
 
@@ -428,12 +428,21 @@ class LingerTests(PresenceCase):
         closing = realm.close(timeout=0.001, reactor=clock)
         assert 0 < len(watch.told) < 300
         with logged():
+            while not closing.called:
+                clock.turn()
+            assert len(watch.told) < 300
+            back = self.enter(b"299", presence(lambda avatarId: Thing()))
             while clock.turn():
                 pass
-        self.successResultOf(closing)
-        assert len(watch.told) == 300
+        assert len(watch.told) == 299
+        assert (list(presence), presence._leaving) == ([b"299"], {})
+        presence.linger = 0
+        back()
+        assert watch.told[-1] == "-299"
+        assert len(clock.getDelayedCalls()) == 1
+        watch.waits[-1].callback(None)
         assert clock.getDelayedCalls() == []
-        assert (len(presence), presence._leaving) == (0, {})
+        assert presence._observers._waits == []
 
     def test_nobody(self) -> None:
         """

@@ -59,6 +59,10 @@ class Call(NamedTuple):
     args: tuple[Hashable, ...]
 
 
+#: No calls.
+NOTHING: Iterator[Call] = iter(())
+
+
 @attrs.define(eq=False)
 class Who:
     """
@@ -81,7 +85,7 @@ class Who:
     hurried: bool = False
     told: tuple[Observer, ...] | None = None
     telling: bool = False
-    calls: Iterator[Call] = attrs.field(factory=lambda: iter(()))
+    calls: Iterator[Call] = NOTHING
     giveUp: Callable[[], object] | None = None
 
 
@@ -150,17 +154,17 @@ class Observers:
         """
 
         def hurry(cancelled: object) -> None:
-            self._waits.remove(wait)
-            forEach(wait.left, self._hurry, self.reactor)
+            forEach(wait.left, partial(self._hurry, wait), self.reactor)
 
         wait = Told(dict.fromkeys(those), Deferred(hurry))
         self._waits.append(wait)
         return wait.done
 
-    def _hurry(self, who: Who) -> None:
-        who.hurried = True
-        if who.giveUp is not None:
-            who.giveUp()
+    def _hurry(self, wait: Told, who: Who) -> None:
+        if who in wait.left:  # still
+            who.hurried = True
+            if who.giveUp is not None:
+                who.giveUp()
 
     def _goOn(self, who: Who) -> None:
         self._slices.add(partial(self._step, who), clockOr(self.reactor))
@@ -176,13 +180,14 @@ class Observers:
         if calls is not None:
             who.calls = calls
             return True
-        who.telling = False
+        who.telling, who.calls = False, NOTHING
         self.settled(who)
         for wait in tuple(self._waits):
             wait.left.pop(who, None)
             if not wait.left:
                 self._waits.remove(wait)
-                wait.done.callback(None)
+                if not wait.done.called:  # it was cancelled
+                    wait.done.callback(None)
         return False
 
     def _difference(self, who: Who) -> Iterator[Call] | None:
@@ -192,16 +197,18 @@ class Observers:
         """
         told, everyone = who.told, self._all
         if not who.isThere:
-            who.told = None
-            return None if told is None else _departures(who, told)
+            if told is None:
+                return None
+            avatar, who.departing, who.told = who.departing, None, None
+            return _calls("departed", avatar, who.key, told)
         if told is None:
-            who.told = everyone
-            return _arrivals(who, everyone)
+            avatar, who.arriving, who.told = who.arriving, None, everyone
+            return _calls("arrived", avatar, who.key, everyone)
         if told is everyone:
             return None
         late = [each for each in everyone if each.already and each not in told]
         who.told = (*(each for each in told if not each.stopped), *late)
-        return _arrivals(who, late) if late else None
+        return _calls("arrived", None, who.key, late) if late else None
 
     def _make(self, call: Call, who: Who) -> bool:
         """
@@ -240,8 +247,7 @@ class Observers:
             wait.timer.cancel()
         say(
             self._log.error,
-            "{observer} is given up, which was told that {avatarId!r} has {edge}: it did not "
-            "finish "
+            "{observer} is given up: it was told that {avatarId!r} has {edge}, and did not finish "
             + ("before its realm was closed" if who.hurried else "in {seconds:g} seconds"),
             observer=nameOf(call.hook),
             avatarId=who.key,
@@ -272,25 +278,15 @@ class Observers:
         )
 
 
-def _arrivals(who: Who, observers: Iterable[Observer]) -> Iterator[Call]:
+def _calls(
+    edge: Edge, avatar: Callable[[], object] | None, key: Hashable, observers: Iterable[Observer]
+) -> Iterator[Call]:
     """
-    Return the calls that tell an avatar, if it wants to know, and then observers, of an arrival.
+    Return the calls that tell an avatar, if it wants to know, and then observers.
     """
-    avatar, who.arriving = who.arriving, None
     if avatar is not None:
-        yield Call("arrived", avatar, ())
+        yield Call(edge, avatar, ())
     for each in observers:
-        if each.arrived is not None and not each.stopped:
-            yield Call("arrived", each.arrived, (who.key,))
-
-
-def _departures(who: Who, observers: Iterable[Observer]) -> Iterator[Call]:
-    """
-    The same of a departure.
-    """
-    avatar, who.departing = who.departing, None
-    if avatar is not None:
-        yield Call("departed", avatar, ())
-    for each in observers:
-        if each.departed is not None and not each.stopped:
-            yield Call("departed", each.departed, (who.key,))
+        hook = each.arrived if edge == "arrived" else each.departed
+        if hook is not None and not each.stopped:
+            yield Call(edge, hook, (key,))
