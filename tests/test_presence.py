@@ -244,6 +244,7 @@ class LingerTests(PresenceCase):
             leave()
             self.clock.advance(4.9)
         leave = self.enter()
+        assert self.realm.audit() == []
         self.clock.advance(100)
         assert self.told == ["+alice"]
         leave()
@@ -263,6 +264,20 @@ class LingerTests(PresenceCase):
         leave()
         self.clock.advance(5)
         assert self.told == ["+alice", "-alice"]
+
+    def test_comesBackLate(self) -> None:
+        """
+        Somebody who comes back, twice, while the departure is told arrives when that is done.
+        """
+        self.enter()()
+        self.watch.waiting = True
+        self.clock.advance(5)
+        leaving = [self.enter(), self.enter()]
+        self.watch.finish()
+        assert self.told == ["+alice", "-alice", "+alice"]
+        for leave in leaving:
+            leave()
+        assert (dict(self.presence), self.realm.audit()) == ({b"alice": 0}, [])
 
     def test_changed(self) -> None:
         """
