@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from avatarkit import Avatar, AvatarCache, IPresenceAware, PresenceAware, Realm
 from logs import logged
 from observing import PresenceCase
-from scripted import Boom, IThing, Thing
+from scripted import Boom, Thing
 
 # Any in this module: avatars of several kinds.
 
@@ -221,8 +221,16 @@ class AvatarTests(PresenceCase):
         """
         An avatar that need not be told is not kept while its user lingers.
         """
+
+        class Plain(PresenceAware, Thing):
+            def __init__(self, avatarId: object) -> None:
+                """
+                Be nobody in particular.
+                """
+
         self.presence.linger = 5
-        self.enter(realm=self.realm)()
-        (who,) = self.presence._lingering
-        assert (who.arriving, who.departing) == (None, None)
-        assert IThing.implementedBy(Thing)
+        for name, make in ((b"alice", lambda avatarId: Thing()), (b"bob", Plain)):
+            self.enter(name, self.presence(make))()
+        for who in self.presence._lingering:
+            assert (who.arriving, who.departing) == (None, None)
+        assert len(self.presence._lingering) == 2
