@@ -141,4 +141,4 @@ class Comings:
         Everybody has gone, and everybody has been told.
         """
         assert (len(self.presence), self.presence._leaving) == (0, {})
-        assert self.presence._lingering == {}
+        assert (self.presence._going, self.presence._closers) == ({}, [])

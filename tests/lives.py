@@ -513,7 +513,7 @@ class Lives(Machine):
         self.realm.close(timeout=timeout, reactor=self.clock).addCallback(results.append)
         self.model.close(timeout)
         self.closed.append(results)
-        after = len(self.comings.presence._lingering)
+        after = sum(not count for count in self.comings.presence.values())
         self.happened("somebody departs since the realm is closed", before > after)
 
     # What must be true.

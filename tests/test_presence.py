@@ -122,14 +122,15 @@ class MappingTests(PresenceCase):
         (wrong,) = self.realm.audit()
         assert wrong.endswith("counts 2 sessions of b'alice', and there are 1")
         who.sessions = 1
-        self.presence._lingering[who] = None
-        (wrong,) = self.realm.audit()
-        assert "b'alice' wrongly lingers in Presence(" in wrong
-        del self.presence._lingering[who]
         leave()
         assert self.realm.audit() == []
-        self.presence._lingering.clear()
+        lingering = self.presence._going.pop(self.realm)
+        (wrong,) = self.realm.audit()
+        assert "b'alice' wrongly lingers in Presence(" in wrong
+        self.presence._going[self.realm] = lingering
+        timer, who.linger = who.linger, None
         assert len(self.realm.audit()) == 1
+        who.linger = timer
 
     def test_auditDuring(self) -> None:
         """
@@ -297,9 +298,9 @@ class LingerTests(PresenceCase):
         """
         for number in range(10):
             self.enter(b"%d" % number)()
-        assert len(self.presence._lingering) == 10
+        assert len(self.presence._going[self.realm]) == 10
         self.clock.advance(5)
-        kept = (self.presence._there, self.presence._leaving, self.presence._lingering)
+        kept = (self.presence._there, self.presence._leaving, self.presence._going)
         assert kept == ({}, {}, {})
 
 

@@ -231,6 +231,6 @@ class AvatarTests(PresenceCase):
         self.presence.linger = 5
         for name, make in ((b"alice", lambda avatarId: Thing()), (b"bob", Plain)):
             self.enter(name, self.presence(make))()
-        for who in self.presence._lingering:
-            assert (who.arriving, who.departing) == (None, None)
-        assert len(self.presence._lingering) == 2
+        for who in self.presence._there.values():
+            assert (who.sessions, who.arriving, who.departing) == (0, None, None)
+        assert len(self.presence) == 2

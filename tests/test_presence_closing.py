@@ -409,7 +409,7 @@ class LingerTests(PresenceCase):
         self.successResultOf(closing)
         assert set(presence) == {b"299", b"298"}
         leave()
-        assert [len(presence), len(presence._lingering), watch.told] == [2, 2, []]
+        assert [len(presence), len(presence._going[two]), watch.told] == [2, 2, []]
 
     def test_lateInSlices(self) -> None:
         """
@@ -442,7 +442,7 @@ class LingerTests(PresenceCase):
         assert len(clock.getDelayedCalls()) == 1
         watch.waits[-1].callback(None)
         assert clock.getDelayedCalls() == []
-        assert presence._observers._waits == []
+        assert (presence._closers, presence._going) == ([], {})
 
     def test_nobody(self) -> None:
         """

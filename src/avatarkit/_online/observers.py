@@ -14,19 +14,25 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .._tools.adapting import adapted
 from .._tools.clock import clockOr
 from .._tools.saying import nameOf, say
 from .._waiting.awaiting import LATER, awaited, settle
 from .._waiting.shielding import Wait
-from .._waiting.slices import Slices, forEach
+from .._waiting.slices import Slices
 from .._waiting.timers import Timers
+from ..interfaces import IPresenceAware
+from .bases import PresenceAware
+from .telling import NOT_PRESENCE_AWARE, sayIfMeant
 
 # Any in this module: the IDs are what the credentials checkers make of them.
+
+_log = Logger()
 
 #: What is told.
 Edge: TypeAlias = Literal["arrived", "departed"]
@@ -90,19 +96,6 @@ class Who:
 
 
 @attrs.define(eq=False)
-class Told:
-    """
-    Something that waits until observers know how it is.
-
-    @ivar left: the IDs of which they do not know it yet.
-    @ivar done: fires when there are none.
-    """
-
-    left: dict[Who, None]
-    done: Deferred[None]
-
-
-@attrs.define(eq=False)
 class Observers:
     """
     Those who want to know who comes and goes, in the order in which they were added.
@@ -110,18 +103,14 @@ class Observers:
     @ivar timeout: how many seconds each of them may take for each call.
     @ivar reactor: measures the time.
     @ivar settled: called with a L{Who} when the observers know how it is.
-    @ivar _waits: what waits until that is so.
     """
 
     timeout: float
     reactor: IReactorTime | None
     settled: Callable[[Who], object]
     _all: tuple[Observer, ...] = attrs.field(default=(), init=False)
-    _waits: list[Told] = attrs.field(factory=list, init=False)
     _slices: Slices = attrs.field(factory=Slices, init=False)
     _timers: Timers = attrs.field(init=False)
-
-    _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         self._timers = Timers(self.reactor)
@@ -147,24 +136,13 @@ class Observers:
             who.telling = True
             self._goOn(who)
 
-    def whenTold(self, those: Iterable[Who]) -> Deferred[None]:
+    def hurry(self, who: Who) -> None:
         """
-        Return a Deferred that fires with C{None} when observers know how it is of some IDs.  If it
-        is cancelled, all that is left to tell of these is told at once, and nobody waits for it.
+        All that is left to tell of an ID is told at once, and nobody waits for it.
         """
-
-        def hurry(cancelled: object) -> None:
-            forEach(wait.left, partial(self._hurry, wait), self.reactor)
-
-        wait = Told(dict.fromkeys(those), Deferred(hurry))
-        self._waits.append(wait)
-        return wait.done
-
-    def _hurry(self, wait: Told, who: Who) -> None:
-        if who in wait.left:  # still
-            who.hurried = True
-            if who.giveUp is not None:
-                who.giveUp()
+        who.hurried = True
+        if who.giveUp is not None:
+            who.giveUp()
 
     def _goOn(self, who: Who) -> None:
         self._slices.add(partial(self._step, who), clockOr(self.reactor))
@@ -182,12 +160,6 @@ class Observers:
             return True
         who.telling, who.calls = False, NOTHING
         self.settled(who)
-        for wait in tuple(self._waits):
-            wait.left.pop(who, None)
-            if not wait.left:
-                self._waits.remove(wait)
-                if not wait.done.called:  # it was cancelled
-                    wait.done.callback(None)
         return False
 
     def _difference(self, who: Who) -> Iterator[Call] | None:
@@ -246,7 +218,7 @@ class Observers:
         if wait.timer is not None:
             wait.timer.cancel()
         say(
-            self._log.error,
+            _log.error,
             "{observer} is given up: it was told that {avatarId!r} has {edge}, and did not finish "
             + ("before its realm was closed" if who.hurried else "in {seconds:g} seconds"),
             observer=nameOf(call.hook),
@@ -269,7 +241,7 @@ class Observers:
 
     def _failed(self, call: Call, who: Who, failure: Failure) -> None:
         say(
-            self._log.failure,
+            _log.failure,
             "{observer} failed when told that {avatarId!r} has {edge}",
             failure=failure,
             observer=nameOf(call.hook),
@@ -290,3 +262,25 @@ def _calls(
         hook = each.arrived if edge == "arrived" else each.departed
         if hook is not None and not each.stopped:
             yield Call(edge, hook, (key,))
+
+
+def tellerOf(avatar: object, edge: Edge) -> Callable[[], object] | None:
+    """
+    Return the method of an avatar that is to be told, or C{None} if it need not be.
+    """
+    try:
+        aware = adapted(IPresenceAware, avatar)
+    except BaseException:  # somebody's adapter
+        say(
+            Observers._log.failure,
+            "an avatar cannot be told of its user: {kind}",
+            kind=type(avatar),
+        )
+        return None
+    if aware is None:
+        sayIfMeant(NOT_PRESENCE_AWARE, avatar, "arrived", "departed")
+        return None
+    if getattr(type(aware), edge, None) is getattr(PresenceAware, edge):
+        return None
+    tell: Callable[[], object] = getattr(aware, edge)
+    return tell

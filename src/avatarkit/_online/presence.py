@@ -17,7 +17,6 @@ import attrs
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from .._realm.audit import Audited
 from .._realm.block import Block
@@ -25,19 +24,12 @@ from .._realm.keys import Key, Keys, avatarIdOf, keysOf
 from .._realm.realm import isClosing
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
-from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds, checkYesOrNo
 from .._tools.kinds import Kinds
-from .._tools.saying import say
 from .._tools.typevars import A
 from .._waiting.slices import forEach
 from .._waiting.timers import Timer, Timers
-from ..interfaces import IPresenceAware
-from .bases import PresenceAware
-from .observers import Edge, Observer, Observers, Who
-from .telling import NOT_PRESENCE_AWARE, sayIfMeant
-
-_log = Logger()
+from .observers import Observer, Observers, Who, tellerOf
 
 # Any in this module: an observer is called with IDs, whatever the credentials checkers make.
 
@@ -49,12 +41,26 @@ class Someone(Who):
 
     @ivar sessions: how many there are.
     @ivar linger: when it will have gone, if there are none.
-    @ivar realm: the realm of the session that ended last.
+    @ivar realm: the realm of the session that ended last, if none has begun since.
     """
 
     sessions: int = 0
     linger: Timer | None = None
     realm: IRealm | None = None
+
+
+@attrs.define(eq=False)
+class Closer:
+    """
+    Somebody who waits until all who were in realms that are closed have departed, and observers
+    know that.
+
+    @ivar realms: the realms from which some have not.
+    @ivar done: fires when there are none.
+    """
+
+    realms: set[IRealm]
+    done: Deferred[None]
 
 
 @attrs.define(eq=False)
@@ -87,8 +93,9 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
         by default the avatar ID.
     @param reactor: measures the time; the global reactor by default.
     @ivar _there: those who are there.
-    @ivar _lingering: those of them who have no session.
     @ivar _leaving: those who are not, and whose departure is being told.
+    @ivar _going: those of each realm who linger or leave.
+    @ivar _closers: those who wait until there are none of some realms.
     """
 
     countsSessions: ClassVar[bool] = True
@@ -101,8 +108,9 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
     )
     _keys: Keys[A] | None = attrs.field(init=False, repr=False)
     _there: dict[Hashable, Someone] = attrs.field(factory=dict, init=False, repr=False)
-    _lingering: dict[Someone, None] = attrs.field(factory=dict, init=False, repr=False)
     _leaving: dict[Hashable, Someone] = attrs.field(factory=dict, init=False, repr=False)
+    _going: dict[IRealm, dict[Someone, None]] = attrs.field(factory=dict, init=False, repr=False)
+    _closers: list[Closer] = attrs.field(factory=list, init=False, repr=False)
     _timers: Timers = attrs.field(init=False, repr=False)
     _observers: Observers = attrs.field(init=False, repr=False)
     _kinds: Kinds = attrs.field(init=False, repr=False)
@@ -193,9 +201,9 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
         if who.sessions:
             return
         who.realm, who.departing = session.realm, tellerOf(session.avatar, "departed")
+        self._going.setdefault(session.realm, {})[who] = None
         if self.linger and not isClosing(session.realm):
             who.linger = self._timers.start(self.linger, partial(self._over, who))
-            self._lingering[who] = None
         else:
             self._depart(who)
 
@@ -206,13 +214,14 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
         @return: a Deferred that fires with C{None} when all observers have been told of all
             departures so far.
         """
-        over = [each for each in self._lingering if isClosing(each.realm)]
-        leaving = [each for each in self._leaving.values() if isClosing(each.realm)]
-        if not (over or leaving):
+        closed = {realm for realm in self._going if isClosing(realm)}
+        if not closed:
             return None
-        told = self._observers.whenTold((*over, *leaving))
-        forEach(over, self._hasten, self._reactor)
-        return told
+        closer = Closer(set(closed), Deferred(lambda done: self._hurry(closer)))
+        self._closers.append(closer)
+        for realm in closed:
+            forEach(self._going.get(realm, ()), self._hasten, self._reactor)
+        return closer.done
 
     def audit(self) -> Iterator[str]:
         """
@@ -227,14 +236,20 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
                     f"{self!r} counts {counted} sessions of {avatarId!r}, "
                     f"and there are {actual[avatarId]}"
                 )
+        going = {who for those in self._going.values() for who in those}
         for avatarId, who in self._there.items():
-            if bool(who.sessions) is (who in self._lingering):
+            if bool(who.sessions) is (who.linger is not None and who in going):
                 yield f"{avatarId!r} wrongly lingers in {self!r}, or does not linger"
 
     def _arrive(self, key: Hashable, session: Session[A]) -> Someone:
         if type(key) is not self._kinds.only:
             self._kinds.loggedIn(key)
-        who = self._there[key] = self._leaving.pop(key) if key in self._leaving else Someone(key)
+        who = self._leaving.pop(key, None)
+        if who is None:
+            who = Someone(key)
+        else:
+            self._notGoing(who)
+        self._there[key] = who
         who.isThere, who.hurried = True, False
         if who.told is None:
             who.arriving = tellerOf(session.avatar, "arrived")
@@ -247,15 +262,13 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
         assert who.linger is not None
         who.linger.cancel()
         who.linger = who.departing = None
-        del self._lingering[who]
-        self._observers.look(who)  # somebody may wait for the departure
+        self._notGoing(who)
 
     def _over(self, who: Someone) -> None:
         """
         Somebody has lingered long enough.
         """
         who.linger = None
-        del self._lingering[who]
         self._depart(who)
 
     def _depart(self, who: Someone) -> None:
@@ -265,33 +278,44 @@ class Presence(Audited, Block[A], Mapping[Hashable, int]):
 
     def _hasten(self, who: Someone) -> None:
         """
-        Somebody lingered in a realm that is closed, and may still do.
+        Somebody lingered, or left, when their realm was closed, and may still do.
         """
         if who.linger is not None and isClosing(who.realm):
             who.linger.cancel()
             self._over(who)
+
+    def _hurry(self, closer: Closer) -> None:
+        """
+        Nobody waits any longer.
+        """
+        self._closers.remove(closer)
+        for realm in closer.realms:
+            forEach(self._going.get(realm, ()), self._hurryOne, self._reactor)
+
+    def _hurryOne(self, who: Someone) -> None:
+        if who.realm is not None and isClosing(who.realm):
+            self._observers.hurry(who)
 
     def _settled(self, who: Who) -> None:
         """
         The observers know whether somebody is there.
         """
         if not who.isThere:
-            del self._leaving[who.key]
+            self._notGoing(self._leaving.pop(who.key))
 
-
-def tellerOf(avatar: object, edge: Edge) -> Callable[[], object] | None:
-    """
-    Return the method of an avatar that is to be told, or C{None} if it need not be.
-    """
-    try:
-        aware = adapted(IPresenceAware, avatar)
-    except BaseException:  # somebody's adapter
-        say(_log.failure, "an avatar cannot be told of its user: {kind}", kind=type(avatar))
-        return None
-    if aware is None:
-        sayIfMeant(NOT_PRESENCE_AWARE, avatar, "arrived", "departed")
-        return None
-    if getattr(type(aware), edge, None) is getattr(PresenceAware, edge):
-        return None
-    tell: Callable[[], object] = getattr(aware, edge)
-    return tell
+    def _notGoing(self, who: Someone) -> None:
+        """
+        Somebody has left, and everybody knows; or they are back.
+        """
+        realm, who.realm = who.realm, None
+        assert realm is not None
+        going = self._going[realm]
+        del going[who]
+        if going:
+            return
+        del self._going[realm]
+        for closer in tuple(self._closers):
+            closer.realms.discard(realm)
+            if not closer.realms:
+                self._closers.remove(closer)
+                closer.done.callback(None)
