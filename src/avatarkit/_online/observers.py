@@ -271,11 +271,7 @@ def tellerOf(avatar: object, edge: Edge) -> Callable[[], object] | None:
     try:
         aware = adapted(IPresenceAware, avatar)
     except BaseException:  # somebody's adapter
-        say(
-            Observers._log.failure,
-            "an avatar cannot be told of its user: {kind}",
-            kind=type(avatar),
-        )
+        say(_log.failure, "the adapter of a {kind} failed", kind=type(avatar).__qualname__)
         return None
     if aware is None:
         sayIfMeant(NOT_PRESENCE_AWARE, avatar, "arrived", "departed")
