@@ -294,6 +294,22 @@ class LingerTests(PresenceCase):
         assert self.told[6:] == ["second-bob", "second-alice"]
         assert self.clock.getDelayedCalls() == []
 
+    def test_severalClose(self) -> None:
+        """
+        If several realms are closed, each waits for those who were in one that is closed, and only
+        for those.
+        """
+        other = self.presence(lambda avatarId: Thing())
+        self.enter()
+        self.enter(b"bob", other)
+        self.watch.waiting = True
+        first, second = self.close(), self.close(other)
+        self.watch.finish()
+        self.successResultOf(first)
+        self.assertNoResult(second)
+        self.watch.finish()
+        self.successResultOf(second)
+
     def test_stillArriving(self) -> None:
         """
         It waits for a departure that is told only after an arrival.
