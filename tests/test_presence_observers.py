@@ -1,6 +1,6 @@
 """
-Tests for the observers of a L{avatarkit.Presence}: who is told what, and when, and those that are no
-good.
+Tests for the observers of a L{avatarkit.Presence}: who is told what, and when, and what if they are
+no good.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from avatarkit import (
-    LoginAbandoned,
-    Presence,
-)
+from avatarkit import LoginAbandoned, Presence
 from logs import logged
 from observing import PresenceCase, Watch
 from scripted import Boom, Gate, Thing
