@@ -30,6 +30,7 @@ from avatarkit import (
     refuse,
 )
 from avatarkit._limit.slots import DEADLINE
+from comings import OBSERVERS, Comings
 from living import Below, Player
 from model import MAXIMUM, RETIRE_TIMEOUT, Banned, Login
 from moves import DOWN, MOODS, UP, WAITS, Choose, Gate, Machine, Moody, Scripted, move
@@ -153,7 +154,9 @@ class Contests(Machine):
             idleTimeout=0, retireTimeout=RETIRE_TIMEOUT, reactor=self.clock
         )
         cached = self.cache(Below(self)(self.factory))
-        blocks = Witness(self.admitted)(self.counter(Scripted(self.act)(cached)))
+        self.comings = Comings(self.clock, self.endNewest)
+        counted = self.comings.presence(self.counter(Scripted(self.act)(cached)))
+        blocks = Witness(self.admitted)(counted)
         self.realm = frank(self.limit(blocks))
 
     def gate(self, manner: str) -> Gate:
@@ -203,6 +206,13 @@ class Contests(Machine):
         """
         others = [each for each in self.realm.sessions if each.avatarId == session.avatarId]
         (session if what == "ends its session" else others[-1]).logout()
+
+    def endNewest(self, name: str) -> None:
+        """
+        End the newest session of a name, if there is one, from inside an observer.
+        """
+        for session in [each for each in self.realm.sessions if each.avatarId == name][-1:]:
+            session.logout()
 
     def quota(self, session: Session) -> Any:
         """
@@ -262,6 +272,7 @@ class Contests(Machine):
         """
         self.loads = choose(("passes",) * 8 + WAITS)
         self.saves = choose(("passes", "passes", "passes", "waits", "raises"))
+        self.comings.act = choose((*OBSERVERS, "ends another"))
 
     # What can happen.
 
@@ -342,7 +353,7 @@ class Contests(Machine):
         """
         Return what waits: hooks, policies, quotas.
         """
-        return [each for each in self.gates if each.isOpen]
+        return [*(each for each in self.gates if each.isOpen), *self.comings.open()]
 
     @move(openGates, often=8)
     def go(self, choose: Choose) -> None:
@@ -389,6 +400,7 @@ class Contests(Machine):
             self.limit.maximum = self.maximum
         self.limit.maximumWaiting = choose((1, 2, 3))
         self.realm.maximumWaiting = choose((2, 3, 5, None))
+        self.comings.presence.linger = choose((0, 0, 2))
 
     @move(lambda self: self.logins, often=2)
     def upset(self, choose: Choose) -> None:
@@ -458,6 +470,7 @@ class Contests(Machine):
         self.checkWaiting()
         self.checkServed()
         self.checkDeadlines()
+        self.checkComings()
         for login in self.logins:
             assert len(login.real.outcome) <= 1
             for outcome in login.real.outcome:
@@ -491,6 +504,14 @@ class Contests(Machine):
             each.mind.mood == "disconnected" for each in self.realm.sessions if not each.ended
         )
         assert len(audit) == givenUp + speechless, audit
+
+    def checkComings(self) -> None:
+        """
+        Who has a session is there.
+        """
+        self.comings.check()
+        there = {name: count for name, count in self.comings.presence.items() if count}
+        assert there == dict(self.counter)
 
     def checkSlots(self) -> None:
         """
@@ -567,7 +588,7 @@ class Contests(Machine):
         """
         When time is up, the realm is closed; when everything has finished, nothing is left.
         """
-        self.loads = self.saves = "passes"
+        self.loads = self.saves = self.comings.act = "passes"
         self.shut(30.5)
         self.check()
         self.pass_(31)
@@ -590,6 +611,7 @@ class Contests(Machine):
         assert (self.cache._kept.unready, self.cache._kept.overdue) == ({}, {})
         assert getattr(self.policy, "_questions", {}) == {}
         self.clock.advance(100)
+        self.comings.checkNothing()
         assert self.clock.getDelayedCalls() == []
         assert all(len(login.real.outcome) == 1 for login in self.logins)
 

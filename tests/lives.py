@@ -28,6 +28,7 @@ from avatarkit import (
 )
 from avatarkit._realm.realm import askThrough
 from avatarkit.testing import FakeConnection
+from comings import OBSERVERS, Comings
 from living import Below, Player
 from model import (
     DOWNWARD,
@@ -69,6 +70,9 @@ class Lives(Machine):
         "a client is told why",
         "a client that does not leave is cut off",
         "a close takes too long",
+        "somebody comes back in time",
+        "an observer is given up",
+        "somebody departs since the realm is closed",
     )
 
     def __init__(self) -> None:
@@ -84,7 +88,9 @@ class Lives(Machine):
         self.below: dict[str, Session] = {}
         cached = self.cache(Below(self)(self.factory))
         counted = self.limit(self.counter(Scripted(self.act)(cached)))
-        self.realm = frank(Farewell(reactor=self.clock)(self.online(counted)))
+        self.comings = Comings(self.clock)
+        present = self.online(self.comings.presence(counted))
+        self.realm = frank(Farewell(reactor=self.clock)(present))
         self.sessions: dict[Session, Login] = {}
         self.reasons: dict[Session, BaseException] = {}
         self.players: list[Player] = []
@@ -134,6 +140,7 @@ class Lives(Machine):
         Choose what the next calls of a factory or of an avatar's logout do.
         """
         self.model.loads, self.model.saves = choose(LOADS), choose(SAVES)
+        self.comings.act = choose(OBSERVERS)
 
     # What can happen.
 
@@ -143,10 +150,11 @@ class Lives(Machine):
         Somebody logs in.
         """
         self.plan(choose)
+        lingering = list(self.model.lingering)
         acts = {hook: choose(UP) for hook in UPWARD} | {hook: choose(DOWN) for hook in DOWNWARD}
         mind = choose((None, Moody(choose(MOODS), stalled=choose(YES_OR_NO)))[choose((0, 1, 1)) :])
         leaving = [each.name for each in self.model.lives.values() if each.state == "retiring"]
-        login = self.entering = Login(choose((*NAMES, *leaving * 6)), mind, acts)
+        login = self.entering = Login(choose((*NAMES, *leaving * 6, *lingering * 2)), mind, acts)
         real = login.real
         if mind is None:
             real.connection = choose((None, FakeConnection(stalled=choose(YES_OR_NO))))
@@ -162,6 +170,8 @@ class Lives(Machine):
                 self.loggedIn(real)(result)
         self.model.login(login)
         self.model.logins.append(login)
+        back = login.depth == 5 and login.name in lingering
+        self.happened("somebody comes back in time", back)
         self.happened("a login is refused by the limit", login.outcome == [TooManyConnections])
         self.happened("a login is refused by the ceiling", login.outcome == [TooManyLogins])
 
@@ -404,10 +414,13 @@ class Lives(Machine):
         before, timed = set(self.model.overdue), self.model.timed
         cut = self.model.cut(seconds)
         waiting = {life for life in self.model.lives.values() if life.waiting}
+        observers = [each for each in self.comings.open() if not each.givenUp]
         self.clock.advance(seconds)
         self.model.advance()
         lost = set(self.model.overdue) - before
         self.happened("an avatar is given up", lost)
+        givenUp = [each for each in observers if each.givenUp or not each.isOpen]
+        self.happened("an observer is given up", givenUp)
         self.happened("an avatar is given up while somebody waits for it", lost & waiting)
         self.happened("a close takes too long", timed and not self.model.timed)
         self.happened("a client that does not leave is cut off", cut)
@@ -461,6 +474,21 @@ class Lives(Machine):
         if life is not None and life.state == "ready":
             self.model.condemn(life, LoginAbandoned)
 
+    @move(lambda self: self.comings.open(), often=3)
+    def finishObserver(self, choose: Choose) -> None:
+        """
+        An observer that waits finishes.
+        """
+        self.plan(choose)
+        choose(self.comings.open()).finish(choose((True, True, False)))
+
+    @move(often=2)
+    def setLinger(self, choose: Choose) -> None:
+        """
+        It is changed how long somebody is still there after the last session.
+        """
+        self.comings.presence.linger = self.model.linger = choose((0, 6, 6))
+
     @move(often=1)
     def setCeiling(self, choose: Choose) -> None:
         """
@@ -481,9 +509,12 @@ class Lives(Machine):
         Close the realm.
         """
         results: list[object] = []
+        before = len(self.model.lingering)
         self.realm.close(timeout=timeout, reactor=self.clock).addCallback(results.append)
         self.model.close(timeout)
         self.closed.append(results)
+        after = sum(not count for count in self.comings.presence.values())
+        self.happened("somebody departs since the realm is closed", before > after)
 
     # What must be true.
 
@@ -494,6 +525,8 @@ class Lives(Machine):
         model = self.model
         self.checkAudit()
         self.checkDeadlines()
+        self.comings.check()
+        self.comings.checkPresent(model.present())
         for login in model.logins:
             if login.mind is not None and not login.mind.client.disconnected:
                 kicks = sum(each.watched and each.mind is login.mind for each in model.cuts)
@@ -515,7 +548,7 @@ class Lives(Machine):
         assert set(self.online) == {each.name for each in there}
         self.checkAvatars(there)
         assert len(self.online.everyone) == sum(each.mind is not None for each in there)
-        assert len(self.errors) == model.logged
+        assert len(self.errors) == model.logged + self.comings.failures
 
     def checkAudit(self) -> None:
         """
@@ -540,9 +573,10 @@ class Lives(Machine):
         for life, results, since in self.evicted:
             assert results == [True] * (life is not self.model.lives.get(life.name))
             assert results or now < since + RETIRE_TIMEOUT or not self.model.timed
+        isEmpty = self.model.isEmpty() and not self.comings.presence._leaving
         for (deadline,), fired in zip(self.model.closings, self.closed, strict=True):
-            assert not self.model.isEmpty() or fired
-            assert not fired or self.model.isEmpty() or deadline is None
+            assert not isEmpty or fired
+            assert not fired or isEmpty or deadline is None
             assert fired or deadline is None or now < deadline
 
     def checkAvatars(self, there: list[Login]) -> None:
@@ -571,13 +605,34 @@ class Lives(Machine):
         When time is up, the realm is closed; when everything that waits has finished, nothing is
         left.
         """
-        self.model.loads = self.model.saves = "passes"
+        self.model.loads = self.model.saves = self.comings.act = "passes"
         self.shut(100.5)
         self.check()
         self.pass_(101)
         self.check()
         assert self.closed[-1]
-        while self.openLoads() or self.saving or self.gated():
+        self.finishAll()
+        self.check()
+        assert all(self.closed)
+        assert self.realm.audit() == []
+        assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
+        assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
+        assert (self.cache._kept.unready, self.cache._kept.overdue) == ({}, {})
+        assert self.realm._entrance.waiting == 0
+        self.comings.checkNothing()
+        assert self.clock.getDelayedCalls() == []
+        assert all(len(login.real.outcome) == 1 for login in self.model.logins)
+        for player in self.players:
+            assert player.saved == ((player.name, player.number) not in self.model.unsaved)
+        assert all(player.connections == 0 and not player.minds for player in self.players)
+
+    def finishAll(self) -> None:
+        """
+        Finish everything that waits.
+        """
+        while self.openLoads() or self.saving or self.gated() or self.comings.open():
+            for call in self.comings.open():
+                call.finish(True)
             for saved in list(self.saving):
                 self.saving.pop(saved).callback(None)
                 for life in self.everyLife():
@@ -587,15 +642,3 @@ class Lives(Machine):
                 self.finishLoad(number, succeeds=True)
             for login in self.gated():
                 self.go(login, succeeds=True)
-        self.check()
-        assert all(self.closed)
-        assert self.realm.audit() == []
-        assert (len(self.realm.sessions), slots(self.limit), dict(self.counter)) == (0, {}, {})
-        assert (len(self.online), len(self.online.everyone), dict(self.cache)) == (0, 0, {})
-        assert (self.cache._kept.unready, self.cache._kept.overdue) == ({}, {})
-        assert self.realm._entrance.waiting == 0
-        assert self.clock.getDelayedCalls() == []
-        assert all(len(login.real.outcome) == 1 for login in self.model.logins)
-        for player in self.players:
-            assert player.saved == ((player.name, player.number) not in self.model.unsaved)
-        assert all(player.connections == 0 and not player.minds for player in self.players)

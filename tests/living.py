@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, fail
 
 from avatarkit import Avatar, AvatarCache, Block, Session
+from comings import Comings
 from scripted import Boom
 
 
@@ -20,12 +21,14 @@ class Home(Protocol):
     @ivar players: all avatars, oldest first.
     @ivar saving: the avatars whose logout waits, by name and number.
     @ivar below: the last session of each name below the cache.
+    @ivar comings: who comes and goes.
     """
 
     cache: AvatarCache[Any]
     players: list[Player]
     saving: dict[tuple[str, int], Deferred[Any]]
     below: dict[str, Session]
+    comings: Comings
 
     @property
     def saves(self) -> str:
@@ -77,6 +80,18 @@ class Player(Avatar):
             assert not (alive and other.name == name), "two live avatars of one ID"
         self.number = 1 + sum(other.name == name for other in home.players)
         home.players.append(self)
+
+    def arrived(self) -> object:
+        """
+        The user has come.
+        """
+        return self.home.comings.tell(0, "+", self.name)
+
+    def departed(self) -> object:
+        """
+        The user has gone.
+        """
+        return self.home.comings.tell(0, "-", self.name)
 
     def logout(self) -> object:
         """

@@ -4,6 +4,7 @@ The life of sessions as a small model: what a full stack promises, without the s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -154,6 +155,8 @@ class Model:
     @ivar closings: when to stop waiting for each close of the realm, and whether that was done.
     @ivar timed: whether avatars that take too long to go are given up.
     @ivar cuts: whose connections are to be cut.
+    @ivar linger: how many seconds somebody is there after the last session.
+    @ivar lingering: until when those are there who have no session.
     """
 
     clock: Clock
@@ -172,6 +175,8 @@ class Model:
     closings: list[list[float | None]] = attrs.field(factory=list)
     timed: bool = True
     cuts: list[Cut] = attrs.field(factory=list)
+    linger: float = 0
+    lingering: dict[str, float] = attrs.field(factory=dict)
 
     @property
     def pending(self) -> int:
@@ -246,6 +251,7 @@ class Model:
                 return
             login.depth = 4
         login.depth = 5
+        self.lingering.pop(login.name, None)
         if login.watched and isInMood(login, "disconnected"):
             self.end(login, Boom)
             return
@@ -378,6 +384,7 @@ class Model:
         """
         if login.depth == 5:
             self.tell(login)
+            self.stay(login)
         if login.depth >= 4:
             login.depth = 3
             if self.undo(login, "detached"):
@@ -392,6 +399,29 @@ class Model:
         login.depth, login.pending = 0, False
         if not login.outcome:
             login.outcome.append(login.reason)
+
+    def stay(self, login: Login) -> None:
+        """
+        Somebody lingers whose last session ends.
+        """
+        if self.linger and not self.closed and login.name not in self.sessions():
+            self.lingering[login.name] = self.clock.seconds() + self.linger
+
+    def sessions(self) -> Counter[str]:
+        """
+        Return how many sessions each name has.
+        """
+        there = (each for each in self.logins if each.depth == 5 and not each.closing)
+        return Counter(each.name for each in there)
+
+    def present(self) -> dict[str, int]:
+        """
+        Return the same with those who linger.
+        """
+        if self.closed and not any(login.depth for login in self.logins):
+            self.lingering.clear()
+        late = [name for name, until in self.lingering.items() if until > self.clock.seconds()]
+        return dict.fromkeys(late, 0) | self.sessions()
 
     def tell(self, login: Login) -> None:
         """
@@ -558,6 +588,10 @@ class Model:
         A close has taken too long.
         """
         closing[0] = None
+        self.lingering.clear()
+        for login in self.logins:
+            if login.depth and not login.outcome:
+                login.outcome.append(login.reason)
         if not self.isEmpty():
             self.timed = False
 

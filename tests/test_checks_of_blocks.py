@@ -114,6 +114,24 @@ class BlockContractTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, checkBlock, half)
         assert "it implements IBlock: " in str(error)
 
+    def test_brokenCloses(self) -> None:
+        """
+        A block is caught if it stops working when another of its realms is closed, or if its
+        C{close} fails or waits.
+        """
+
+        def over(self: Any, session: Any) -> None:
+            if getattr(self, "closed", False):
+                raise LoginRefused
+
+        self.brokenBlock(
+            "after the close of another realm that shares the block, the next login succeeds",
+            admit=over,
+            close=lambda self: setattr(self, "closed", True),
+        )
+        self.brokenBlock("is done at once", close=lambda self: Deferred())
+        self.brokenBlock("nothing fails during the close", close=lambda self: 1 / 0)
+
     def test_ways(self) -> None:
         """
         The sentence names the way in which the login ended.

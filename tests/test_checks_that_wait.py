@@ -62,6 +62,12 @@ class Slow(Block):
         """
         return pause()
 
+    def close(self) -> object:
+        """
+        Wait.
+        """
+        return pause()
+
 
 class WaitingBlockTests(TestCase):
     """

@@ -56,7 +56,8 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_stubbornLogin(self) -> None:
         """
-        A hook that goes on despite being cancelled during a login is logged by name, too.
+        A hook that goes on despite being cancelled during a login is logged by name, too, and the
+        login fails when the time is up.
         """
         gate = Gate()
 
@@ -68,10 +69,13 @@ class DeadlineTests(SynchronousTestCase):
                     gate.wait = Deferred()
 
         script = Script({"attached 2": stubborn})
-        waiting(script.login()).addErrback(lambda failure: failure.trap(RealmClosed))
+        failures: list[Any] = []
+        waiting(script.login()).addErrback(failures.append)
         closing = script.realm.close(timeout=7, reactor=self.clock)
+        assert failures == []
         self.clock.advance(7)
         self.successResultOf(closing)
+        assert [failure.type for failure in failures] == [RealmClosed]
         assert self.unfinished() == [("ScriptedBlock.attached", b"alice")]
         gate.wait.callback(None)
         assert script.log[-1] == "release 0"

@@ -322,6 +322,21 @@ class OrderTests(FarewellTestCase):
             self.turn()
         assert mind.heard == ["first"] * 6 + ["lose"]
 
+    def test_closedElsewhere(self) -> None:
+        """
+        It waits all the same when another realm with the same farewell is closed.
+        """
+        (farewell, *_) = self.realm.blocks
+        other = farewell(lambda avatarId: Avatar())
+        mind, session = self.busy(2)
+        ended = session.disconnect("spam", reactor=self.clock)
+        self.successResultOf(other.close(reactor=self.clock))
+        self.assertNoResult(ended)
+        for _ in range(2):
+            self.turn()
+        assert mind.heard[-2:] == ["sessionEnded", "lose"]
+        self.successResultOf(ended)
+
 
 class Gone(FakeMind):
     """

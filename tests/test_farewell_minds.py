@@ -232,6 +232,19 @@ class LeavingTests(FarewellTestCase):
         self.successResultOf(closed)
         assert self.clock.getDelayedCalls() == []
 
+    def test_late(self) -> None:
+        """
+        It waits no longer than the realm does that closes.
+        """
+        self.connection.stall()
+        closed = self.realm.close(timeout=1, reactor=self.clock)
+        self.clock.advance(0.9)
+        self.assertNoResult(closed)
+        self.clock.advance(0.1)
+        self.successResultOf(closed)
+        assert not self.realm.sessions
+        assert self.clock.getDelayedCalls() == []
+
     def test_kicked(self) -> None:
         """
         Other endings do not wait for that.

@@ -63,6 +63,32 @@ class IdleTests(SynchronousTestCase):
         self.clock.advance(3)
         assert stalled.closings == ["lose", "abort"]
 
+    def test_closedLate(self) -> None:
+        """
+        Sessions that are not closed when the time for closing their realm is up leave no timer, and
+        those of other realms are looked at.
+        """
+        limit: IdleLimit[Any] = IdleLimit(10, reactor=self.clock)
+        below, other = limit(Player), limit(Player)
+        hanging: Deferred[None] = Deferred()
+
+        class Hangs(Block):
+            def detached(self, session: Session) -> object:
+                return hanging
+
+        realm = Hangs()(below)
+        realm.closeTimeout = None
+        login(realm, b"alice", connection=FakeConnection())
+        login(other, b"bob", connection=FakeConnection())
+        closing = realm.close(timeout=3, reactor=self.clock)
+        assert len(self.clock.getDelayedCalls()) == 3
+        self.clock.advance(3)
+        self.successResultOf(closing)
+        assert len(self.clock.getDelayedCalls()) == 1
+        hanging.callback(None)
+        self.clock.advance(7)
+        assert [set(other.sessions), realm.audit()] == [set(), []]
+
     def test_active(self) -> None:
         """
         It goes on as long as the user does something.

@@ -4,7 +4,8 @@ A chat server on loopback, with rooms, a list of who is in them, and at most thr
     python docs/examples/chat_server.py PORT
 
 It prints the port that it listens on (PORT may be 0), and serves until it is interrupted.  Connect
-to it with chat_client.py.  It accepts any name; a real server would check passwords.
+to it with chat_client.py.  Whoever is away for a second has left.  It accepts any name; a real
+server would check passwords.
 """
 
 import argparse
@@ -37,12 +38,13 @@ class Guest(avatarkit.Avatar):
 
     def attached(self, mind: Any) -> object:
         self.mind = mind
-        self.tellOthers(f"{self.name} is here")
         return super().attached(mind)
 
-    def detached(self, mind: Any) -> object:
+    def arrived(self) -> None:
+        self.tellOthers(f"{self.name} is here")
+
+    def departed(self) -> None:
         self.tellOthers(f"{self.name} has left")
-        return super().detached(mind)
 
     def tellOthers(self, text: str) -> None:
         self.here.excluding(self.mind).callRemote("hear", text, pbanswer=False)
@@ -60,7 +62,7 @@ class Guest(avatarkit.Avatar):
         return sorted({each.avatar.name for each in sessions if each.avatar.room == self.room})
 
 
-realm = online(avatarkit.ConnectionLimit(3)(Guest))
+realm = online(avatarkit.ConnectionLimit(3)(avatarkit.Presence(linger=1)(Guest)))
 
 
 @implementer(ICredentialsChecker)

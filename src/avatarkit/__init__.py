@@ -11,9 +11,10 @@ from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refu
 from ._liveness.farewell import Farewell
 from ._liveness.logintimeout import LoginTimeout
 from ._liveness.receiver import SessionEndedReceiver
-from ._online.bases import Avatar, ConnectionAware, MindAware
+from ._online.bases import Avatar, ConnectionAware, MindAware, PresenceAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
+from ._online.presence import Presence
 from ._online.registry import MindRegistry
 from ._push.bounds import disconnect, skip
 from ._push.groups import MindGroup
@@ -52,6 +53,7 @@ from .interfaces import (
     IDisconnectableMind,
     IMind,
     IMindAware,
+    IPresenceAware,
 )
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "IDisconnectableMind",
     "IMind",
     "IMindAware",
+    "IPresenceAware",
     "IdleTooLong",
     "Kicked",
     "LoggedOut",
@@ -88,6 +91,8 @@ __all__ = [
     "MindIsBehind",
     "MindRegistry",
     "PerConnection",
+    "Presence",
+    "PresenceAware",
     "Realm",
     "RealmClosed",
     "RealmFailed",

@@ -1,9 +1,9 @@
 """
 What avatarkit and the code around it promise each other.
 
-L{IBlock} and L{IAvatarSource} are for those who write parts of a realm; L{IConnectionAware} and
-L{IMindAware} are for avatars; L{IMind} and L{IDisconnectableMind} are for minds of other kinds than
-Perspective Broker's; an L{IConnection} is what a session ends with.
+L{IBlock} and L{IAvatarSource} are for those who write parts of a realm; L{IConnectionAware},
+L{IMindAware} and L{IPresenceAware} are for avatars; L{IMind} and L{IDisconnectableMind} are for
+minds of other kinds than Perspective Broker's; an L{IConnection} is what a session ends with.
 
 A method that is said to be I{awaited} may return a L{Deferred<twisted.internet.defer.Deferred>} or
 a coroutine, and the next step waits for it.  Any other return value is ignored, unless the method's
@@ -33,6 +33,7 @@ __all__ = [
     "IDisconnectableMind",
     "IMind",
     "IMindAware",
+    "IPresenceAware",
 ]
 
 
@@ -45,6 +46,12 @@ class IBlock(Interface):
     not called.
     The same holds for C{attached} and C{detached}.
     All four are awaited.
+
+    A block may also have a method C{close}, without arguments, which is awaited: each realm that it
+    is stacked into calls it once, when the realm is closed, or drained, and its last session has
+    ended.  It ends what the block still keeps for sessions of that realm, such as timers.  The
+    block goes on working for the other realms, if there are any.  When the time for closing is up,
+    it is called all the same, and what it waits for is cancelled.
 
     Subclass L{avatarkit.Block} for a block whose methods do nothing yet.
     """
@@ -120,6 +127,29 @@ class IConnectionAware(Interface):
     def disconnect() -> object:
         """
         A session that C{connect} was called for has ended; awaited.
+        """
+
+
+class IPresenceAware(Interface):
+    """
+    An avatar that is told when its user has come, and when the user has gone.
+
+    L{avatarkit.Presence} calls every avatar that provides this interface or can be adapted to it,
+    before the observers, and in turn with them.  The adapter is looked up for each call.
+    If a user has several avatars, as without an L{avatarkit.AvatarCache}, the one of the session
+    that came first is told of the arrival, and the one of the session that went last of the
+    departure, which may come after its C{logout} if there is a C{linger}.
+    """
+
+    def arrived() -> object:
+        """
+        The user's first session has begun; awaited, but not by the login.
+        """
+
+    def departed() -> object:
+        """
+        The user's last session has ended, and none has begun for a while; awaited, but not by the
+        logout.
         """
 
 

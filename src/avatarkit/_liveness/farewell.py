@@ -20,6 +20,7 @@ from .._clients.minds import callRemoteOf
 from .._push.lastword import LastWord, sendLast
 from .._realm.block import Block
 from .._realm.plan import Topmost
+from .._realm.realm import isClosing
 from .._realm.session import Session, backlogOf, hasLeft
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
@@ -68,6 +69,7 @@ class Farewell(Block[A]):
         default=None, alias="reactor", kw_only=True, repr=False
     )
     _timers: Timers = attrs.field(init=False, repr=False)
+    _waits: dict[_Wait, None] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         checkSeconds("timeout", self.timeout)
@@ -97,6 +99,25 @@ class Farewell(Block[A]):
             return None
         return _Wait(self, session, word).begin()
 
+    def close(self) -> None:
+        """
+        The time for closing a realm may be up: wait for none of its clients.
+        """
+        for each in [wait for wait in self._waits if isClosing(wait.session.realm)]:
+            each.giveUp()
+
+    def begun(self, wait: _Wait) -> None:
+        """
+        The end of a session begins to wait.
+        """
+        self._waits[wait] = None
+
+    def over(self, wait: _Wait) -> None:
+        """
+        It goes on.
+        """
+        del self._waits[wait]
+
     def later(self, seconds: float, act: Callable[[], object]) -> Timer:
         """
         Arrange for C{act} to be called.
@@ -116,7 +137,7 @@ class _Wait:
     """
 
     _farewell: Farewell
-    _session: Session
+    session: Session
     _word: LastWord
     _over: Deferred[None] = attrs.field(factory=Deferred, init=False)
     _deadline: Timer | None = attrs.field(default=None, init=False)
@@ -129,6 +150,7 @@ class _Wait:
         """
         Return a Deferred that fires with C{None} when there is nothing more to wait for.
         """
+        self._farewell.begun(self)
         self._deadline = self._farewell.later(self._farewell.timeout, self._late)
         self._word.written.addCallback(self._written)
         return self._over
@@ -136,13 +158,13 @@ class _Wait:
     def _written(self, ignored: None) -> None:
         if self._over.called:
             return
-        if _mustLeave(self._session):
+        if _mustLeave(self.session):
             self._next = self._farewell.later(0, self._look)
         else:
             self._end()
 
     def _look(self) -> None:
-        if _hasLeftUs(self._session):
+        if _hasLeftUs(self.session):
             self._end()
         else:
             self._next = self._farewell.later(self._pause, self._look)
@@ -152,13 +174,20 @@ class _Wait:
         say(
             self._log.error,
             "the farewell to {avatarId!r} was not written in {timeout} seconds",
-            avatarId=self._session.avatarId,
+            avatarId=self.session.avatarId,
             timeout=self._farewell.timeout,
         )
+        self.giveUp()
+
+    def giveUp(self) -> None:
+        """
+        Go on, and leave the farewell out if it is not written.
+        """
         self._end()
         self._word.withdraw()
 
     def _end(self) -> None:
+        self._farewell.over(self)
         for timer in (self._deadline, self._next):
             if timer is not None:
                 timer.cancel()

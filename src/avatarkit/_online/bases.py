@@ -20,7 +20,7 @@ from .._push.addressees import Addressee
 from .._push.groups import MindGroup
 from .._push.lines import find
 from .._tools.counting import countDown
-from ..interfaces import IConnectionAware, IMindAware
+from ..interfaces import IConnectionAware, IMindAware, IPresenceAware
 from .telling import UNCOUNTED, UNTOLD, checked, mustCallSuper
 
 # Any in this module: a mind is whatever the client, or the protocol, chose to send.
@@ -111,6 +111,24 @@ class MindAware:
         except KeyError:
             raise TypeError(mustCallSuper(self, "attached(mind)")) from None
         return None
+
+
+@implementer(IPresenceAware)
+class PresenceAware:
+    """
+    Can be told by a L{Presence<avatarkit.Presence>} that its user has come or gone: override what
+    you want to know.
+    """
+
+    def arrived(self) -> object:
+        """
+        The user has come.
+        """
+
+    def departed(self) -> object:
+        """
+        The user has gone.
+        """
 
 
 def connecting(aware: IConnectionAware) -> Callable[[], object]:
@@ -212,7 +230,7 @@ def detaching(aware: IMindAware, mind: Any, isThere: Callable[[], object]) -> Ca
     return checked(partial(aware.detached, mind), wrong)
 
 
-class Avatar(ConnectionAware, MindAware, pb.Avatar):
+class Avatar(ConnectionAware, MindAware, PresenceAware, pb.Avatar):
     """
     A Perspective Broker avatar that knows its clients.
     """

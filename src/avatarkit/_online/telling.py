@@ -76,6 +76,12 @@ NOT_MIND_AWARE = Once(
     "@implementer(IMindAware)"
 )
 
+#: For an avatar that has the methods of L{IPresenceAware}, and does not declare it.
+NOT_PRESENCE_AWARE = Once(
+    "a {kind} has arrived() and departed(), which are not called: it must be an "
+    "avatarkit.PresenceAware, or @implementer(IPresenceAware)"
+)
+
 
 def sayIfMeant(once: Once, avatar: object, *names: str) -> None:
     """

@@ -1,9 +1,9 @@
 """
 How a realm comes to its end.
 
-It refuses logins, ends those in progress, logs everybody out, and has its sources let go of their
-avatars.  All of that may take time, and so has a deadline; of many sessions, it takes many turns of
-the reactor.
+It refuses logins, ends those in progress, logs everybody out, has its sources let go of their
+avatars, and, when no session is left, its blocks of what they keep.  All of that may take time, and
+so has a deadline; of many sessions, it takes many turns of the reactor.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
-from operator import attrgetter
 from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,12 +25,14 @@ from zope.interface import Interface
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.saying import say
-from .._waiting.awaiting import awaited, then
+from .._waiting.awaiting import awaited, cancel, then
 from .._waiting.slices import forEach
 from ..errors import Kicked, RealmClosed
-from ..interfaces import IAvatarSource
+from ..interfaces import IAvatarSource, IBlock
 from .roll import Roll
 from .session import CLOSED, Session, asReason
+
+_log = Logger()
 
 
 def stopTimers(sources: Iterable[IAvatarSource]) -> None:
@@ -53,6 +54,76 @@ class Timed(Protocol):
     def _stopTimers(self) -> None: ...
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """
+    A block that is told when its realm is closed; see L{IBlock<avatarkit.IBlock>}.
+    """
+
+    def close(self) -> object: ...
+
+
+def closable(blocks: Iterable[IBlock | Closable]) -> list[Closable]:
+    """
+    Return the blocks that are told when their realm is closed.
+    """
+    return [each for each in blocks if isinstance(each, Closable)]
+
+
+@attrs.define(eq=False)
+class BlocksClosing:
+    """
+    The end of a realm's blocks: each that wants to know is told once that no session is left.
+
+    @ivar _untold: those that have not been told.
+    @ivar _unclosed: those that have been, and are not done, each with what it waits for.
+    @ivar _ends: the Deferreds of L{close}.
+    """
+
+    _untold: list[Closable] = attrs.field(converter=closable)
+    _unclosed: list[tuple[Closable, Deferred[object]]] = attrs.field(factory=list, init=False)
+    _ends: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    def close(self, ignored: object = None) -> Deferred[None]:
+        """
+        Tell them.
+
+        @return: a Deferred that fires with C{None} when all of them are done.
+        """
+        end: Deferred[None] = Deferred()
+        self._ends.append(end)
+        while self._untold:
+            block = self._untold.pop(0)
+            closing = beginning(block)
+            self._unclosed.append((block, closing))
+            closing.addBoth(self._closed, block)
+        self._look()
+        return end
+
+    def giveUp(self, timeout: float) -> None:
+        """
+        Time is up: tell those that have not been told, and wait for none.
+        """
+        self.close()
+        for block, closing in tuple(self._unclosed):
+            sayLate(block, timeout)
+            failure = cancel(closing)
+            if failure is not None:
+                sayFailed(block, failure)
+
+    def _closed(self, result: object, block: Closable) -> None:
+        self._unclosed = [each for each in self._unclosed if each[0] is not block]
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            sayFailed(block, result)
+        self._look()
+
+    def _look(self) -> None:
+        if not (self._untold or self._unclosed):
+            ends, self._ends = self._ends, []
+            for end in ends:
+                end.callback(None)
+
+
 @attrs.define(eq=False)
 class Closing:
     """
@@ -60,34 +131,34 @@ class Closing:
 
     @ivar roll: the realm's sessions.
     @ivar sources: its sources.
+    @ivar blocks: the end of its blocks.
     @ivar begun: whether logins are refused.
     @ivar _unclosed: the sources that have been told to let go, and have not yet.
     """
 
     roll: Roll
     sources: tuple[IAvatarSource, ...]
+    blocks: BlocksClosing
     begun: bool = attrs.field(default=False, init=False)
     _unclosed: list[IAvatarSource] = attrs.field(factory=list, init=False)
-
-    _log = Logger()
 
     def close(
         self,
         timeout: float | None,
         reactor: IReactorTime | None,
-        everySession: Callable[[], Iterable[Session]],
+        everyClosing: Callable[[], Iterable[Closing]],
     ) -> Deferred[None]:
         """
         End everything; see L{Realm.close<avatarkit.Realm.close>}.
 
-        @param everySession: returns the sessions of the realm and those of the realms below, for
-            the log if time runs out.
+        @param everyClosing: returns what this is of the realm and of those below, for what is left
+            if time runs out.
         """
         closing = self.drain()
         forEach(self.roll.sessions, _end, reactor)
         if timeout is None or closing.called:
             return closing
-        return self._orLate(closing, timeout, reactor, everySession)
+        return self._orLate(closing, timeout, reactor, everyClosing)
 
     def drain(self, waived: AbstractSet[Session] = frozenset()) -> Deferred[None]:
         """
@@ -96,22 +167,30 @@ class Closing:
         @param waived: sessions whose end nobody waits for.
         """
         self.begun = True
-        waits: list[Deferred[None]] = [self.roll.whenEmpty()]
+        ends = [self.roll.whenEmpty()]
         if waived:
-            waits = [each.whenClosed() for each in self.roll.sessions if each not in waived]
+            ends = [each.whenClosed() for each in self.roll.sessions if each not in waived]
+        waits = [DeferredList(ends).addCallback(self.blocks.close)]
         for source in self.sources:
             self._unclosed.append(source)
-            closing: Deferred[object] = maybeDeferred(lambda close: awaited(close()), source.close)
-            closing.addErrback(self._notClosed, source)
-            waits.append(closing.addCallback(self._closed, source))
-        return DeferredList(waits, consumeErrors=True).addCallback(lambda results: None)
+            waits.append(beginning(source).addBoth(self._closed, source))
+        return DeferredList(waits).addCallback(lambda results: None)
+
+    def giveUp(self, timeout: float) -> None:
+        """
+        Nobody waits any longer.
+        """
+        self.begun = True
+        for source in self._unclosed:
+            sayLate(source, timeout)
+        self.blocks.giveUp(timeout)
 
     def _orLate(
         self,
         closing: Deferred[None],
         timeout: float,
         reactor: IReactorTime | None,
-        everySession: Callable[[], Iterable[Session]],
+        everyClosing: Callable[[], Iterable[Closing]],
     ) -> Deferred[None]:
         """
         Return a Deferred that fires when C{closing} does, or when time runs out, which is logged.
@@ -119,10 +198,12 @@ class Closing:
         closed: Deferred[None] = Deferred()
 
         def late() -> None:
-            unfinished = filter(attrgetter("ended"), everySession())
-            logging = forEach(unfinished, partial(self._logSession, timeout), reactor)
-            self._logSources(timeout)
+            every = tuple(everyClosing())
+            unfinished = [session for each in every for session in each.roll.ending()]
+            logging = forEach(unfinished, partial(_giveUp, timeout), reactor)
             stopTimers(self.sources)
+            for each in every:
+                each.giveUp(timeout)
             then(logging, closed.callback)
 
         def done(ignored: object) -> None:
@@ -136,34 +217,51 @@ class Closing:
 
     def _closed(self, result: object, source: IAvatarSource) -> None:
         self._unclosed.remove(source)
+        if isinstance(result, Failure):
+            sayFailed(source, result)
 
-    def _notClosed(self, failure: Failure, source: IAvatarSource) -> None:
-        say(
-            self._log.failure,
-            "{source} could not be closed",
-            failure=failure,
-            source=safe_repr(source),
-        )
 
-    def _logSession(self, timeout: float, session: Session) -> None:
-        if session._state is CLOSED:  # meanwhile
-            return
-        say(
-            self._log.error,
-            "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
-            hook=session._currentHook(),
-            avatarId=session.avatarId,
-            timeout=timeout,
-        )
+def beginning(part: IAvatarSource | Closable) -> Deferred[object]:
+    """
+    Have a part of a realm come to its end, and return a Deferred of that.
+    """
+    return maybeDeferred(lambda close: awaited(close()), part.close)
 
-    def _logSources(self, timeout: float) -> None:
-        for source in self._unclosed:
-            say(
-                self._log.error,
-                "{source} was not closed in {timeout} seconds",
-                source=safe_repr(source),
-                timeout=timeout,
-            )
+
+def sayFailed(part: object, failure: Failure) -> None:
+    """
+    Log that a part of a realm could not be closed.
+    """
+    say(_log.failure, "{source} could not be closed", failure=failure, source=safe_repr(part))
+
+
+def sayLate(part: object, timeout: float) -> None:
+    """
+    Log that a part of a realm takes too long to be closed.
+    """
+    say(
+        _log.error,
+        "{source} was not closed in {timeout} seconds",
+        source=safe_repr(part),
+        timeout=timeout,
+    )
+
+
+def _giveUp(timeout: float, session: Session) -> None:
+    """
+    Nobody waits any longer until a session is closed, nor a client whose login goes on all the
+    same.
+    """
+    if session._state is CLOSED:  # meanwhile
+        return
+    say(
+        _log.error,
+        "{hook} of a session of {avatarId!r} did not finish in {timeout} seconds",
+        hook=session._currentHook(),
+        avatarId=session.avatarId,
+        timeout=timeout,
+    )
+    session._expire(RealmClosed(avatarId=session.avatarId))
 
 
 def _end(session: Session) -> None:

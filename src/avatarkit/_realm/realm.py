@@ -28,7 +28,7 @@ from .._tools.typevars import A
 from ..errors import LoginAbandoned, RealmClosed, UnsupportedInterface, UnwatchableMind
 from ..interfaces import IAvatarSource, IBlock, IConnection
 from .audit import Audited, lookAfterClients
-from .closing import Closing, RealmService, disconnectAll
+from .closing import BlocksClosing, Closing, RealmService, disconnectAll
 from .entrance import BackDoor, Entrance
 from .plan import checkOutermost, layPlan
 from .roll import Roll
@@ -100,7 +100,7 @@ class Realm(Generic[A]):
         self._roll = Roll()
         checkOutermost(block for realm in self._realms() for block in (*realm.blocks, None))
         self._plan = layPlan(Hook(self._enter, self._roll.remove), self.blocks, self.sources)
-        self._closing = Closing(self._roll, self.sources)
+        self._closing = Closing(self._roll, self.sources, BlocksClosing(self.blocks))
         self._asked = {}
         calls = (getattr(block, "called", None) for block in self.blocks)
         self._callHooks = tuple(called for called in calls if called is not None)
@@ -129,6 +129,13 @@ class Realm(Generic[A]):
         The sessions that have not ended, oldest first: a live view.
         """
         return self._roll.sessions.keys()
+
+    @property
+    def closing(self) -> bool:
+        """
+        Whether there will be no more sessions, since L{close} or L{drain} was called.
+        """
+        return self._closing.begun
 
     @property
     def maximumWaiting(self) -> int | None:
@@ -320,27 +327,28 @@ class Realm(Generic[A]):
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None
     ) -> Deferred[None]:
         """
-        Refuse logins from now on, end those in progress, log everybody out, and have the sources
-        let go of their avatars.
+        Refuse logins from now on, end those in progress, log everybody out, have the sources let go
+        of their avatars, and, when no session is left, tell the blocks that have a C{close}.
 
-        A source that other realms share is closed for them as well.
+        A source that other realms share is closed for them as well; a block goes on working for
+        them.
 
-        @param timeout: after how many seconds to stop waiting for hooks that do not finish; those
-            are then logged by name.  C{None}: wait for ever.
+        @param timeout: after how many seconds to stop waiting for what does not finish; that is
+            then logged by name.  C{None}: wait for ever.
         @param reactor: measures the time; the global reactor by default.
         @return: a Deferred that fires with C{None} when all of that is done, or time runs out.
         """
         checkSeconds("timeout", timeout, orNone=True)
         checkReactor(reactor)
-        return self._closing.close(timeout, reactor, self._everySession)
+        return self._closing.close(timeout, reactor, self._everyClosing)
 
     def drain(self) -> Deferred[None]:
         """
         Refuse logins from now on, and let go of avatars as soon as they are not used, but log
         nobody out.
 
-        @return: a Deferred that fires with C{None} when the last session has ended and the last
-            avatar is gone.
+        @return: a Deferred that fires with C{None} when the last session has ended, the last avatar
+            is gone, and the blocks that have a C{close} are done with it.
         """
         return self._closing.drain()
 
@@ -388,12 +396,11 @@ class Realm(Generic[A]):
             if isinstance(below, Realm):
                 yield from below._realms()
 
-    def _everySession(self) -> Iterator[Session]:
+    def _everyClosing(self) -> Iterator[Closing]:
         """
-        Return the sessions of this realm and those below it.
+        Return the ends of this realm and of those below it.
         """
-        for realm in self._realms():
-            yield from realm.sessions
+        return (realm._closing for realm in self._realms())
 
     def _sessionsOf(self, avatarId: Hashable) -> Iterable[Session]:
         """
@@ -448,6 +455,13 @@ def partsOf(realm: Realm) -> Iterator[IBlock | IAvatarSource]:
     """
     for each in realm._realms():
         yield from each._parts()
+
+
+def isClosing(realm: IRealm | None) -> bool:
+    """
+    Return whether the realm of a session will have no others.
+    """
+    return cast("Realm", realm).closing
 
 
 def askThrough(

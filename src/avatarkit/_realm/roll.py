@@ -58,6 +58,12 @@ class Roll(Generic[A]):
         if self._ends and not self.sessions:
             session.whenClosed().addCallback(self._emptied)
 
+    def ending(self) -> list[Session[A]]:
+        """
+        Return the sessions that are closing.
+        """
+        return [each for each in self.sessions if each.ended]
+
     def whenEmpty(self) -> Deferred[None]:
         """
         Return a Deferred that fires with C{None} when there is no session, and none is closing.

@@ -23,11 +23,13 @@ from zope.interface.verify import verifyObject
 
 from .._realm.realm import Realm, Target
 from .._realm.targets import AnyBlock, AskedRealm, ForeignRealm, isRealm
+from .._tools.clock import clockOr
 from ..interfaces import IAvatarSource, IBlock, IConnection, IMind
 from ._fakeconnection import FakeConnection
 from ._fakemind import FakeMind
 from ._login import ask
 from ._scenes import (
+    PATIENCE,
     REFUSALS,
     REPEATS,
     WAITING_WAYS,
@@ -147,13 +149,14 @@ def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: Literal[True]) -> De
 
 def checkBlock(makeBlock: Callable[[], AnyBlock], *, waits: bool = False) -> Deferred[None] | None:
     """
-    Check that a block undoes what it did, however a session ends, and keeps nothing of the session.
+    Check that a block undoes what it did, however a session ends, and keeps nothing of the session;
+    and that it works in two realms, also when one of them has been closed.
 
     @param makeBlock: takes no arguments, may be called several times, and returns a new
         L{IBlock<avatarkit.IBlock>}.  The block must admit at least one session of C{b"alice"},
         without waiting unless C{waits} is true.
     @param waits: whether the block's hooks may wait, for the reactor for example: up to ten seconds
-        in each login and in each logout.
+        in each login, in each logout, and in its C{close}, if it has one.
     @return: C{None}; if C{waits} is true, a Deferred that fires with C{None} when the block has
         been checked, or fails with the C{AssertionError}.
     @raise AssertionError: if a promise is broken.
@@ -193,6 +196,14 @@ async def _checkShared(block: AnyBlock, waits: bool) -> None:
             await scene.closed(what)
     for scene in scenes:
         await scene.verify(what)
+    what = "the close of another realm that shares the block"
+    with nothingFails(what):
+        closing = scenes[0].realm.close(timeout=None)
+        hold(waits or closing.called, "close() of a block that need not wait is done at once")
+        if not closing.called:
+            closing.addTimeout(PATIENCE, clockOr(None))
+        await closing
+    await scenes[1].verify(what)
 
 
 def checkSource(

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from .._realm.audit import Audited
 from .._realm.block import Block
+from .._realm.realm import isClosing
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
@@ -83,6 +84,14 @@ class IdleLimit(Audited, Block[A]):
         check = self._checks.pop(session)
         if check.active():
             check.cancel()
+
+    def close(self) -> None:
+        """
+        The time for closing a realm may be up: look no longer at sessions that take theirs.
+        """
+        for session, check in self._checks.items():
+            if isClosing(session.realm) and check.active():
+                check.cancel()
 
     def audit(self) -> Iterator[str]:
         """
