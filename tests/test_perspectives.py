@@ -9,11 +9,10 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread import pb
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 
 from avatarkit import (
@@ -29,148 +28,10 @@ from avatarkit import (
     currentSession,
     displaceOldest,
 )
-from avatarkit.testing import MemoryPortal, login
+from avatarkit.testing import login
+from perspectives import PerspectiveCase, Shared
 
 # Any in this module: references, and what they are called with.
-
-
-class Shared(Avatar):
-    """
-    An avatar that several sessions share.
-
-    @ivar said: what has happened, in order.
-    @ivar gates: what its methods wait for, by name.
-    """
-
-    def __init__(self, avatarId: object) -> None:
-        self.said: list[Any] = []
-        self.gates: dict[str, Deferred[Any]] = {}
-
-    def gate(self, name: str) -> Deferred[Any]:
-        """
-        Return something to wait for.
-        """
-        return self.gates.setdefault(
-            name, Deferred(lambda gate: self.said.append((name, "cancel")))
-        )
-
-    def perspective_name(self) -> str:
-        """
-        Say whose call it is.
-        """
-        session = currentSession()
-        assert session is not None
-        return session.id
-
-    async def perspective_wait(self, name: str) -> list[str]:
-        """
-        Say whose call it is, before and after waiting.
-        """
-        before = currentSession()
-        result = await self.gate(name)
-        after = currentSession()
-        assert before is not None
-        assert after is not None
-        return [before.id, after.id, result]
-
-    def perspective_later(self, name: str) -> Deferred[Any]:
-        """
-        Wait, in Twisted's way.
-        """
-        return self.gate(name)
-
-    async def perspective_fail(self, kind: str) -> None:
-        """
-        Fail, at once.
-        """
-        raise pb.Error("told") if kind == "told" else ValueError("not told")
-
-    async def perspective_endLater(self, name: str) -> str:
-        """
-        Wait, end the session of the call, and go on.
-        """
-        await self.gate(name)
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        return "done"
-
-    async def perspective_end(self, name: str) -> str:
-        """
-        End the session of the call, and go on.
-        """
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        await self.gate(name)
-        return "done"
-
-    @inlineCallbacks
-    def perspective_endOld(self, name: str) -> Any:
-        """
-        Do so in the old way.
-        """
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        yield self.gate(name)
-        return "done"
-
-    def perspective_note(self, what: object) -> None:
-        """
-        Take note.
-        """
-        self.said.append(what)
-
-    def logout(self) -> None:
-        """
-        Say whose logout it is, and why.
-        """
-        session = currentSession()
-        assert session is not None
-        self.said.append(("logout", type(session.reason).__name__))
-
-
-class PerspectiveCase(SynchronousTestCase):
-    """
-    A server in memory, and clients.
-    """
-
-    def serve(self, realm: Any) -> Any:
-        """
-        Serve a realm, without watching connections.
-        """
-        self.realm = realm
-        self.portal = MemoryPortal(realm, watched=False)
-        return realm
-
-    def logIn(self, name: str = "alice", mind: Any = None) -> tuple[Any, Session]:
-        """
-        Log in over a new connection; return what the client holds, and its session.
-        """
-        before = {*self.realm.sessions}
-        self.client = self.portal.connect()
-        login = self.client.login(name, mind=mind)
-        self.portal.pump()
-        (session,) = {*self.realm.sessions} - before
-        return self.successResultOf(login), session
-
-    def call(self, held: Any, *args: Any, **kw: Any) -> Deferred[Any]:
-        """
-        Call the server.
-        """
-        answer: Deferred[Any] = held.callRemote(*args, **kw)
-        self.portal.pump()
-        return answer
-
-    def refused(self, answer: Deferred[Any], kind: type[Exception]) -> str:
-        """
-        Check that a call was refused; return what the client is told.
-        """
-        failure: Any = self.failureResultOf(answer)
-        assert failure.type == f"avatarkit.errors.{kind.__name__}".encode()
-        assert failure.traceback == "Traceback unavailable\n"
-        return str(failure.getErrorMessage())
 
 
 class CallTests(PerspectiveCase):
