@@ -99,6 +99,23 @@ class Shared(Avatar):
         yield self.gate(name)
         return "done"
 
+    def perspective_quit(self) -> str:
+        """
+        End the session of the call, at once.
+        """
+        session = currentSession()
+        assert session is not None
+        session.logout("enough")
+        return "bye"
+
+    @inlineCallbacks
+    def perspective_inline(self, name: str) -> Any:
+        """
+        Wait, in the old way.
+        """
+        yield self.gate(name)
+        self.said.append((name, "goes on"))
+
     def perspective_note(self, what: object) -> None:
         """
         Take note.
