@@ -114,6 +114,7 @@ def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its b
     if partings is None or broker.disconnected:
         partings = Partings()
         broker.notifyOnDisconnect(partings.lost)
+        broker.disconnects.insert(0, broker.disconnects.pop())  # before a logout, which says no why
         setattr(broker, _PARTINGS, partings)
     return partings
 
