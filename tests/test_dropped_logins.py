@@ -1,6 +1,7 @@
 """
-Clients of Perspective Broker without a mind that leave at every byte of their login, without a
-WatchingFactory: Twisted loses the logout of a login that is done when its client has just gone.
+Clients of Perspective Broker without a mind that leave during their login, at every byte of it or
+while it waits, without a WatchingFactory: Twisted loses the logout of a login that is done when its
+client has just gone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from avatarkit import (
     Block,
     ClientLost,
     ConnectionLimit,
+    LoggedOut,
     MindRegistry,
     Realm,
     Session,
@@ -258,4 +260,200 @@ class DroppedTests(TestCase):
                         assert self.realm.audit() == []
                         assert not self.realm.sessions
                         assert set(map(type, self.reasons.seen)) == {ClientLost}
+        self.flushLoggedErrors()
+
+
+@implementer(pb.IPerspective)
+class Viewed(pb.Viewable):
+    """
+    An avatar that is sent as a view of it.
+    """
+
+    perspectiveMessageReceived = None
+
+    def view_name(self, perspective: object) -> str:
+        """
+        Be called.
+        """
+        return "viewed"
+
+
+@implementer(pb.IPerspective)
+class Copied(pb.Copyable):
+    """
+    One of which a copy is sent.
+    """
+
+    perspectiveMessageReceived = None
+
+
+@implementer(pb.IPerspective)
+class Cached(pb.Cacheable):
+    """
+    One of which a copy is sent that is kept up to date.
+    """
+
+    perspectiveMessageReceived = None
+
+    def getStateToCacheAndObserveFor(self, perspective: object, observer: object) -> object:
+        """
+        Be copied.
+        """
+        return {}
+
+
+@implementer(pb.IPerspective)
+class Own(pb.Jellyable):
+    """
+    One that says in its own way how it is sent, and cannot be called.
+    """
+
+    perspectiveMessageReceived = None
+
+    def processUniqueID(self) -> int:
+        """
+        Return what stands for it.
+        """
+        return id(self)
+
+    def jellyFor(self, jellier: Any) -> Any:
+        """
+        Be sent as a text.
+        """
+        return jellier.jelly("own")
+
+
+class Unsent(Own):
+    """
+    One that cannot be sent.
+    """
+
+    def jellyFor(self, jellier: Any) -> Any:
+        """
+        Fail.
+        """
+        raise ValueError("on purpose")
+
+
+class Referred(Own):
+    """
+    One that is sent as a reference.
+    """
+
+    def jellyFor(self, jellier: Any) -> Any:
+        """
+        Be sent as a reference.
+        """
+        return [b"remote", jellier.invoker.registerReference(self)]
+
+
+class CopiedHere(pb.RemoteCopy):
+    """
+    What a client has of one.
+    """
+
+
+pb.setUnjellyableForClass(Copied, CopiedHere)
+pb.setUnjellyableForClass(Cached, pb.RemoteCache)
+
+KINDS: tuple[Any, ...] = (Avatar, Viewed, Copied, Cached, Own)
+
+
+class WaitingTests(TestCase):
+    """
+    Clients that nobody watches while their login waits, and what their avatars are.
+    """
+
+    timeout = 60
+
+    async def enter(self, kind: Any, mind: object = None) -> tuple[Deferred[Any], Any]:
+        """
+        Log in to a realm whose factory waits; return the login, and the client.
+        """
+        self.gate: Deferred[Any] = Deferred()
+        self.realm: Any = Realm(lambda avatarId: self.gate.addCallback(lambda gone: kind()))
+        self.addCleanup(self.realm.close)
+        server: Any = pb.PBServerFactory(Portal(self.realm, [Later(False)]))
+        listening = reactor.listenTCP(0, server, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        client: Any = pb.PBClientFactory()
+        client.noisy = False
+        reactor.connectTCP("127.0.0.1", listening.getHost().port, client)
+        login = client.login(UsernamePassword(b"alice", b"secret"), mind)
+        self.addCleanup(client.disconnect)
+        while not self.realm.sessions:
+            await deferLater(reactor, 0.001, bool)
+        return login, client
+
+    async def gone(self) -> None:
+        """
+        Wait until there is no session.
+        """
+        for _ in range(500):
+            if not self.realm.sessions:
+                return
+            await deferLater(reactor, 0.01, bool)
+        self.fail(f"left behind: {[*self.realm.sessions]}")
+
+    async def test_dropped(self) -> None:
+        """
+        When the login is done and its client has gone, the session ends, whatever the avatar is,
+        and whatever the client has sent for a mind.
+        """
+        for kind in KINDS:
+            for mind in (None, "junk", {"mind": [1]}):
+                login, client = await self.enter(kind, mind)
+                (session,) = self.realm.sessions
+                client.disconnect()
+                await login.addErrback(lambda failure: None)
+                await deferLater(reactor, 0.05, bool)
+                self.gate.callback(None)
+                await self.gone()
+                assert type(session.reason) is ClientLost, kind
+                self.flushLoggedErrors()
+
+    async def test_watched(self) -> None:
+        """
+        If its client is still there, the avatar is sent as it says, and the session ends with the
+        connection, which it knows.
+        """
+        for kind in KINDS:
+            login, client = await self.enter(kind)
+            self.gate.callback(None)
+            held = await login
+            (session,) = self.realm.sessions
+            assert session.connection is not None
+            if kind is Viewed:
+                assert await held.callRemote("name") == "viewed"
+            elif kind is not Avatar:
+                assert type(held) is {Copied: CopiedHere, Cached: pb.RemoteCache, Own: str}[kind]
+            client.disconnect()
+            await self.gone()
+            assert type(session.reason) is ClientLost, kind
+
+    async def test_released(self) -> None:
+        """
+        A client that drops a reference is logged out, also if the avatar has made it.
+        """
+        for kind in (Avatar, Referred):
+            login, _client = await self.enter(kind)
+            self.gate.callback(None)
+            held = await login
+            (session,) = self.realm.sessions
+            assert type(held) is pb.RemoteReference
+            del held, login
+            await self.gone()
+            assert type(session.reason) is LoggedOut
+
+    async def test_unsent(self) -> None:
+        """
+        The session of one that cannot be sent ends at once.
+        """
+        login, client = await self.enter(Unsent)
+        self.gate.callback(None)
+        failures: list[Any] = []
+        await login.addErrback(failures.append)
+        assert not self.realm.sessions
+        assert len(failures) == 1
+        client.disconnect()
         self.flushLoggedErrors()

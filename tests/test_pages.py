@@ -31,6 +31,7 @@ class Site(Resource):
     def __init__(self, avatarId: object = None) -> None:
         super().__init__()
         self.seen: list[Session | None] = []
+        self._session, self._resource = "its session", "its resource"
         self.gate: Deferred[None] = Deferred()
 
     def getChild(self, path: bytes, request: Any) -> Any:
@@ -133,6 +134,7 @@ class PageTests(WebCase):
         """
         held, session = self.held()
         assert held.seen is session.avatar.seen
+        assert (held._session, held._resource) == ("its session", "its resource")
         assert not held.isLeaf
         assert held.getChildWithDefault(b"below", None).isLeaf
         held.putChild(b"x", Leaf(session.avatar))

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread import pb
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 
 from avatarkit import (
@@ -32,7 +31,8 @@ from avatarkit import (
     displaceOldest,
     everyone,
 )
-from avatarkit.testing import MemoryPortal, login
+from avatarkit.testing import login
+from perspectives import PerspectiveCase, Shared
 
 # Any in this module: references, and what they are called with.
 
@@ -42,145 +42,6 @@ def itself(avatar: Any, avatarId: object) -> Any:
     Make an avatar.
     """
     return avatar
-
-
-class Shared(Avatar):
-    """
-    An avatar that several sessions share.
-
-    @ivar said: what has happened, in order.
-    @ivar gates: what its methods wait for, by name.
-    """
-
-    def __init__(self, avatarId: object) -> None:
-        self.said: list[Any] = []
-        self.gates: dict[str, Deferred[Any]] = {}
-
-    def gate(self, name: str) -> Deferred[Any]:
-        """
-        Return something to wait for.
-        """
-        return self.gates.setdefault(
-            name, Deferred(lambda gate: self.said.append((name, "cancel")))
-        )
-
-    def perspective_name(self) -> str:
-        """
-        Say whose call it is.
-        """
-        session = currentSession()
-        assert session is not None
-        return session.id
-
-    async def perspective_wait(self, name: str) -> list[str]:
-        """
-        Say whose call it is, before and after waiting.
-        """
-        before = currentSession()
-        result = await self.gate(name)
-        after = currentSession()
-        assert before is not None
-        assert after is not None
-        return [before.id, after.id, result]
-
-    def perspective_later(self, name: str) -> Deferred[Any]:
-        """
-        Wait, in Twisted's way.
-        """
-        return self.gate(name)
-
-    async def perspective_fail(self, kind: str) -> None:
-        """
-        Fail, at once.
-        """
-        raise pb.Error("told") if kind == "told" else ValueError("not told")
-
-    async def perspective_endLater(self, name: str) -> str:
-        """
-        Wait, end the session of the call, and go on.
-        """
-        await self.gate(name)
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        return "done"
-
-    async def perspective_end(self, name: str) -> str:
-        """
-        End the session of the call, and go on.
-        """
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        await self.gate(name)
-        return "done"
-
-    @inlineCallbacks
-    def perspective_endOld(self, name: str) -> Any:
-        """
-        Do so in the old way.
-        """
-        session = currentSession()
-        assert session is not None
-        session.logout("enough")
-        yield self.gate(name)
-        return "done"
-
-    def perspective_note(self, what: object) -> None:
-        """
-        Take note.
-        """
-        self.said.append(what)
-
-    def logout(self) -> None:
-        """
-        Say whose logout it is, and why.
-        """
-        session = currentSession()
-        assert session is not None
-        self.said.append(("logout", type(session.reason).__name__))
-
-
-class PerspectiveCase(SynchronousTestCase):
-    """
-    A server in memory, and clients.
-    """
-
-    def serve(self, realm: Any) -> Any:
-        """
-        Serve a realm, without watching connections.
-        """
-        self.realm = realm
-        self.portal = MemoryPortal(realm, watched=False)
-        return realm
-
-    def logIn(self, name: str = "alice", mind: Any = None) -> tuple[Any, Session]:
-        """
-        Log in over a new connection; return what the client holds, and its session.
-        """
-        before = {*self.realm.sessions}
-        self.client = self.portal.connect()
-        login = self.client.login(name, mind=mind)
-        self.portal.pump()
-        (session,) = {*self.realm.sessions} - before
-        return self.successResultOf(login), session
-
-    def call(self, held: Any, *args: Any, **kw: Any) -> Deferred[Any]:
-        """
-        Call the server.
-        """
-        answer: Deferred[Any] = held.callRemote(*args, **kw)
-        self.portal.pump()
-        return answer
-
-    def refused(self, answer: Deferred[Any], kind: type[Exception]) -> str:
-        """
-        Check that a call was refused; return what the client is told.
-        """
-        failure: Any = self.failureResultOf(answer)
-        assert failure.type == f"avatarkit.errors.{kind.__name__}".encode()
-        assert failure.traceback == "Traceback unavailable\n"
-        return str(failure.getErrorMessage())
 
 
 class CallTests(PerspectiveCase):
@@ -335,9 +196,11 @@ class CallTests(PerspectiveCase):
         for method in ("end", "endOld"):
             self.setUp()
             held, session = self.logIn()
-            waiting = self.call(held, "wait", "other")
+            waits = ((each, f"for {each}") for each in ("wait", "later", "inline"))
+            waiting = [self.call(held, *each) for each in waits]
             answer = self.call(held, method, "a")
-            assert self.refused(waiting, Kicked) == "enough"
+            for each in waiting:
+                assert self.refused(each, Kicked) == "enough"
             self.assertNoResult(answer)
             session.avatar.gate("a").callback(None)
             self.portal.pump()
@@ -354,20 +217,6 @@ class CallTests(PerspectiveCase):
         self.portal.pump()
         assert self.successResultOf(answer) == "done"
         assert session.ended
-
-    def test_notKnown(self) -> None:
-        """
-        If nobody knows which call ends the session, only coroutines are cancelled.
-        """
-        held, session = self.logIn()
-        later, waits = self.call(held, "later", "b"), self.call(held, "wait", "c")
-        ending = self.call(held, "endOld", "a")
-        assert self.refused(waits, Kicked) == "enough"
-        for name in ("a", "b"):
-            session.avatar.gate(name).callback(None)
-        self.portal.pump()
-        self.successResultOf(later)
-        self.successResultOf(ending)
 
     def test_otherWay(self) -> None:
         """
@@ -449,6 +298,40 @@ class CallTests(PerspectiveCase):
             assert "perspectiveMessageReceived" in str(error.value)
             assert not self.realm.sessions
             assert self.realm.audit() == []
+
+    def test_afterwards(self) -> None:
+        """
+        What a call has begun and not waited for belongs to its session until that is closed; a call
+        that has ended its session belongs to it until it is over.
+        """
+        seen: list[object] = []
+        gates: list[Deferred[None]] = [Deferred(), Deferred(), Deferred()]
+
+        class Working(Avatar):
+            def perspective_begin(self) -> None:
+                Deferred.fromCoroutine(self.work())
+
+            async def work(self) -> None:
+                for gate in gates[:2]:
+                    await gate
+                    seen.append(currentSession())
+
+            async def perspective_end(self) -> None:
+                session = currentSession()
+                assert session is not None
+                session.logout()
+                seen.append(currentSession())
+                await gates[2]
+                seen.append(currentSession())
+
+        self.serve(Realm(lambda avatarId: Working()))
+        held, session = self.logIn()
+        self.call(held, "begin")
+        gates[0].callback(None)
+        self.call(held, "end")
+        for gate in (gates[2], gates[1]):
+            gate.callback(None)
+        assert seen == [session, session, session, None]
 
     def test_letIn(self) -> None:
         """
@@ -651,6 +534,27 @@ class ObjectTests(PerspectiveCase):
         error = self.assertRaises(AttributeError, getattr, self.held, "missing")
         assert "Shared" in str(error)
         assert login(self.realm, b"alice").avatar.said == []  # the avatar, in tests
+
+    def test_names(self) -> None:
+        """
+        It hides no private attribute of the avatar's, whatever that is called.
+        """
+
+        class Secretive(Avatar):
+            def __init__(self, avatarId: object) -> None:
+                self._session, self._look, self._avatar = "its session", "its look", "its avatar"
+
+        result: Any = Realm(Secretive).requestAvatar(b"x", None, pb.IPerspective)
+        held = result[1]
+        assert (held._session, held._look, held._avatar) == (
+            "its session",
+            "its look",
+            "its avatar",
+        )
+        held._session = "another"
+        assert held._session == "another"
+        private = {name for name in dir(type(held)) if name[0] == "_" != name[1]}
+        assert all(name.startswith("_avatarkit") for name in private)
 
     def test_adapts(self) -> None:
         """

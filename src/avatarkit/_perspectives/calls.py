@@ -1,21 +1,26 @@
 """
 Whose call it is.
 
-What a client calls runs with its session as the current one, also after it has waited: the session
-is in a C{ContextVar}, which C{await} and C{inlineCallbacks} keep.  Calls that wait are known to
-their session, so that they can be cancelled when it ends.
+What a client calls runs with its call as the current one, also after it has waited: the call is in
+a C{ContextVar}, which C{await} and C{inlineCallbacks} keep.  Calls that wait are known to their
+session, so that they can be cancelled when it ends, except the one that ends it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread.pb import Error
 
 from .._tools.failures import twin
+from .._tools.saying import say
 from .._waiting.awaiting import cancel
 from ..errors import SessionEnded
 
@@ -34,6 +39,12 @@ class Held(Protocol):
     def ended(self) -> bool:
         """
         Whether it has ended.
+        """
+
+    @property
+    def _isClosed(self) -> bool:
+        """
+        Whether the last of it is undone.
         """
 
     @property
@@ -64,21 +75,21 @@ class Held(Protocol):
 @attrs.define(eq=False)
 class Call:
     """
-    A call of a client that waits for something.
+    A call of a client.
 
     @ivar session: whose call it is.
-    @ivar isCoroutine: whether the method that was called is a coroutine, of which is known when it
-        runs.
-    @ivar result: what the client waits for.
+    @ivar result: what the client waits for, if it has to wait.
+    @ivar isCancelled: whether it is cancelled because the session has ended.
+    @ivar isOver: whether the method has returned, and what it returned is there.
     """
 
     session: Held
-    isCoroutine: bool
     result: Deferred[Any] | None = None
+    isCancelled: bool = False
+    isOver: bool = False
 
 
-#: The session whose client is calling, or that is being undone, or the call itself if its method
-#: is a coroutine.
+#: The call that is running, or the session whose request is, or which is being undone.
 CURRENT: ContextVar[Held | Call | None] = ContextVar("avatarkit.currentSession", default=None)
 
 _log = Logger()
@@ -87,9 +98,15 @@ _log = Logger()
 def current() -> Held | None:
     """
     Return the session that what runs now belongs to.
+
+    What was begun in a call may go on for ever, and with the reactor of asyncio even a connection
+    that was made in one belongs to it: when the session is closed, only a call that is not over is
+    still its.
     """
     running = CURRENT.get()
-    return running.session if isinstance(running, Call) else running
+    if isinstance(running, Call):
+        return None if running.isOver and running.session._isClosed else running.session
+    return None if running is None or running._isClosed else running
 
 
 def ending(session: Held) -> Exception:
@@ -101,42 +118,77 @@ def ending(session: Held) -> Exception:
     return twin(reason) if isinstance(reason, SessionEnded) else SessionEnded()
 
 
+def followed(call: Call, result: Any) -> Deferred[Any]:
+    """
+    Return a Deferred of what a method returned, a Deferred or a coroutine, which is cancelled when
+    the session of the call ends.
+    """
+    isCoroutine = isinstance(result, CoroutineType)
+    waiting: Deferred[Any] = Deferred.fromCoroutine(result) if isCoroutine else result
+    if waiting.called and not waiting.paused:
+        return waiting
+    call.result = waiting
+    call.session._calls[call] = None
+    return waiting.addBoth(_over, call)
+
+
 def cancelCalls(session: Held) -> None:
     """
     Cancel the calls of a session that ends, so that they do not go on with an avatar that is told
-    that it is over.
-
-    A call that ends its own session goes on.  Of those that are no coroutines nobody knows which is
-    running, and so all of them do if one may be.
+    that it is over.  A call that ends its own session goes on.
     """
     running = CURRENT.get()
-    for call in tuple(session._calls):
-        if call is running or (running is session and not call.isCoroutine):
-            continue
+    calls = [call for call in session._calls if call is not running]
+    for call in calls:  # all of them, before one that is cancelled makes another fail
+        call.isCancelled = True
+    for call in calls:
         assert call.result is not None
         failure = cancel(call.result)
         if failure is not None:
-            _log.failure("a call of {session!r} could not be cancelled", failure, session=session)
+            sentence = "a call of {session!r} could not be cancelled"
+            say(_log.failure, sentence, failure=failure, session=session)
+
+
+def _over(result: Any, call: Call) -> Any:
+    """
+    A call is over; if it was cancelled because its session has ended, the client is told that and
+    nothing else.
+    """
+    session, call.isOver = call.session, True
+    session._calls.pop(call, None)
+    if not call.isCancelled:
+        return result
+    if isinstance(result, Failure) and not _isExpected(result.value):
+        sentence = "a call of {session!r} failed when it was cancelled"
+        say(_log.failure, sentence, failure=result, session=session)
+    return Failure(ending(session))
+
+
+def _isExpected(error: BaseException | None) -> bool:
+    """
+    Return whether a call that is cancelled may well fail so.
+    """
+    while isinstance(error, FirstError):
+        error = error.subFailure.value
+    return isinstance(error, (CancelledError, asyncio.CancelledError, Error))
 
 
 class Proxy:
     """
     What a login returns instead of an avatar.
 
-    @ivar _session: the session that it belongs to.
+    It has what the avatar has, and so its own names are such as no avatar has.
+
+    @ivar _avatarkitSession: the session that it belongs to.
     """
 
     __slots__ = ()
 
-    _session: Held
-
-    @property
-    def _avatar(self) -> Any:
-        return self._session.aspect
+    _avatarkitSession: Held
 
 
 def avatarBehind(held: object) -> object:
     """
     Return the avatar that a client calls through what a login has returned.
     """
-    return held._avatar if isinstance(held, Proxy) else held
+    return held._avatarkitSession.aspect if isinstance(held, Proxy) else held

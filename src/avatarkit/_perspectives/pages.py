@@ -31,42 +31,44 @@ class Page(Proxy):
     """
 
     def __init__(self, session: Held, resource: Any) -> None:
-        self._session, self._resource = session, resource
+        self._avatarkitSession, self._avatarkitResource = session, resource
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        return getattr(self._resource, name)
+        return getattr(self._avatarkitResource, name)
 
     def __repr__(self) -> str:
-        return f"<Page of {self._session!r}>"
+        return f"<Page of {self._avatarkitSession!r}>"
 
     @property
     def isLeaf(self) -> Any:
         """
         Whether nothing is below it.
         """
-        return self._resource.isLeaf
+        return self._avatarkitResource.isLeaf
 
     def getChildWithDefault(self, name: bytes, request: Any) -> Any:
         """
         Return what is below, for this session.
         """
-        if self._session.ended:
+        session = self._avatarkitSession
+        if session.ended:
             return self
-        return Page(self._session, self._running(self._resource.getChildWithDefault, name, request))
+        find = self._avatarkitResource.getChildWithDefault
+        return Page(session, _running(session, find, name, request))
 
     def putChild(self, path: bytes, child: IResource) -> None:
         """
         Put something below the resource.
         """
-        self._resource.putChild(path, child)
+        self._avatarkitResource.putChild(path, child)
 
     def render(self, request: Any) -> Any:
         """
         Render it, unless the session has ended, or calls too often.
         """
-        session = self._session
+        session = self._avatarkitSession
         if not session.ended:
             try:
                 session._called(request.method.decode("ascii", "replace"))
@@ -74,14 +76,7 @@ class Page(Proxy):
                 return _say(request, TOO_MANY_REQUESTS, refusal)
         if session.ended:
             return _say(request, UNAUTHORIZED, ending(session))
-        return self._running(self._resource.render, request)
-
-    def _running(self, act: Callable[..., T], *args: Any) -> T:
-        token = CURRENT.set(self._session)
-        try:
-            return act(*args)
-        finally:
-            CURRENT.reset(token)
+        return _running(session, self._avatarkitResource.render, request)
 
 
 def pageOf(session: Held) -> Page:
@@ -89,6 +84,17 @@ def pageOf(session: Held) -> Page:
     Return what a login for L{IResource} returns.
     """
     return Page(session, session.aspect)
+
+
+def _running(session: Held, act: Callable[..., T], *args: Any) -> T:
+    """
+    Do something for a request of a session.
+    """
+    token = CURRENT.set(session)
+    try:
+        return act(*args)
+    finally:
+        CURRENT.reset(token)
 
 
 def _say(request: Any, code: int, why: Exception) -> bytes:

@@ -14,18 +14,18 @@ before: Twisted loses the logout then.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, NoReturn
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
 from ..errors import ClientLost
-from .calls import CURRENT, Call, Held, Proxy, ending
+from .calls import CURRENT, Call, Held, Proxy, ending, followed
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
 
@@ -39,13 +39,13 @@ def perspectiveOf(session: Held) -> object:
     Return what a login for L{IPerspective<twisted.spread.pb.IPerspective>} returns.
 
     An avatar that says itself how it is sent, like a C{Copyable}, a C{Cacheable} or a C{Viewable},
-    is sent as it says, and nothing can stand before it.  One that is a plain C{Referenceable} is
-    called by its C{remote_} methods, as ever.
+    is sent as it says, and nothing can stand before it then.  One that is a plain C{Referenceable}
+    is called by its C{remote_} methods, as ever.
     """
     aspect, isLimited = session.aspect, session._isLimited
     if IJellyable.providedBy(aspect):
         if getattr(type(aspect), "jellyFor", None) is not pb.Referenceable.jellyFor:
-            return aspect
+            return SentAsItSays(session)
         return (LimitedReference if isLimited else ReferencePerspective)(session)
     if getattr(aspect.perspectiveMessageReceived, "__func__", None) is not _PLAIN:
         return (LimitedOwn if isLimited else OwnPerspective)(session)
@@ -60,32 +60,32 @@ class Perspective(Proxy, pb.Jellyable):
     It has what the avatar has, for code of the server that asks the portal itself, but is not the
     avatar: that is the session's C{avatar}.
 
-    @ivar _look: the call that looks whether it was sent; C{None} when it was.
+    @ivar _avatarkitLook: the call that looks whether it was sent; C{None} when it was.
     """
 
-    __slots__ = ("_look", "_session")
+    __slots__ = ("_avatarkitLook", "_avatarkitSession")
 
-    _session: Held
+    _avatarkitSession: Held
 
     def __init__(self, session: Held) -> None:
-        object.__setattr__(self, "_session", session)
+        object.__setattr__(self, "_avatarkitSession", session)
 
     def __getattr__(self, name: str) -> Any:
         if name in Perspective.__slots__ or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(name)
-        return getattr(self._session.aspect, name)
+        return getattr(self._avatarkitSession.aspect, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._session.aspect, name, value)
+        setattr(self._avatarkitSession.aspect, name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._session.aspect, name)
+        delattr(self._avatarkitSession.aspect, name)
 
     def __conform__(self, interface: type[Interface]) -> Any:
-        return interface(self._session.aspect, None)
+        return interface(self._avatarkitSession.aspect, None)
 
     def __repr__(self) -> str:
-        return f"<Perspective of {self._session!r}>"
+        return f"<Perspective of {self._avatarkitSession!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(f"{self!r} belongs to its session, and cannot be copied or pickled")
@@ -97,25 +97,17 @@ class Perspective(Proxy, pb.Jellyable):
         It is asked for when a login is done, before anything is sent.  In the next turn of the
         reactor it has been sent, or never will be.
         """
-        if not hasattr(self, "_look") and not self._session._isWatched:
-            object.__setattr__(self, "_look", clockOr(None).callLater(0, self._notSent))
+        session = self._avatarkitSession
+        if not hasattr(self, "_avatarkitLook") and not session._isWatched:
+            look = clockOr(None).callLater(0, _notSent, session)
+            object.__setattr__(self, "_avatarkitLook", look)
         return id(self)
 
-    def jellyFor(self, jellier: Any) -> list[object]:
+    def jellyFor(self, jellier: Any) -> Any:
         """
         Be sent as a reference, over a connection that is known now.
         """
-        broker, look = jellier.invoker, getattr(self, "_look", None)
-        if look is not None and look.active():
-            look.cancel()
-        object.__setattr__(self, "_look", None)
-        try:
-            luid = broker.registerReference(self)
-        except BaseException:
-            self._session._end(None)
-            raise
-        self._session._found(broker)
-        return [b"remote", luid]
+        return _sent(self, jellier, lambda: [b"remote", jellier.invoker.registerReference(self)])
 
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
@@ -126,10 +118,11 @@ class Perspective(Proxy, pb.Jellyable):
 
         @raise SessionEnded: if it has; nothing is unserialized then.
         """
-        session = self._session
+        session = self._avatarkitSession
         if session.reason is not None:
             raise ending(session)
-        token = CURRENT.set(session)
+        call = Call(session)
+        token = CURRENT.set(call)
         try:
             aspect = session.aspect
             args, kw = broker.unserialize(args, aspect), broker.unserialize(kw, aspect)
@@ -138,9 +131,10 @@ class Perspective(Proxy, pb.Jellyable):
                 raise ending(session)
             result = method(*args, **kw)
             if isinstance(result, (Deferred, CoroutineType)):
-                result = _awaited(session, result)
+                result = followed(call, result)
             return broker.serialize(result, aspect, method, args, kw)
         finally:
+            call.isOver = call.result is None
             CURRENT.reset(token)
 
     # What is asked for of an IPerspective, which others may call.
@@ -150,13 +144,6 @@ class Perspective(Proxy, pb.Jellyable):
         """
         return self.remoteMessageReceived(broker, message, args, kw)
 
-    def _notSent(self) -> None:
-        """
-        Perspective Broker has taken this for a client, and has not sent it: the connection was
-        lost.
-        """
-        self._session._end(ClientLost())
-
 
 class OwnPerspective(Perspective):
     """
@@ -165,30 +152,47 @@ class OwnPerspective(Perspective):
 
     __slots__ = ()
 
-    _way = "perspectiveMessageReceived"
-
     def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
         """
         The client calls: pass it on, unless the session has ended.
         """
-        session = self._session
-        if session.reason is not None:
-            raise ending(session)
-        token = CURRENT.set(session)
-        try:
-            return getattr(session.aspect, self._way)(broker, message, args, kw)
-        finally:
-            CURRENT.reset(token)
+        return _passedOn(self, "perspectiveMessageReceived", broker, message, args, kw)
 
 
-class ReferencePerspective(OwnPerspective):
+class ReferencePerspective(Perspective):
     """
     A perspective of an avatar that is called by its C{remote_} methods.
     """
 
     __slots__ = ()
 
-    _way = "remoteMessageReceived"
+    def remoteMessageReceived(self, broker: Any, message: str, args: Any, kw: Any) -> Any:
+        """
+        The client calls: pass it on, unless the session has ended.
+        """
+        return _passedOn(self, "remoteMessageReceived", broker, message, args, kw)
+
+
+class SentAsItSays(OwnPerspective):
+    """
+    What stands before an avatar that says itself how it is sent, until that is sent.
+    """
+
+    __slots__ = ()
+
+    def processUniqueID(self) -> int:
+        """
+        Return what the avatar says, when it is asked for as above.
+        """
+        super().processUniqueID()
+        known: int = self._avatarkitSession.aspect.processUniqueID()
+        return known
+
+    def jellyFor(self, jellier: Any) -> Any:
+        """
+        Send the avatar.
+        """
+        return _sent(self, jellier, lambda: jellier.jelly(self._avatarkitSession.aspect))
 
 
 class LimitedPerspective(Perspective):
@@ -202,8 +206,8 @@ class LimitedPerspective(Perspective):
         """
         The client calls: pass it on, if all of those let it.
         """
-        if self._session.reason is None:
-            self._session._called(message)
+        if self._avatarkitSession.reason is None:
+            self._avatarkitSession._called(message)
         return super().remoteMessageReceived(broker, message, args, kw)
 
 
@@ -223,35 +227,65 @@ class LimitedReference(LimitedPerspective, ReferencePerspective):
     __slots__ = ()
 
 
-def _awaited(session: Held, result: Any) -> Deferred[Any]:
+def _sent(perspective: Perspective, jellier: Any, send: Callable[[], Any]) -> Any:
     """
-    Return a Deferred of what a method returned, which is cancelled when the session ends.
+    Send something for a login, and look no more whether it is sent.
     """
-    call = Call(session, isinstance(result, CoroutineType))
-    waiting: Deferred[Any] = _begun(call, result) if call.isCoroutine else result
-    if (waiting.called and not waiting.paused) or session.reason is not None:
-        return waiting  # it is done, or has ended its session, and waits all the same
-    call.result = waiting
-    session._calls[call] = None
-    return waiting.addBoth(_over, call)
+    session, look = perspective._avatarkitSession, getattr(perspective, "_avatarkitLook", None)
+    if look is not None and look.active():
+        look.cancel()
+    object.__setattr__(perspective, "_avatarkitLook", None)
+    try:
+        sent = send()
+    except BaseException:
+        session._end(None)
+        raise
+    session._found(jellier.invoker)
+    return sent
 
 
-def _begun(call: Call, coroutine: Any) -> Deferred[Any]:
+def _notSent(session: Held) -> None:
     """
-    Return a Deferred of what a coroutine returns, and have it know that it is a call.
+    Perspective Broker has taken a perspective for a client, and has not sent it: the connection was
+    lost.
     """
+    session._end(ClientLost())
+
+
+def _passedOn(
+    perspective: Perspective, way: str, broker: Any, message: str, args: Any, kw: Any
+) -> Any:
+    """
+    Call an avatar in its own way, unless the session has ended.
+    """
+    session = perspective._avatarkitSession
+    if session.reason is not None:
+        raise ending(session)
+    call = Call(session)
     token = CURRENT.set(call)
     try:
-        return Deferred.fromCoroutine(coroutine)
+        _awaitCoroutines(broker)
+        result = getattr(session.aspect, way)(broker, message, args, kw)
+        isLater = isinstance(result, (Deferred, CoroutineType))
+        return followed(call, result) if isLater else result
     finally:
+        call.isOver = call.result is None
         CURRENT.reset(token)
 
 
-def _over(result: Any, call: Call) -> Any:
+def _awaitCoroutines(broker: Any) -> None:
     """
-    A call is over; if it was cancelled because its session has ended, the client is told so.
+    Have a broker await what the methods of avatars return that have a way of their own to be
+    called, which the avatar gives it to serialize.
     """
-    session = call.session
-    session._calls.pop(call, None)
-    isCancelled = isinstance(result, Failure) and result.check(CancelledError)
-    return Failure(ending(session)) if isCancelled and session.ended else result
+    if not isinstance(broker, pb.Broker) or broker.disconnected or "serialize" in vars(broker):
+        return
+    known: Any = broker
+    serialize = known.serialize
+
+    def awaiting(thing: Any, *args: Any, **kw: Any) -> Any:
+        isAwaited = isinstance(thing, CoroutineType) and isinstance(CURRENT.get(), Call)
+        return serialize(Deferred.fromCoroutine(thing) if isAwaited else thing, *args, **kw)
+
+    known.serialize = awaiting
+    broker.notifyOnDisconnect(lambda: vars(broker).pop("serialize", None))

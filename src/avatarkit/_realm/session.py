@@ -712,6 +712,13 @@ class Session(Generic[A]):
         return self._rarities.calls
 
     @property
+    def _isClosed(self) -> bool:
+        """
+        Whether the last undo is done.
+        """
+        return self._state is CLOSED
+
+    @property
     def _isWatched(self) -> bool:
         """
         Whether the session ends by itself if its client leaves now.

@@ -7,20 +7,50 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import copy
-from typing import TypeVar
+from types import FunctionType
+from typing import Any, TypeVar
 
 from twisted.python.failure import Failure
 
 E = TypeVar("E", bound=BaseException)
 
+# Any in this module: what an exception says of how it is made again.
+
+#: What the author of a class writes who thinks of copies.
+_OWN_WAYS = ("__copy__", "__reduce__", "__reduce_ex__")
+
 
 def twin(error: E) -> E:
     """
-    Return a copy of an exception, or the exception itself if it cannot be copied.
+    Return a copy of an exception, without its traceback, or the exception itself if it cannot be
+    copied.
+
+    By default Python copies an exception by calling its class with its C{args}.  A class with a
+    constructor of its own may take other arguments, or make another text of these, so such a
+    constructor is left out.
     """
+    kind = type(error)
     with suppress(Exception):  # not every exception can be copied
-        return copy(error)
+        if any(isinstance(getattr(kind, way, None), FunctionType) for way in _OWN_WAYS):
+            return copy(error)
+        return _rebuilt(error)
     return error
+
+
+def _rebuilt(error: E) -> E:
+    """
+    Return a copy that is made as Python itself makes the exception, before any constructor of its
+    author's.
+    """
+    reduced: Any = error.__reduce__()
+    kind, args, *state = reduced
+    made: E = kind.__new__(kind, *args)
+    inits = (vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each))
+    init = next(each for each in inits if not isinstance(each, FunctionType))
+    init(made, *args)
+    for each in state:
+        made.__setstate__(each)
+    return made
 
 
 def copyOf(failure: Failure) -> BaseException:
