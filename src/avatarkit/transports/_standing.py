@@ -8,8 +8,9 @@ nothing is lost that a factory changes later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from types import (
     FunctionType,
     MemberDescriptorType,
@@ -71,6 +72,14 @@ class Exchange:
                 tuple(self.new if self._isOld(each) else each for each in value) if found else value
             )
         return self.standIn(value) if self._isIn(value) else value
+
+    def leading(self, thing: Any) -> Any:
+        """
+        Return what a connection has instead of an object that leads to the portal: that has it, or
+        has another object that has it; the same if it does not.
+        """
+        leads = any(self(value) is not value for _name, value in everything(thing))
+        return self.standIn(thing) if leads else self(thing)
 
     def standIn(self, thing: Any) -> Any:
         """
@@ -203,6 +212,16 @@ def attributesOf(thing: Any) -> list[tuple[str, Any]]:
     if "portal" not in own:
         found.append(("portal", getattr(kind, "portal", None)))
     return found
+
+
+def everything(thing: Any) -> Iterator[tuple[str, Any]]:
+    """
+    Return the attributes of an object, or of what it stands for, and its C{portal}, which may be a
+    property.
+    """
+    while _isStandIn(thing):
+        thing = inside(thing).thing
+    return chain([("portal", getattr(thing, "portal", None))], attributesOf(thing))
 
 
 class _Shape(NamedTuple):

@@ -126,7 +126,8 @@ class WatchedProtocol:
             self._log.critical(
                 "{protocol!r} does not have {portal!r} in any place that is known, so its logins "
                 "could not be watched: the connection is closed.  Give WatchingFactory the portal "
-                "that the factory has, or make the protocol an IPortalHolder",
+                "that the factory has, or make the protocol an IPortalHolder.  A root of "
+                "Perspective Broker must have it as an attribute, or in one of its objects",
                 protocol=wrapped,
                 portal=factory.portal,
             )
