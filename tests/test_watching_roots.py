@@ -217,7 +217,13 @@ class RootCase(rawclients.RawCase):
         assert connections == {each.connection for each in self.watching.protocols}
         for left in (1, 0):
             clients.pop().disconnect()
-            await self.until(lambda left=left: len(self.realm.sessions) == left, "not left")
+            await self.until(partial(self.count, left), "not left")
+
+    def count(self, number: int) -> bool:
+        """
+        Return whether there are so many sessions.
+        """
+        return len(self.realm.sessions) == number
 
     async def isRefused(self, makeFactory: Callable[[Any], Any]) -> None:
         """
