@@ -65,8 +65,14 @@ class Streams(Protocol):
             headers.append(("cookie", cookie))
         self.conn.send_headers(stream, headers, end_stream=True)
         self.send()
+        return stream, self.expect(stream)
+
+    def expect(self, stream: int) -> Deferred[Any]:
+        """
+        Return a Deferred of the headers of the response.
+        """
         self.waiting[stream] = Deferred()
-        return stream, self.waiting[stream]
+        return self.waiting[stream]
 
     def reset(self, stream: int) -> None:
         """
@@ -98,10 +104,9 @@ class Streams(Protocol):
         self.lost = True
 
 
-@needsModule("h2", "priority")
-class HTTP2Tests(WebCase):
+class StreamCase(WebCase):
     """
-    Streams of one TCP connection.
+    A server and browsers that speak HTTP/2.
     """
 
     tls = negotiates = True
@@ -123,6 +128,13 @@ class HTTP2Tests(WebCase):
         if not streams.lost:
             streams.transport.abortConnection()  # type: ignore[union-attr]  # there is one
         await self.until(lambda: streams.lost, "the browser is left")
+
+
+@needsModule("h2", "priority")
+class HTTP2Tests(StreamCase):
+    """
+    Streams of one TCP connection.
+    """
 
     async def test_each(self) -> None:
         """

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.spread import pb
+from zope.interface import implementer
 
 import rawclients
 from avatarkit import (
@@ -25,9 +28,11 @@ from avatarkit.transports import (
     CookieAuthSessionWrapper,
     HTTPAuthSessionWrapper,
     IMAP4RefusalMixin,
+    WatchingFactory,
 )
 from logs import logged
 from pb import Client, PBTestCase, refusal
+from stages import turns
 from test_checks_cancelled import Stubborn, Waiting
 from websites import Page, WebCase
 
@@ -211,6 +216,96 @@ class PBTests(Leaves):
 
 
 del Leaves  # it has no protocol, and is not a test by itself
+
+
+class HungTests(rawclients.RawCase):
+    """
+    Clients whose logins never end, and which go on waiting.
+    """
+
+    async def stays(self, checker: Any, *blocks: Any, realm: Any = None) -> rawclients.RawClient:
+        """
+        Return a client whose login goes on, over POP3, on a server that gives it twenty seconds.
+
+        @param realm: returns the realm, of the one that there is.
+        """
+
+        def watch(factory: Any, portal: Any) -> Any:
+            if realm is not None:
+                self.realm = portal.realm = realm(portal.realm)
+            return WatchingFactory(factory, portal, loginGraceTime=20, reactor=self.clock)
+
+        await self.serve(rawclients.pop3Factory, checker, *blocks, watch=watch)
+        client = await self.connect()
+        client.send(b"USER alice")
+        await self.until(lambda: client.received.count(b"\n") == 2, "no answer")
+        client.send(b"PASS right")
+        await self.until(lambda: self.isLoggingIn, "no login")
+        return client
+
+    def setUp(self) -> None:
+        """
+        The time stands still.
+        """
+        self.clock = Clock()
+        self.timeLimit: LoginTimeout[Any] = LoginTimeout(30, reactor=self.clock)
+
+    @property
+    def isLoggingIn(self) -> bool:
+        """
+        Whether a login goes on.
+        """
+        return any(each.isLoggingIn for each in self.watching.protocols)
+
+    async def endsAfter(self, seconds: int, client: rawclients.RawClient) -> None:
+        """
+        Check that a client is cut off after some time.
+        """
+        for _ in range(seconds - 1):
+            self.clock.advance(1)
+        await turns(20)
+        assert not client.gone
+        self.clock.advance(1)
+        await self.until(lambda: client.gone, "it is still connected")
+        await self.until(lambda: not self.watching.protocols, "the connection is left")
+        assert not self.realm.sessions
+        assert not self.clock.getDelayedCalls()
+
+    async def test_checker(self) -> None:
+        """
+        A checker that never ends does not keep its connection, even if it ignores being cancelled:
+        the login is given up, and the client is cut off when it is looked at next.
+        """
+        for checker in (Waiting(), Stubborn()):
+            client = await self.stays(checker, self.timeLimit)
+            await self.endsAfter(40, client)
+
+    async def test_realm(self) -> None:
+        """
+        Nor does a realm of somebody else's that never answers.
+        """
+
+        @implementer(IRealm)
+        class Hung:
+            def requestAvatar(self, *args: Any) -> Any:
+                return Deferred()
+
+        client = await self.stays(rawclients.Asked(), realm=lambda realm: self.timeLimit(Hung()))
+        await self.endsAfter(40, client)
+
+    async def test_without(self) -> None:
+        """
+        Without a time limit the connection stays as long as the checker does.
+        """
+        checker = Waiting()
+        client = await self.stays(checker)
+        for _ in range(10):
+            self.clock.advance(20)
+        await turns(20)
+        assert not client.gone
+        checker.checks[0].errback(UnauthorizedLogin())
+        await self.until(lambda: not self.isLoggingIn, "the login goes on")
+        await self.endsAfter(20, client)
 
 
 class UnwatchedTests(PBTestCase):

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.mail.imap4 import IAccount
@@ -252,6 +253,31 @@ class LineTests(Newcomers):
         await self.until(lambda: client.received == b"welcome\r\n", "no login")
         self.logIn(client)
         await self.until(lambda: client.received == b"welcome\r\n", "no second login")
+
+
+class Replacing(Protocol):
+    """
+    A protocol that puts another one in its place.
+    """
+
+    portal: Any
+
+    def connectionMade(self) -> None:
+        """
+        Give the transport to the other one.
+        """
+        transport: Any = self.transport
+        transport.protocol = commands = Commands()
+        commands.portal = self.portal
+        commands.makeConnection(transport)
+
+
+class ReplacedTests(LineTests):
+    """
+    Over a protocol that is no longer there.
+    """
+
+    makeFactory = staticmethod(partial(rawclients.serving, Replacing))
 
 
 class IMAP4Tests(Newcomers):

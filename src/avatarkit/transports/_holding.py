@@ -9,8 +9,6 @@ have it in an object among their attributes, or among those of their factory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from types import MethodType
 from typing import Any
 
@@ -21,7 +19,7 @@ from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from .._tools.adapting import adapted
-from ._standing import Exchange, attributesOf
+from ._standing import Exchange, everything
 
 
 class IPortalHolder(Interface):
@@ -54,29 +52,22 @@ def givePortal(protocol: Any, old: Portal, new: Portal) -> bool:
     """
     exchange = Exchange(old, new)
     holder = adapted(IPortalHolder, protocol)
-    found = holder is not None and bool(holder.givePortal(old, new))
+    held = holder is not None and bool(holder.givePortal(old, new))
+    found = held
     factory = getattr(protocol, "factory", None)
-    leads = any(exchange(value) is not value for _name, value in _everything(factory))
-    standing = exchange.standIn(factory) if leads else exchange(factory)
+    standing = exchange.leading(factory)
     if standing is not factory:
         protocol.factory = standing
         found = True
     wrapped = getattr(protocol, "wrappedProtocol", None)
     if wrapped is not None:
         found = givePortal(wrapped, old, new) or found
-    for name, value in tuple(_everything(protocol)):
+    for name, value in tuple(everything(protocol)):
         other = value if _isItself(protocol, value) else exchange(value)
         if other is not value:
             setattr(protocol, name, other)
             found = True
-    return found
-
-
-def _everything(thing: Any) -> Iterator[tuple[str, Any]]:
-    """
-    Return the attributes of an object, and its C{portal}, which may be a property.
-    """
-    return chain([("portal", getattr(thing, "portal", None))], attributesOf(thing))
+    return found and (held or not _serves(protocol))
 
 
 def _isItself(protocol: Any, value: Any) -> bool:
@@ -86,24 +77,35 @@ def _isItself(protocol: Any, value: Any) -> bool:
     return value is protocol or (type(value) is MethodType and value.__self__ is protocol)
 
 
+def _serves(protocol: Any) -> bool:
+    """
+    Return whether whoever logs in does so by an object that the protocol serves, so that it does
+    not matter what else has the portal.
+    """
+    return isinstance(protocol, pb.Broker) and bool(protocol.localObjects)
+
+
 @implementer(IPortalHolder)
 @attrs.frozen(eq=False)
 class _BrokerHolder:
     """
-    Perspective Broker has its portal in the object that it serves as C{"root"}.
+    Perspective Broker has its portal in the objects that it serves by a name, such as C{"root"}:
+    Twisted's own, or somebody's with other methods and another login.
     """
 
     broker: Any
 
     def givePortal(self, old: Portal, new: Portal) -> bool:
         """
-        Serve another root.
+        Serve what stands for those that lead to the portal.
         """
-        root = getattr(self.broker.factory, "root", None)
-        if getattr(root, "portal", None) is not old:
-            return False
-        self.broker.setNameForLocal("root", pb.IPBRoot(new).rootObject(self.broker))
-        return True
+        exchange, found = Exchange(old, new), False
+        for name, local in tuple(self.broker.localObjects.items()):
+            standing = exchange.leading(local.object)
+            if standing is not local.object:
+                self.broker.setNameForLocal(name, standing)
+                found = True
+        return found
 
 
 registerAdapter(_BrokerHolder, pb.Broker, IPortalHolder)

@@ -8,9 +8,11 @@ nothing is lost that a factory changes later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from types import (
+    ClassMethodDescriptorType,
     FunctionType,
     MemberDescriptorType,
     MethodDescriptorType,
@@ -43,6 +45,9 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, dict, set, t
 #: What a special method may be: one in Python, or one that is built in.
 _METHODS = (FunctionType, WrapperDescriptorType, MethodDescriptorType)
 
+#: What a class has that is bound in the usual way.
+_BINDING = (*_METHODS, ClassMethodDescriptorType, classmethod, staticmethod, cached_property)
+
 
 @attrs.frozen(eq=False)
 class Exchange:
@@ -65,12 +70,17 @@ class Exchange:
             return self.new if self._isOld(value) else value
         if kind is MethodType:
             return self._method(value)
-        if kind is tuple:
-            found = any(map(self._isOld, value))
-            return (
-                tuple(self.new if self._isOld(each) else each for each in value) if found else value
-            )
+        if issubclass(kind, tuple):
+            return self._tuple(value) if any(map(self._isOld, value)) else value
         return self.standIn(value) if self._isIn(value) else value
+
+    def leading(self, thing: Any) -> Any:
+        """
+        Return what a connection has instead of an object that leads to the portal: that has it, or
+        has another object that has it; the same if it does not.
+        """
+        leads = any(self(value) is not value for _name, value in everything(thing))
+        return self.standIn(thing) if leads else self(thing)
 
     def standIn(self, thing: Any) -> Any:
         """
@@ -94,6 +104,16 @@ class Exchange:
         rebound = MethodType(method.__func__, other)
         return getattr(other, method.__name__, rebound) if other is self.new else rebound
 
+    def _tuple(self, value: tuple[Any, ...]) -> Any:
+        """
+        Return the same kind of tuple, which may be a named one, and have attributes.
+        """
+        kind = type(value)
+        other = tuple.__new__(kind, (self.new if self._isOld(each) else each for each in value))
+        if _shapeOf(kind) is not None:
+            vars(other).update(vars(value))
+        return other
+
     def _isIn(self, thing: Any) -> bool:
         """
         Return whether an object has the portal itself, as an attribute.
@@ -103,7 +123,8 @@ class Exchange:
         logins, so what it does cannot be watched by connections.
         """
         if _isStandIn(thing):
-            return self._isOld(inside(thing).exchange.new)
+            whole, other, _kept = inside(thing)
+            return other.new is not self.new and (self._isOld(other.new) or self._isIn(whole))
         has = [value for _name, value in attributesOf(thing) if self._isOld(value)]
         if not has or IResource.providedBy(thing):
             return False
@@ -128,7 +149,7 @@ class StandIn:
     An object, as one connection sees it: with the connection's own portal instead of the server's.
 
     Everything else is the object's, also what is set; its methods and properties see the portal as
-    well.  C{isinstance} and C{==} take it for the object; C{is} does not.
+    well, but class methods do not.  C{isinstance} and C{==} take it for the object; C{is} does not.
 
     A C{cached_property} is the same for all connections, unless it is a function, which may call
     the portal: each connection then has its own.
@@ -143,8 +164,11 @@ class StandIn:
 
     def __getattr__(self, name: str) -> Any:
         thing, exchange, kept = inside(self)
-        made = getattr(thing.__class__, name, None)
+        made = _ofClass(thing.__class__, name)
         value = made.__get__(self) if isinstance(made, property) else getattr(thing, name)
+        binds = _binds(type(made))  # type: ignore[arg-type]  # a class is hashable
+        if binds and name not in getattr(thing, "__dict__", ()):
+            value = made.__get__(self, thing.__class__)
         if isinstance(value, MethodType) and value.__self__ is thing:
             return MethodType(value.__func__, self)
         was, stands = kept.get(name, (None, None))
@@ -161,7 +185,7 @@ class StandIn:
 
     def __setattr__(self, name: str, value: object) -> None:
         thing, exchange, _kept = inside(self)
-        made = getattr(thing.__class__, name, None)
+        made = _ofClass(thing.__class__, name)
         if isinstance(made, property):
             made.__set__(self, value)
             return
@@ -187,6 +211,23 @@ def inside(standIn: Any) -> Inside:
     return found
 
 
+def _ofClass(kind: type, name: str) -> Any:
+    """
+    Return what a class has by a name, or one that it inherits from: not yet bound to anything.
+    """
+    return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
+
+
+@lru_cache(maxsize=256)
+def _binds(kind: type) -> bool:
+    """
+    Return whether what a class has is of a kind that makes methods, such as C{partialmethod}; but
+    functions need no help, and what is built in takes no stand-in.
+    """
+    binds = hasattr(kind, "__get__") and not hasattr(kind, "__set__")
+    return binds and not issubclass(kind, _BINDING)
+
+
 def attributesOf(thing: Any) -> list[tuple[str, Any]]:
     """
     Return the attributes that an object has itself, but for those that lead nowhere, and its
@@ -203,6 +244,16 @@ def attributesOf(thing: Any) -> list[tuple[str, Any]]:
     if "portal" not in own:
         found.append(("portal", getattr(kind, "portal", None)))
     return found
+
+
+def everything(thing: Any) -> Iterator[tuple[str, Any]]:
+    """
+    Return the attributes of an object, or of what it stands for, and its C{portal}, which may be a
+    property.
+    """
+    while _isStandIn(thing):
+        thing = inside(thing).thing
+    return chain([("portal", getattr(thing, "portal", None))], attributesOf(thing))
 
 
 class _Shape(NamedTuple):

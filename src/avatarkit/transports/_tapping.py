@@ -4,7 +4,7 @@ What a transport does not tell its protocol, or not in time.
 A protocol that puts another one in its place is no longer told what arrives, nor that the
 connection is lost, and one that has paused its transport is told only when it reads again, since a
 loss is noticed by reading.  So four methods of the transport itself are replaced, on this one
-transport, until it is lost.
+transport, until it is lost.  What arrives is counted there too, whoever it is for.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class Tap:
     """
     A transport that says when something arrives and when it is lost, and can be kept reading.
 
-    @ivar arrives: the method of the transport that is called when something has arrived: of TLS,
-        and of whatever else wraps a transport, the one that is given what it is.
+    It asks with how many bytes have arrived whether they are to be taken, and drops them if not.
+
+    @ivar arrives: the method of the transport that is given what has arrived; over TLS, what has
+        not been deciphered yet.
     @ivar paused: whether the protocol has paused the transport.  As long as it is kept reading,
         what arrives reaches the protocol all the same, as it may over TLS anyway.
     """
 
     _transport: Any
-    _received: Callable[[], object]
+    _takes: Callable[[int], bool]
     _lost: Callable[[], object]
     arrives: str = attrs.field(init=False)
     paused: bool = attrs.field(default=False, init=False)
@@ -38,7 +40,8 @@ class Tap:
     _plain: dict[str, Any] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.arrives = "dataReceived" if hasattr(self._transport, "dataReceived") else "doRead"
+        isWrapper = hasattr(self._transport, "dataReceived")  # or TLS, which wraps TCP
+        self.arrives = "dataReceived" if isWrapper else "_dataReceived"
         for name, method in (
             (self.arrives, self._arrived),
             ("connectionLost", self.connectionLost),
@@ -61,9 +64,8 @@ class Tap:
         """
         return self.arrives in self._plain
 
-    def _arrived(self, *args: Any) -> Any:
-        self._received()
-        return self._plain[self.arrives](*args)
+    def _arrived(self, data: bytes) -> Any:
+        return self._plain[self.arrives](data) if self._takes(len(data)) else None
 
     def connectionLost(self, *args: Any) -> None:
         """
@@ -104,7 +106,7 @@ class Tap:
         Leave the transport as it was, and lead to nobody.
         """
         self.paused = False
-        self._received = self._lost = bool
+        self._takes, self._lost = lambda size: True, bool
         for name in self._plain:
             vars(self._transport).pop(name, None)
 

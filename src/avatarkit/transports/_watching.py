@@ -70,7 +70,7 @@ class WatchedProtocol:
         """
         self.connection = Connection(transport, self.factory.clock())
         self._logins = Logins(self.connection, self._whenBusy, self._whenLoggedIn)
-        self._tap = Tap(transport, self.connection.received, self._lost)
+        self._tap = Tap(transport, self._takes, self._lost)
         self.factory.registerProtocol(self)
         if not self._givePortal():
             self._refused = True
@@ -86,14 +86,8 @@ class WatchedProtocol:
         """
         Something has arrived.
         """
-        if self._refused:
-            return
-        if not self._tap.hears:
-            self.connection.received()
-        if (self._logins or not self._logins.succeeded) and self._isTooMuch(len(data)):
-            self.connection.abortConnection()
-            return
-        self.wrappedProtocol.dataReceived(data)
+        if not self._refused and (self._tap.hears or self._takes(len(data))):
+            self.wrappedProtocol.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -126,7 +120,8 @@ class WatchedProtocol:
             self._log.critical(
                 "{protocol!r} does not have {portal!r} in any place that is known, so its logins "
                 "could not be watched: the connection is closed.  Give WatchingFactory the portal "
-                "that the factory has, or make the protocol an IPortalHolder",
+                "that the factory has, or make the protocol an IPortalHolder.  A root of "
+                "Perspective Broker must have it as an attribute, or in one of its objects",
                 protocol=wrapped,
                 portal=factory.portal,
             )
@@ -150,6 +145,16 @@ class WatchedProtocol:
             seconds=self.factory.grace.seconds,
         )
         self.connection.abortConnection()
+
+    def _takes(self, size: int) -> bool:
+        """
+        Something has arrived, for this protocol or one in its place; return whether to take it.
+        """
+        self.connection.received()
+        if (self._logins or not self._logins.succeeded) and self._isTooMuch(size):
+            self.connection.abortConnection()
+            return False
+        return True
 
     def _isTooMuch(self, size: int) -> bool:
         """

@@ -188,12 +188,13 @@ class _Visits:
 
     going: dict[RequestConnection, None] = attrs.field(factory=dict, init=False)
 
-    def received(self) -> None:
+    def takes(self, size: int) -> bool:
         """
-        Something has arrived.
+        Something has arrived, which Twisted may have.
         """
         for visit in tuple(self.going):
             visit.received()
+        return True
 
     def lost(self) -> None:
         """
@@ -211,7 +212,7 @@ def _visitsOf(wire: Any) -> _Visits:  # Any: as above
     if visits is None:
         visits = _Visits()
         setattr(wire, _VISITS, visits)
-        Tap(wire, visits.received, visits.lost)
+        Tap(wire, visits.takes, visits.lost)
     return visits
 
 
