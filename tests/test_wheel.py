@@ -123,7 +123,12 @@ class WheelTests(SynchronousTestCase):
         What is looked at may be put into the wheel again, also for no time at all: it then has its
         turn in the next tick.
         """
-        self.wheel.due = lambda thing: (self.seen.append((0, thing)), self.wheel.put(thing, 0))[0]
+
+        def due(thing: str) -> None:
+            self.seen.append((0, thing))
+            self.wheel.put(thing, 0)
+
+        self.wheel.due = due
         self.wheel.put("a", 0)
         assert self.run_(1) == ["a"] * 8
 
