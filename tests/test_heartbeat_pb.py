@@ -84,6 +84,7 @@ class DeadTestCase(PBTestCase):
         """
         Return the session that there is.
         """
+        session: Session
         (session,) = self.realm.sessions
         return session
 

@@ -1,5 +1,5 @@
 """
-Run all benchmarks, one after the other; this takes some two minutes.
+Run all benchmarks, one after the other; this takes some minutes.
 
     python docs/benchmarks
 
@@ -20,7 +20,13 @@ results = [
     f"{platform.system()} with {os.cpu_count()} cores.",
     "",
 ]
-for script, *options in (["logins.py"], ["connections.py"], ["push.py"], ["push.py", "--tcp"]):
+for script, *options in (
+    ["logins.py"],
+    ["connections.py"],
+    ["heartbeat.py"],
+    ["push.py"],
+    ["push.py", "--tcp"],
+):
     command = [sys.executable, str(here / script), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
         assert running.stdout is not None

@@ -79,7 +79,7 @@ class Wheel(Generic[H]):
         """
         clock = clockOr(self.reactor)
         now = clock.seconds()
-        self._take(thing)
+        self._takeOut(thing, self._places.get(thing))
         if self._timer is None:
             self._timer = self._next(clock, now)
         number = max(ceil((now + seconds) / self.tick - _LOST), self._tick + 1)
@@ -93,13 +93,12 @@ class Wheel(Generic[H]):
         """
         Do not look at something; harmless if it is not in the wheel.
         """
-        self._take(thing)
+        self._takeOut(thing, self._places.pop(thing, None))
         self._stopIfEmpty()
 
-    def _take(self, thing: H) -> None:
-        slot = self._places.pop(thing, None)
+    def _takeOut(self, thing: H, slot: dict[H, None] | None) -> None:
         if slot is not None:
-            del slot[thing]
+            slot.pop(thing, None)  # it is not there while it is looked at
 
     def _stopIfEmpty(self) -> None:
         if not self._places and self._timer is not None:
@@ -139,11 +138,17 @@ class Wheel(Generic[H]):
             while slot:
                 if clock.seconds() >= until:
                     return False
-                thing, _nothing = slot.popitem()
-                del self._places[thing]
-                try:
-                    self.due(thing)
-                except Exception:
-                    self._log.failure("{due} failed", due=self.due)
+                self._lookAt(slot.popitem()[0], slot)
             self._slots.pop(number, None)  # it is gone if nothing was left in any
         return True
+
+    def _lookAt(self, thing: H, slot: dict[H, None]) -> None:
+        try:
+            self.due(thing)
+        except Exception:
+            self._log.failure("{due} failed", due=self.due)
+        finally:
+            # Not before: what is put into the wheel again takes the place that it has, and a large
+            # dict that loses and gains keys is built anew every so often, which takes long.
+            if self._places.get(thing) is slot:
+                del self._places[thing]
