@@ -428,6 +428,7 @@ class ManyTests(HeartbeatTestCase):
         self.run_(31)
         session._connection = FakeConnection()
         session.logout()
+        assert self.heartbeat._pings == {}
 
     def test_slowLogin(self) -> None:
         """
