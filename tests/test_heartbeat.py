@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.spread import pb
@@ -27,6 +27,7 @@ from avatarkit.testing import FakeConnection, FakeMind, MemoryPortal, checkBlock
 from logs import logged
 from players import Client, Player
 from scripted import Boom
+from ticking import Ticking
 
 # Any in this module: realms, and what minds are.
 
@@ -122,6 +123,7 @@ class SilenceTests(HeartbeatTestCase):
             self.hear()
         assert not self.session.ended
         assert self.mind.calls == []
+        assert self.heartbeat._heard == {}
         assert len(self.clock.getDelayedCalls()) == 1
 
     def test_asked(self) -> None:
@@ -159,6 +161,16 @@ class SilenceTests(HeartbeatTestCase):
         self.run_(85)
         self.hear()
         assert 90 <= self.lifeOf(self.session) < 90 + LATE
+        assert pings(self.mind) == 2
+
+    def test_heardAtOnce(self) -> None:
+        """
+        Something that arrives in the same moment in which the client is asked will do as well.
+        """
+        while not pings(self.mind):
+            self.run_(0.1)
+        self.hear()
+        self.run_(30 + LATE)
         assert pings(self.mind) == 2
 
     def test_answers(self) -> None:
@@ -210,6 +222,18 @@ class SilenceTests(HeartbeatTestCase):
         assert not self.session.ended
         self.run_(30 + LATE)
         assert self.session.ended
+
+    def test_someUnanswered(self) -> None:
+        """
+        One that answers every other question does not leave more of them unanswered.
+        """
+        for _ in range(UNANSWERED * 4):
+            self.run_(31)
+            self.hear()
+            if len(self.mind.calls) % 2 and not self.mind.calls[-1].answer.called:
+                self.mind.calls[-1].answer.callback(None)
+        open_ = [call for call in self.mind.calls if not call.answer.called]
+        assert len(open_) == UNANSWERED
 
     def test_stalledServer(self) -> None:
         """
@@ -285,6 +309,7 @@ class SilenceTests(HeartbeatTestCase):
             def detached(self, session: Session[Any]) -> object:
                 return waiting
 
+        self.session.logout()
         self.realm = Slow()(self.realm)
         session = self.login(FakeMind(), self.connection)
         session.logout()
@@ -292,7 +317,7 @@ class SilenceTests(HeartbeatTestCase):
             self.run_(100)
         assert self.realm.audit() == []
         assert pings(session.mind) == 0
-        assert not [each for each in said if "alice" not in each]
+        assert said == []
         waiting.callback(None)
 
     def test_farewell(self) -> None:
@@ -345,6 +370,35 @@ class ManyTests(HeartbeatTestCase):
         assert isinstance(dead.reason, Unresponsive)
         self.run_(500)
         assert not alive.ended
+
+    def test_noAnswer(self) -> None:
+        """
+        A failure by which a mind says that there is no answer is no sign of life.
+        """
+
+        class Slow(FakeMind):
+            def callRemote(self, *args: Any, **kw: Any) -> Any:
+                return fail(TimeoutError())
+
+        assert 90 <= self.lifeOf(self.login(Slow())) < 90 + LATE
+
+    def test_otherClock(self) -> None:
+        """
+        The order of pushes holds with a registry that has a clock of its own.
+        """
+        ticking = Ticking()
+        online = MindRegistry[Any](reactor=ticking)
+        self.realm = online(self.realm)
+        minds = [FakeMind() for _ in range(10)]
+        for mind in minds:
+            self.login(mind)
+        self.run_(29)
+        online.everyone.callRemote("notify", pbanswer=False)
+        assert not minds[-1].calls
+        self.run_(2)
+        while ticking.turn():
+            ticking.rightNow += 0.001
+        assert [call.name for call in minds[-1].calls] == ["notify", "ping"]
 
     def test_behind(self) -> None:
         """

@@ -54,7 +54,7 @@ class Ping:
     """
     What a client was asked, and has not answered.
 
-    @ivar session: whose mind was called.
+    @ivar session: whose mind was called first; when it ends, this is forgotten.
     @ivar at: when it was called last.
     @ivar sent: the same, in the time in which the reactor had its turns.
     @ivar unanswered: how many of its calls have no answer.
@@ -164,10 +164,8 @@ class Heartbeat(Audited, Block[A]):
             yield f"{session!r} is still looked at by {self!r}"
 
     def _look(self, session: Session[A]) -> None:
-        if session.ended:  # and takes its time to close
-            return
         left = self._timeLeft(session)
-        if session.ended:  # since its client turned out to be gone
+        if session.ended:  # and takes its time to close, or its client turned out to be gone
             return
         if left > 0:
             self._wheel.put(session, left)
@@ -187,7 +185,7 @@ class Heartbeat(Audited, Block[A]):
         ping = self._pings.get(line)
         if ping is None or ping.at <= heard:
             ping = self._ask(session, line, now)
-        left = max(self.timeout - silent, self._chance - (self._wheel.awake() - ping.sent))
+        left = self._chance - (self._wheel.awake() - ping.sent)
         return min(left, self.interval)  # for a client that answers is soon silent once more
 
     def _lastHeard(self, line: Line) -> float:
@@ -204,7 +202,7 @@ class Heartbeat(Audited, Block[A]):
         Call the client, unless it has left too many calls unanswered.
         """
         ping = self._pings.setdefault(line, Ping(session))
-        ping.session, ping.at, ping.sent = session, now, self._wheel.awake()
+        ping.at, ping.sent = now, self._wheel.awake()
         if ping.unanswered < UNANSWERED:
             ping.unanswered += 1
             (to,) = find([session.mind])
