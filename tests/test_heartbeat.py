@@ -474,6 +474,38 @@ class ManyTests(HeartbeatTestCase):
         assert 58 < self.lifeOf(asked) < 59 + LATE
         assert sum(map(pings, minds)) == 1
 
+    def test_deadMind(self) -> None:
+        """
+        When the mind that is called turns out to be dead, another one of its connection is called,
+        and has its time to answer.
+        """
+        connection, minds = FakeConnection(), [FakeMind(), FakeMind({"ping": None})]
+        sessions = [self.login(mind, connection) for mind in minds]
+        self.run_(31)
+        connection.lastReceived = self.clock.seconds()
+        minds[0].disconnected = True
+        self.run_(120)
+        assert [each.ended for each in sessions] == [True, False]
+
+    def test_slowlyEnding(self) -> None:
+        """
+        A session that ends, and takes its time, is not asked instead of others.
+        """
+        waiting: Deferred[None] = Deferred()
+
+        class Slow(Block[Any]):
+            def detached(self, session: Session[Any]) -> object:
+                return waiting
+
+        self.realm = Slow()(self.realm)
+        connection, minds = FakeConnection(), [FakeMind({"ping": None}) for _ in range(2)]
+        for ending in (0, 1):
+            sessions = [self.login(mind, connection) for mind in minds]
+            sessions[ending].logout()
+            self.run_(200)
+            assert not sessions[1 - ending].ended
+        waiting.callback(None)
+
     def test_foundLater(self) -> None:
         """
         A session whose connection becomes known only after its login leaves nothing behind either.

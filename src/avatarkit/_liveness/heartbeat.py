@@ -164,20 +164,23 @@ class Heartbeat(Audited, Block[A]):
             yield f"{session!r} is still looked at by {self!r}"
 
     def _look(self, session: Session[A]) -> None:
-        left = self._timeLeft(session)
-        if session.ended:  # and takes its time to close, or its client turned out to be gone
+        if session.ended:  # and takes its time to close
             return
-        if left > 0:
+        line = _lineOf(session)
+        left = self._timeLeft(session, line)
+        if session.ended:  # its mind was dead: others over the connection have not been asked
+            self._pings.pop(line, None)
+        elif left > 0:
             self._wheel.put(session, left)
         else:
             self._end(session)
 
-    def _timeLeft(self, session: Session[A]) -> float:
+    def _timeLeft(self, session: Session[A], line: Line) -> float:
         """
         Call the client if it is time to, and return after how many seconds to look at it again; 0
         or less if it is gone.
         """
-        line, now = _lineOf(session), clockOr(self._reactor).seconds()
+        now = clockOr(self._reactor).seconds()
         heard = self._lastHeard(line)
         silent = now - heard
         if silent < self.interval:
