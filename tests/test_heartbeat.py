@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, fail
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.spread import pb
@@ -378,7 +379,7 @@ class ManyTests(HeartbeatTestCase):
 
         class Slow(FakeMind):
             def callRemote(self, *args: Any, **kw: Any) -> Any:
-                return fail(TimeoutError())
+                return fail(defer.TimeoutError())
 
         assert 90 <= self.lifeOf(self.login(Slow())) < 90 + LATE
 
@@ -476,20 +477,23 @@ class ManyTests(HeartbeatTestCase):
 
     def test_deadMind(self) -> None:
         """
-        When the mind that is called turns out to be dead, another one of its connection is called,
-        and has its time to answer.
+        When the mind that is called turns out to be dead, another one of its connection is called.
         """
-        connection, minds = FakeConnection(), [FakeMind(), FakeMind({"ping": None})]
-        sessions = [self.login(mind, connection) for mind in minds]
-        self.run_(31)
+        connection = FakeConnection()
+        first = self.login(FakeMind(), connection)
+        self.run_(45)
+        second = self.login(FakeMind(), connection)
+        second.mind.disconnected = True
+        self.run_(5)
         connection.lastReceived = self.clock.seconds()
-        minds[0].disconnected = True
-        self.run_(120)
-        assert [each.ended for each in sessions] == [True, False]
+        self.run_(30 + LATE)
+        assert second.ended
+        assert pings(first.mind) == 2
 
     def test_slowlyEnding(self) -> None:
         """
-        A session that ends, and takes its time, is not asked instead of others.
+        A session that ends, and takes its time, is not called, and changes nothing for others of
+        its connection.
         """
         waiting: Deferred[None] = Deferred()
 
@@ -498,12 +502,15 @@ class ManyTests(HeartbeatTestCase):
                 return waiting
 
         self.realm = Slow()(self.realm)
-        connection, minds = FakeConnection(), [FakeMind({"ping": None}) for _ in range(2)]
-        for ending in (0, 1):
-            sessions = [self.login(mind, connection) for mind in minds]
-            sessions[ending].logout()
-            self.run_(200)
-            assert not sessions[1 - ending].ended
+        connection = FakeConnection()
+        session = self.login(FakeMind(), connection)
+        began = connection.lastReceived
+        self.run_(25)
+        other = self.login(FakeMind(), connection)
+        connection.lastReceived = began
+        other.logout()
+        assert 65 <= self.lifeOf(session) < 65 + LATE
+        assert (pings(session.mind), pings(other.mind)) == (1, 0)
         waiting.callback(None)
 
     def test_foundLater(self) -> None:
