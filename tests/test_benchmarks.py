@@ -61,6 +61,20 @@ class BenchmarksTests(SynchronousTestCase):
         ]
         assert rowsOf(RESULTS)[-11:-8] == rowsOf(lines)
 
+    def test_heartbeat(self) -> None:
+        """
+        The benchmark of the heartbeat measures its turns, its memory, and how soon a client that is
+        cut off is ended: not before its time.
+        """
+        lines = run("heartbeat.py", "--sessions", "2000")
+        turns = [line.split(" | ")[0] for line in lines if line.endswith(" ms | 1 |")]
+        assert turns == [line.split(" | ")[0] for line in RESULTS if line.endswith(" ms | 1 |")]
+        assert len(turns) == 4
+        (taken,) = (line for line in lines if line.startswith("Bytes per session"))
+        assert int(taken.split()[-1].rstrip(".")) < 150
+        (found,) = (line for line in lines if "cut off" in line)
+        assert float(found.split("after ")[1].split()[0]) >= 3
+
     def test_push(self) -> None:
         """
         In the benchmark of pushes, avatarkit is several times as fast as a loop, and many times as

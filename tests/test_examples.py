@@ -34,6 +34,12 @@ class ExamplesTests(SynchronousTestCase):
         """
         assert run("endings.py") == promised("endings.py")
 
+    def test_deadConnections(self) -> None:
+        """
+        A client whose cable is pulled is ended, its user gets in again, and one that answers stays.
+        """
+        assert run("dead_connections.py") == promised("dead_connections.py")
+
     def test_compare(self) -> None:
         """
         The table in the docs is what the comparison prints.

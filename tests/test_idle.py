@@ -195,16 +195,17 @@ class IdleTests(SynchronousTestCase):
             self.clock.advance(11)
         assert said == []
         assert connection.closings == []
+        assert self.realm.audit() == []
         assert not self.clock.getDelayedCalls()
         waiting[0].callback(None)
 
     def test_close(self) -> None:
         """
-        Closing the realm stops all timers.
+        All sessions together have one timer, which closing the realm stops.
         """
         for _ in range(3):
             self.login(FakeConnection())
-        assert len(self.clock.getDelayedCalls()) == 3
+        assert len(self.clock.getDelayedCalls()) == 1
         closed = self.realm.close(timeout=None)
         self.successResultOf(closed)
         assert not self.clock.getDelayedCalls()
@@ -238,14 +239,14 @@ class IdleTests(SynchronousTestCase):
         """
         session = self.login(FakeConnection())
         limit = self.realm.blocks[0]
-        check = limit._checks.pop(session)
+        limit._wheel.remove(session)
         assert self.realm.audit() == [f"{session!r} is not looked at by {limit!r}"]
-        limit._checks[session] = check
+        limit._wheel.put(session, 10)
         assert self.realm.audit() == []
         session.logout()
-        limit._checks[session] = check
+        limit._wheel.put(session, 10)
         assert self.realm.audit() == [f"{session!r} is still looked at by {limit!r}"]
-        del limit._checks[session]
+        limit._wheel.remove(session)
 
     def test_badArguments(self) -> None:
         """

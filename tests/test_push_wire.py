@@ -18,6 +18,7 @@ from twisted.spread import banana, jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import MindGroup
+from avatarkit._push.wire import Message
 from minds import Ours, connect, sentTo
 from scripted import Boom
 
@@ -252,6 +253,20 @@ class WireTests(SynchronousTestCase):
         lost = pb.PBConnectionLost
         assert types == [lost, jelly.InsecureJelly, banana.BananaError, lost]
         assert self.own == []
+
+    def test_manySecurities(self) -> None:
+        """
+        A message does not keep what it is encoded to for each of very many connections with rules
+        of their own, and is sent to all of them.
+        """
+        minds = [connect() for _ in range(150)]
+        for mind in minds:
+            mind.broker.security = jelly.SecurityOptions()
+        message = Message("notify", (), {}, answering=False, toMany=True)
+        for mind in minds:
+            message.send(mind)
+        assert len(message._encoded) <= 100
+        assert all(map(sentTo, minds))
 
     def test_unsendable(self) -> None:
         """

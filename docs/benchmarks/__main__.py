@@ -1,5 +1,5 @@
 """
-Run all benchmarks, one after the other; this takes some two minutes.
+Run all benchmarks, one after the other; this takes some minutes.
 
     python docs/benchmarks
 
@@ -20,8 +20,14 @@ results = [
     f"{platform.system()} with {os.cpu_count()} cores.",
     "",
 ]
-scripts = ["logins.py"], ["connections.py"], ["calls.py"], ["push.py"], ["push.py", "--tcp"]
-for script, *options in scripts:
+for script, *options in (
+    ["logins.py"],
+    ["connections.py"],
+    ["heartbeat.py"],
+    ["calls.py"],
+    ["push.py"],
+    ["push.py", "--tcp"],
+):
     command = [sys.executable, str(here / script), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
         assert running.stdout is not None

@@ -9,6 +9,7 @@ from ._limit.calllimit import CallLimit
 from ._limit.limit import ConnectionLimit
 from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refuse
 from ._liveness.farewell import Farewell
+from ._liveness.heartbeat import Heartbeat
 from ._liveness.logintimeout import LoginTimeout
 from ._liveness.receiver import SessionEndedReceiver
 from ._online.bases import Avatar, ConnectionAware, MindAware, PresenceAware
@@ -69,6 +70,7 @@ __all__ = [
     "Displaced",
     "Evicted",
     "Farewell",
+    "Heartbeat",
     "Holders",
     "IAvatarSource",
     "IBlock",

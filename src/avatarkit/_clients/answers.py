@@ -12,8 +12,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet import defer
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
-from twisted.spread.pb import ProtocolError
+from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost, ProtocolError
+
+#: The failures of a call that got no answer.
+GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
+
+
+def isSignOfLife(failure: Failure) -> bool:
+    """
+    Return whether a call that failed was answered.
+    """
+    return isinstance(failure, CopiedFailure) or not failure.check(*GONE)
 
 
 def readable(failure: Failure) -> Failure:

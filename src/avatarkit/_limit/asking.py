@@ -16,21 +16,16 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 import attrs
-from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLost
+from twisted.spread.pb import DeadReferenceError
 
+from .._clients.answers import GONE, isSignOfLife
 from .._clients.minds import callRemoteOf, mindOf
 from .._realm.session import Session, hasLeft
 from .._tools.clock import clockOr
 from .._waiting.slices import Slices
-
-#: The failures of a call that got no answer.
-GONE = (defer.TimeoutError, DeadReferenceError, PBConnectionLost, ConnectionLost, ConnectionDone)
 
 
 @attrs.define(eq=False)
@@ -128,7 +123,7 @@ class Unresponsive:
 
     def _ask(self, question: Question, holder: Session) -> None:
         call = question.call = maybeDeferred(self._call, holder)
-        answered = call.addCallbacks(lambda answer: True, _isSignOfLife)
+        answered = call.addCallbacks(lambda answer: True, isSignOfLife)
         answered.addCallback(lambda alive: self._settle(question, alive=alive))
         if question.alive is None:
             clock = clockOr(self.reactor)
@@ -180,12 +175,3 @@ def _isDead(holder: Session) -> bool:
         return hasLeft(holder)
     except BaseException:  # somebody's adapter; the next question will say so
         return False
-
-
-def _isSignOfLife(failure: Failure) -> bool:
-    """
-    Return whether a call that failed was answered.
-    """
-    if isinstance(failure, CopiedFailure):
-        return True
-    return not failure.check(*GONE)

@@ -19,8 +19,8 @@ from twisted.spread.pb import DeadReferenceError, PBConnectionLost, RemoteRefere
 
 from .._clients.answers import readable
 from .._clients.connections import connectionOf
-from .._realm.session import isLeaving
-from ..errors import ClientLost, MindIsBehind
+from .._realm.session import isLeaving, lossOf
+from ..errors import MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
 from .lines import lineOf
@@ -126,7 +126,7 @@ class Push:
     def _failed(self, place: int, to: Addressee, failure: Failure) -> None:
         if isinstance(failure.value, (DeadReferenceError, PBConnectionLost)):
             if to.session is not None:
-                to.session.logout(ClientLost())
+                to.session.logout(lossOf(to.session.connection))
         elif not self._answering:
             self._notSent(failure, to.mind)
         self._settle(place, False, failure)

@@ -53,6 +53,9 @@ _ATOMS = frozenset(
 #: The largest integer that is sent as an C{INT}.
 _LARGEST_INT = 2**31 - 1
 
+#: In how many ways a message is kept encoded; nearly always there is one.
+_MOST_ENCODED = 100
+
 #: What C{callRemote} takes for itself instead of sending it.
 _RESERVED = frozenset(["pbcallback", "pberrback", "self", "_name"])
 
@@ -152,6 +155,8 @@ class Message:
         return result
 
     def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
+        if len(self._encoded) >= _MOST_ENCODED:
+            self._encoded.clear()
         try:
             self._encoded[key] = self._encode(broker)
         except Exception as unsendable:

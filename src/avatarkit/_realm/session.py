@@ -331,7 +331,7 @@ class Session(Generic[A]):
         """
         What the session came through and ends with: every session has one if the server listens
         through a L{WatchingFactory<avatarkit.transports.WatchingFactory>}; without it, sessions of
-        Perspective Broker with a mind have one.
+        Perspective Broker have one, those without a mind as soon as the login is answered.
 
         An inner session, below an L{AvatarCache<avatarkit.AvatarCache>}, has none.
         """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from .._realm.audit import Audited
@@ -19,7 +19,12 @@ from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
+from .._waiting.wheel import Wheel
 from ..errors import IdleTooLong
+
+#: How many ticks there are in the time that users may do nothing, and how many seconds a tick has
+#: at most.
+TICKS, LONGEST = 100, 1
 
 
 @attrs.define(eq=False)
@@ -36,7 +41,8 @@ class IdleLimit(Audited, Block[A]):
     never be idle: listen through a L{WatchingFactory<avatarkit.transports.WatchingFactory>}.  A
     session that shares its connection with others is as active as they are.
 
-    Each session has one timer, which is set again only when it has fired.
+    All sessions together have one timer.  A session is ended less than C{seconds / 100} seconds
+    late, and a second at most.
 
     @ivar seconds: after how many seconds, more than 0.
     @ivar timeout: how many seconds the client then has to receive what was already sent.
@@ -49,7 +55,7 @@ class IdleLimit(Audited, Block[A]):
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
-    _checks: dict[Session[A], IDelayedCall] = attrs.field(factory=dict, init=False, repr=False)
+    _wheel: Wheel[Session[A]] = attrs.field(init=False, repr=False)
     _begins: dict[Session[A], float] = attrs.field(factory=dict, init=False, repr=False)
 
     _log = Logger()
@@ -57,6 +63,7 @@ class IdleLimit(Audited, Block[A]):
     def __attrs_post_init__(self) -> None:
         checkSeconds("timeout", self.timeout)
         checkReactor(self._reactor)
+        self._wheel = Wheel(min(self.seconds / TICKS, LONGEST), self._look, self._reactor)
 
     @seconds.validator
     def _checkSeconds(self, attribute: object, seconds: object) -> None:
@@ -74,16 +81,14 @@ class IdleLimit(Audited, Block[A]):
                 f"{session!r} has no connection, so nobody knows when its user is active: listen "
                 "through a WatchingFactory"
             )
-        self._checkIn(self.seconds, session)
+        self._wheel.put(session, self.seconds)
 
     def detached(self, session: Session[A]) -> None:
         """
         Look no longer.
         """
         self._begins.pop(session, None)
-        check = self._checks.pop(session)
-        if check.active():
-            check.cancel()
+        self._wheel.remove(session)
 
     def close(self) -> None:
         """
@@ -97,27 +102,25 @@ class IdleLimit(Audited, Block[A]):
         """
         Say which sessions are looked at that should not be, and the other way round.
         """
-        there = set(self._sessionsPast(self.detached))
-        for session in there ^ self._checks.keys():
-            wrong = "is not looked at" if session in there else "is still looked at"
-            yield f"{session!r} {wrong} by {self!r}"
+        there, seen = self._sessionsPast(self.detached), self._wheel.things()
+        for session in there:
+            if not session.ended and session not in seen:
+                yield f"{session!r} is not looked at by {self!r}"
+        for session in seen.difference(there):
+            yield f"{session!r} is still looked at by {self!r}"
 
-    def _checkIn(self, seconds: float, session: Session[A]) -> None:
-        clock = clockOr(self._reactor)
-        self._checks[session] = clock.callLater(seconds, self._check, session)
-
-    def _check(self, session: Session[A]) -> None:
+    def _look(self, session: Session[A]) -> None:
         if session.ended:  # and takes its time to close
             return
         active, now = session.lastActive, clockOr(self._reactor).seconds()
         assert active is not None
         if not session.loggedIn:  # a block above this one waits: the time begins at the next look
             self._begins[session] = now + self.seconds
-            self._checkIn(self.seconds, session)
+            self._wheel.put(session, self.seconds)
             return
         left = max(active, self._begins.get(session, active)) + self.seconds - now
         if left > 0:
-            self._checkIn(left, session)
+            self._wheel.put(session, left)
             return
         self._log.info(
             "{avatarId!r} has done nothing for {seconds} seconds, and is disconnected",
