@@ -127,6 +127,28 @@ class SilenceTests(HeartbeatTestCase):
         assert self.heartbeat._heard == {}
         assert len(self.clock.getDelayedCalls()) == 1
 
+    def test_closedLate(self) -> None:
+        """
+        A realm that is closed leaves no timer, even if its sessions take too long to close; those
+        of other realms are looked at.
+        """
+        hanging: Deferred[None] = Deferred()
+
+        class Hangs(Block[Any]):
+            def detached(self, session: Session) -> object:
+                return hanging
+
+        other: Any = Hangs()(self.heartbeat(Player))
+        other.closeTimeout = None
+        login(other, b"bob", mind=FakeMind(), connection=FakeConnection())
+        self.session.logout()
+        assert len(self.clock.getDelayedCalls()) == 1
+        closing = other.close(timeout=3, reactor=self.clock)
+        self.run_(3.1)
+        self.successResultOf(closing)
+        assert self.clock.getDelayedCalls() == []
+        hanging.callback(None)
+
     def test_asked(self) -> None:
         """
         A silent one is asked once, after as many seconds as it was said.

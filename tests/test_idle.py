@@ -81,12 +81,12 @@ class IdleTests(SynchronousTestCase):
         login(realm, b"alice", connection=FakeConnection())
         login(other, b"bob", connection=FakeConnection())
         closing = realm.close(timeout=3, reactor=self.clock)
-        assert len(self.clock.getDelayedCalls()) == 3
+        assert len(self.clock.getDelayedCalls()) == 2
         self.clock.advance(3)
         self.successResultOf(closing)
         assert len(self.clock.getDelayedCalls()) == 1
         hanging.callback(None)
-        self.clock.advance(7)
+        self.clock.advance(8)
         assert [set(other.sessions), realm.audit()] == [set(), []]
 
     def test_active(self) -> None:

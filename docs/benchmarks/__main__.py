@@ -23,8 +23,8 @@ results = [
 for script, *options in (
     ["logins.py"],
     ["connections.py"],
-    ["heartbeat.py"],
     ["calls.py"],
+    ["heartbeat.py"],
     ["push.py"],
     ["push.py", "--tcp"],
 ):

@@ -33,6 +33,7 @@ from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._tools.typevars import A
+from .._waiting.slices import forEach
 from .._waiting.wheel import Wheel
 from ..errors import MindIsBehind, Unresponsive
 from ..interfaces import IConnection
@@ -152,6 +153,12 @@ class Heartbeat(Audited, Block[A]):
             if ping is not None and ping.session is session:
                 del self._pings[line]
 
+    def close(self) -> None:
+        """
+        The time for closing a realm may be up: look no longer at sessions that take theirs.
+        """
+        forEach(self._wheel.things(), self._forgetEnded, self._reactor)
+
     def audit(self) -> Iterator[str]:
         """
         Say which sessions are looked at that should not be, and the other way round.
@@ -162,6 +169,10 @@ class Heartbeat(Audited, Block[A]):
                 yield f"{session!r} is not looked at by {self!r}"
         for session in seen.difference(there):
             yield f"{session!r} is still looked at by {self!r}"
+
+    def _forgetEnded(self, session: Session[A]) -> None:
+        if session.ended:
+            self._wheel.remove(session)
 
     def _look(self, session: Session[A]) -> None:
         if session.ended:  # and takes its time to close

@@ -13,12 +13,12 @@ from twisted.logger import Logger
 
 from .._realm.audit import Audited
 from .._realm.block import Block
-from .._realm.realm import isClosing
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
+from .._waiting.slices import forEach
 from .._waiting.wheel import Wheel
 from ..errors import IdleTooLong
 
@@ -94,9 +94,7 @@ class IdleLimit(Audited, Block[A]):
         """
         The time for closing a realm may be up: look no longer at sessions that take theirs.
         """
-        for session, check in self._checks.items():
-            if isClosing(session.realm) and check.active():
-                check.cancel()
+        forEach(self._wheel.things(), self._forgetEnded, self._reactor)
 
     def audit(self) -> Iterator[str]:
         """
@@ -108,6 +106,10 @@ class IdleLimit(Audited, Block[A]):
                 yield f"{session!r} is not looked at by {self!r}"
         for session in seen.difference(there):
             yield f"{session!r} is still looked at by {self!r}"
+
+    def _forgetEnded(self, session: Session[A]) -> None:
+        if session.ended:
+            self._wheel.remove(session)
 
     def _look(self, session: Session[A]) -> None:
         if session.ended:  # and takes its time to close
