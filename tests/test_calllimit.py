@@ -179,6 +179,26 @@ class HookTests(SynchronousTestCase):
         self.successResultOf(answer)
         assert seen == [("outer", b"alice", "name"), ("inner", b"alice", "name")]
 
+    def test_ends(self) -> None:
+        """
+        A block that ends the session has the last word: the call is not made, and the blocks below
+        are not told of it, and so keep nothing.
+        """
+        limit: CallLimit = CallLimit(1, 1)
+
+        class Guard(Block):
+            def called(self, session: Session, message: str) -> None:
+                session.logout("not now")
+
+        realm = Guard()(limit(Player))
+        portal = MemoryPortal(realm)
+        entering = portal.connect().login("alice")
+        portal.pump()
+        answer = self.successResultOf(entering).callRemote("name")
+        portal.pump()
+        assert self.failureResultOf(answer).getErrorMessage() == "not now"
+        assert (limit._buckets, realm.audit()) == ({}, [])
+
     def test_without(self) -> None:
         """
         A login without a client that calls costs nothing.

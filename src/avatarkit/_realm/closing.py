@@ -208,7 +208,7 @@ def _shareConnection(one: Session, other: Session) -> bool:
     """
     if one.connection is not None or other.connection is not None:
         return one.connection is other.connection
-    return one.mind is not None and areSame(one.mind, other.mind)
+    return areSame(one.mind, other.mind)
 
 
 @attrs.define(eq=False)
