@@ -26,7 +26,7 @@ from twisted.spread.pb import CopiedFailure, DeadReferenceError, PBConnectionLos
 
 from .._clients.minds import callRemoteOf, mindOf
 from .._realm.session import Session, hasLeft
-from .._tools.clock import clockOr
+from .._tools.clock import clockOr, steadySeconds
 from .._waiting.slices import Slices
 
 #: The failures of a call that got no answer.
@@ -97,7 +97,7 @@ class Unresponsive:
         """
         Ask all of them, and return those that gave no sign of life.
         """
-        now = clockOr(self.reactor).seconds()
+        now = steadySeconds(clockOr(self.reactor))
         questions = [(holder, self._questionTo(holder, now)) for holder in holders]
         for _holder, question in questions:
             if question.alive is None:
@@ -166,7 +166,7 @@ class Unresponsive:
         if question.alive is not None:
             return
         clock = clockOr(self.reactor)
-        question.alive, question.settledAt = alive, clock.seconds()
+        question.alive, question.settledAt = alive, steadySeconds(clock)
         if question.deadline is not None and question.deadline.active():
             question.deadline.cancel()
         self._slices.add(question.wakeOne, clock)

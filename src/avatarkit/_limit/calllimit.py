@@ -19,7 +19,7 @@ from .._realm.block import Block
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._tools.clock import clockOr
+from .._tools.clock import clockOr, steadySeconds
 from .._tools.typevars import A
 from ..errors import Kicked, TooManyCalls
 
@@ -95,7 +95,7 @@ class CallLimit(Audited, Block[A]):
         @param message: what it calls.
         @raise TooManyCalls: if it does so too often.
         """
-        now = clockOr(self._reactor).seconds()
+        now = steadySeconds(clockOr(self._reactor))
         buckets = self._buckets.get(session)
         if buckets is None:
             buckets = self._buckets[session] = Bucket(self.burst, now), Bucket(self.burst, now)
