@@ -311,8 +311,9 @@ class Realm(Generic[A]):
         @param avatarId: whose: with a L{CanonicalId<avatarkit.CanonicalId>}, the canonical ID.
         @param reason: why, see L{Session.disconnect}: an exception, or the text of a
             L{Kicked<avatarkit.Kicked>}.
-        @param excluding: a session that stays, such as L{currentSession}; others that share its
-            connection are only logged out.  C{None}: end all of them.
+        @param excluding: a session that stays, such as that of
+            L{currentSession<avatarkit.currentSession>}; others that share its connection are only
+            logged out.  C{None}: end all of them.
         @param timeout: how many seconds the clients have to receive what was already sent.
         @param reactor: measures the time; the global reactor by default.
         @return: a Deferred that fires with C{None} when all of them are closed.
