@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.spread.pb import IPerspective
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import AvatarCache, Block, CallLimit, Kicked, Session, TooManyCalls
@@ -148,8 +149,103 @@ class CallLimitTests(SynchronousTestCase):
             (TypeError, (Player, 5)),
         ):
             self.assertRaises(error, CallLimit, *wrong)
+        self.assertRaises(TypeError, CallLimit, 2, 5, key=5)
         self.assertRaises(TypeError, CallLimit, 2, 5, timeout=wrong)
         self.assertRaises(TypeError, CallLimit, 2, 5, reactor=wrong)
+
+
+class KeyTests(SynchronousTestCase):
+    """
+    Calls that are counted under a key.
+    """
+
+    def setUp(self) -> None:
+        """
+        Serve users who may call once a second, and three times at once, with all their sessions.
+        """
+        self.clock = Clock()
+        self.limit: CallLimit = CallLimit(1, 3, key=lambda s: s.avatarId, reactor=self.clock)
+        self.realm = self.limit(AvatarCache()(Player))
+
+    def enter(self, name: bytes = b"alice") -> Session:
+        """
+        Log in, and return the session.
+        """
+        login(self.realm, name)
+        *_, session = self.realm.sessions
+        assert isinstance(session, Session)
+        return session
+
+    def calls(self, session: Session, number: int) -> int:
+        """
+        Call so many times, and return how many of the calls were made.
+        """
+        made = 0
+        for _ in range(number):
+            try:
+                self.limit.called(session, "name")
+            except TooManyCalls:
+                continue
+            made += 1
+        return made
+
+    def test_together(self) -> None:
+        """
+        Sessions of one key share what they may do, and logging in again brings nothing more; others
+        have their own.
+        """
+        first, second, other = self.enter(), self.enter(), self.enter(b"bob")
+        assert [self.calls(first, 2), self.calls(second, 2), self.calls(other, 3)] == [2, 1, 3]
+        first.logout()
+        second.logout()
+        again = self.enter()
+        assert self.calls(again, 1) == 0
+        self.clock.advance(1)
+        assert self.calls(again, 2) == 1
+        assert self.realm.audit() == []
+
+    def test_goesOn(self) -> None:
+        """
+        The session that goes on is disconnected, and not the others of its key.
+        """
+        first, second = self.enter(), self.enter()
+        self.calls(first, 6)
+        assert not first.ended
+        self.calls(first, 1)
+        assert (first.ended, second.ended) == (True, False)
+
+    def test_forgets(self) -> None:
+        """
+        What is full again is forgotten at the next call, and nothing else is.
+        """
+        session, others = self.enter(), [self.enter(b"%d" % each) for each in range(5)]
+        self.calls(session, 1)
+        for other in others:
+            self.calls(other, 1)
+            other.logout()
+        self.calls(session, 3)
+        self.clock.advance(2.9)
+        self.calls(session, 1)
+        assert len(self.limit._buckets) == 6
+        self.clock.advance(0.2)
+        self.calls(session, 1)
+        assert list(self.limit._buckets) == [b"alice"]
+        self.clock.advance(1000)
+        assert self.calls(session, 5) == 3
+        session.logout()
+        assert self.realm.audit() == []
+        assert self.limit._keys is not None
+        assert self.limit._keys._noted == {}
+
+    def test_wrongKey(self) -> None:
+        """
+        A key that cannot be hashed fails the login, and nothing is kept of it.
+        """
+        limit: CallLimit = CallLimit(1, 3, key=lambda session: [])  # type: ignore[arg-type,return-value]  # wrong on purpose
+        realm = limit(Player)
+        realm.hideFaults = False
+        self.assertRaises(TypeError, realm.requestAvatar, b"alice", None, IPerspective)
+        assert not realm.sessions
 
 
 class HookTests(SynchronousTestCase):
@@ -178,6 +274,26 @@ class HookTests(SynchronousTestCase):
         portal.pump()
         self.successResultOf(answer)
         assert seen == [("outer", b"alice", "name"), ("inner", b"alice", "name")]
+
+    def test_ends(self) -> None:
+        """
+        A block that ends the session has the last word: the call is not made, and the blocks below
+        are not told of it, and so keep nothing.
+        """
+        limit: CallLimit = CallLimit(1, 1)
+
+        class Guard(Block):
+            def called(self, session: Session, message: str) -> None:
+                session.logout("not now")
+
+        realm = Guard()(limit(Player))
+        portal = MemoryPortal(realm)
+        entering = portal.connect().login("alice")
+        portal.pump()
+        answer = self.successResultOf(entering).callRemote("name")
+        portal.pump()
+        assert self.failureResultOf(answer).getErrorMessage() == "not now"
+        assert (limit._buckets, realm.audit()) == ({}, [])
 
     def test_without(self) -> None:
         """

@@ -168,3 +168,17 @@ class TooManyTests(CookieCase):
             tab.ask(authorization=None)
         await self.until(lambda: session.ended, "it is not ended")
         await self.until(lambda: tab.lost, "it is left")
+
+    async def test_aLoginEach(self) -> None:
+        """
+        Where each request is a login, those of a key are counted together, however they come.
+        """
+        for wrapper in (HTTPAuthSessionWrapper, TwistedsWrapper):
+            limit: CallLimit = CallLimit(1, 2, key=lambda s: s.avatarId, reactor=self.clock)
+            self.guard(wrapper, limit(Page))
+            tab, other = await self.open(), await self.open()
+            codes = [(await each.ask()).code for each in (tab, other, tab, other)]
+            assert codes == [200, 200, 429, 429]
+            self.clock.advance(1)
+            assert (await tab.ask()).code == 200
+            assert not self.realm.sessions

@@ -72,11 +72,10 @@ class User(avatarkit.Avatar):
 
     def perspective_changePassword(self, password: bytes) -> str:
         passwords.users[self.avatarId] = password
+        others = len(online.sessions(self.avatarId)) - 1
         mine = avatarkit.currentSession()
-        others = [each for each in online.sessions(self.avatarId) if each is not mine]
-        for session in others:
-            session.disconnect("the password was changed")
-        return f"{len(others)} other session ended"
+        online.disconnect(self.avatarId, "the password was changed", excluding=mine)
+        return f"{others} other session ended"
 
     def perspective_ban(self, name: bytes, why: str) -> str:
         if self.avatarId not in moderators:

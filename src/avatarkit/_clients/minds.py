@@ -22,6 +22,7 @@ from .._tools.adapting import adapted
 from .._tools.clock import clockOr
 from ..interfaces import IConnection, IDisconnectableMind, IMind
 from .connections import bufferedIn, partingsOf
+from .transports import connectionAt
 
 
 def mindOf(mind: object) -> IMind | None:
@@ -216,7 +217,7 @@ class PBMind:
         """
         Close the connection when everything is written.
         """
-        self.reference.broker.transport.loseConnection()
+        connectionAt(self.reference.broker).loseConnection()
 
     def abortConnection(self) -> None:
         """

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.spread.pb import RemoteReference
 from zope.interface import implementer
 
@@ -36,6 +37,8 @@ class Connection:
     @ivar countsCalls: whether only a call is an activity, as over Perspective Broker, where
         clients answer the server by themselves.
     @ivar broker: what it is a connection of, if that is a broker of Perspective Broker's.
+    @ivar _unsaid: the last words to its clients that are not written yet: it stays until they are.
+    @ivar _isClosing: whether it is to be closed.
     """
 
     transport: Any  # Any: whatever a reactor, or TLS, or somebody's wrapper, makes of a connection
@@ -47,6 +50,8 @@ class Connection:
     reason: Exception | None = attrs.field(default=None, init=False)
     _isLost: bool = attrs.field(default=False, init=False)
     _partings: Partings = attrs.field(factory=Partings, init=False)
+    _unsaid: dict[Deferred[None], None] = attrs.field(factory=dict, init=False)
+    _isClosing: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.lastReceived = self.lastActive = self.clock.seconds()
@@ -97,9 +102,39 @@ class Connection:
 
     def loseConnection(self) -> None:
         """
-        Close the connection when everything is written.
+        Close the connection when everything is written, the last words to all of its clients too.
+
+        TLS drops what is written after it was told to close, and TCP only what is written in a
+        later turn of the reactor.  Here both close in such a way that what is still written in this
+        turn arrives: a session may end after another, and a call that ends its own be answered.
         """
-        self.transport.loseConnection()
+        if not self._isClosing:
+            self._isClosing = True
+            self._closeWhenSaid()
+
+    def stayUntil(self, said: Deferred[None]) -> None:
+        """
+        Have the connection not be closed politely before a last word is written.
+        """
+        self._unsaid[said] = None
+        said.addCallback(self._said, said)
+
+    def _said(self, ignored: None, said: Deferred[None]) -> None:
+        del self._unsaid[said]
+        if self._isClosing:
+            self._closeWhenSaid()
+
+    def _closeWhenSaid(self) -> None:
+        if self._unsaid:
+            return
+        if ISSLTransport.providedBy(self.transport):
+            self.clock.callLater(0, self._close)
+        else:
+            self.transport.loseConnection()
+
+    def _close(self) -> None:
+        if not (self._unsaid or self.disconnected):
+            self.transport.loseConnection()
 
     def abortConnection(self) -> None:
         """

@@ -24,7 +24,7 @@ from twisted.spread.pb import DeadReferenceError
 from .._clients.answers import GONE, isSignOfLife
 from .._clients.minds import callRemoteOf, mindOf
 from .._realm.session import Session, hasLeft
-from .._tools.clock import clockOr
+from .._tools.clock import clockOr, steadySeconds
 from .._waiting.slices import Slices
 
 
@@ -92,7 +92,7 @@ class Unresponsive:
         """
         Ask all of them, and return those that gave no sign of life.
         """
-        now = clockOr(self.reactor).seconds()
+        now = steadySeconds(clockOr(self.reactor))
         questions = [(holder, self._questionTo(holder, now)) for holder in holders]
         for _holder, question in questions:
             if question.alive is None:
@@ -161,7 +161,7 @@ class Unresponsive:
         if question.alive is not None:
             return
         clock = clockOr(self.reactor)
-        question.alive, question.settledAt = alive, clock.seconds()
+        question.alive, question.settledAt = alive, steadySeconds(clock)
         if question.deadline is not None and question.deadline.active():
             question.deadline.cancel()
         self._slices.add(question.wakeOne, clock)

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from twisted.spread.pb import IPerspective
 
 from .._realm.session import Session, whenFound
+from .._tools.clock import steadySeconds
 from .._tools.typevars import A
 from .._waiting.awaiting import awaited
 from .._waiting.shielding import shielded
@@ -132,11 +133,11 @@ class Contest(Generic[A]):
         """
         Wait until enough of those who are leaving have left, or the deadline of one has passed.
         """
-        now = self.clock.seconds()
+        now = steadySeconds(self.clock)
         due = self.slots.due(leaving, self.key, now)
         late = deferLater(self.clock, max(due - now, 0), lambda: True)
         if await self._while(self.turn.unless(self._haveRoom, late)):
-            self.slots.revoke(self.key, max(due, self.clock.seconds()))
+            self.slots.revoke(self.key, max(due, steadySeconds(self.clock)))
 
     async def _while(self, waiting: Deferred[T]) -> T:
         """
@@ -199,7 +200,7 @@ class Contest(Generic[A]):
             if self.slots.isLeaving(goer):
                 continue
             self._checkWanted()
-            self.slots.going[goer] = self.clock.seconds()
+            self.slots.going[goer] = steadySeconds(self.clock)
             self.displaced(goer)
             self._dismiss(goer, Displaced(by=self.session))
 

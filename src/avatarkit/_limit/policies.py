@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from .._realm.session import Session
 from .._tools.checks import checkCount, checkReactor, checkSeconds
-from .._tools.clock import clockOr
+from .._tools.clock import clockOr, steadySeconds
 from .._tools.counting import countDown
 from .._tools.typevars import A
 from .asking import Unresponsive
@@ -135,7 +135,7 @@ class _Oldest:
         """
         Return the oldest, unless too many were displaced recently.
         """
-        now = clockOr(self.reactor).seconds()
+        now = steadySeconds(clockOr(self.reactor))
         while self._log and self._log[0][0] <= now - self.per:
             _time, key = self._log.popleft()
             countDown(self._counts, key)

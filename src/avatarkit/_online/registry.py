@@ -161,6 +161,7 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         avatarId: Hashable,
         reason: Exception | str | None = None,
         *,
+        excluding: Session[A] | None = None,
         timeout: float = 5,
         reactor: IReactorTime | None = None,
     ) -> Deferred[None]:
@@ -169,17 +170,18 @@ class MindRegistry(Audited, Block[A], Collection[Hashable]):
         close the connections of their clients, see
         L{Session.disconnect<avatarkit.Session.disconnect>}.
 
-        A login in progress is one that this registry's realm knows of.
+        A login in progress is one that this registry's realm knows of; with a C{key}, one that has
+        come as far as this registry.
 
         @param reason: why, see L{Session.disconnect<avatarkit.Session.disconnect>}.
-
+        @param excluding: a session that stays, see L{Realm.disconnect<avatarkit.Realm.disconnect>}.
         @return: a Deferred that fires with C{None} when all of them are closed.
         """
         if self._keys is not None:
             sessions = dict(self._admitted.get(avatarId, {}))  # those that are online, too
         else:
             sessions = dict.fromkeys((*self.sessions(avatarId), *self._underWay(avatarId)))
-        return disconnectAll(sessions, reason, timeout, reactor)
+        return disconnectAll(sessions, reason, timeout, reactor, excluding)
 
     def sessions(self, avatarId: Hashable) -> tuple[Session[A], ...]:
         """

@@ -2,8 +2,8 @@
 The last push to a client, when its session has ended.
 
 It goes through the lanes, behind all that was pushed to the client before: until it is sent, the
-session stays within reach for that, and its connection is not closed politely.  What is pushed
-later does not reach the client any more.
+session stays within reach for that, and its connection is not closed politely, whichever of the
+sessions that share it is to close it.  What is pushed later does not reach the client any more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError, PBConnectionLost
 
+from .._clients.transports import Connection
 from .._realm.session import Session, takeLeave
 from .._tools.clock import clockOr
 from .._tools.saying import say
@@ -95,4 +96,7 @@ def sendLast(
     takeLeave(session, word.written)
     clock = clockOr(reactorOf(tuple(find([session.mind]))) or reactor)
     lanesOf(clock).push(word, clock)
+    connection = None if word.written.called else session.connection
+    if isinstance(connection, Connection):
+        connection.stayUntil(word.written)
     return word

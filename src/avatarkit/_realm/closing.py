@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 from zope.interface import Interface
 
+from .._clients.minds import areSame
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.saying import say
@@ -273,17 +274,39 @@ def disconnectAll(
     reason: Exception | str | None,
     timeout: float,
     reactor: IReactorTime | None,
+    excluding: Session | None = None,
 ) -> Deferred[None]:
     """
     Disconnect sessions; see L{Session.disconnect<avatarkit.Session.disconnect>}.
 
+    @param excluding: the session that stays, and its connection with it: others that share that
+        are only logged out.
     @return: a Deferred that fires with C{None} when all of them are closed.
     """
     checkSeconds("timeout", timeout)
     checkReactor(reactor)
     why = asReason(reason, Kicked)
-    closing = [each.disconnect(why, timeout=timeout, reactor=reactor) for each in tuple(sessions)]
+    if excluding is not None and not isinstance(excluding, Session):
+        raise TypeError(f"excluding must be a session, not {excluding!r}")
+    closing: list[Deferred[None]] = []
+    for each in tuple(sessions):
+        if each is excluding:
+            continue
+        if excluding is not None and _shareConnection(each, excluding):
+            closing.append(each.whenClosed())
+            each.logout(why)
+        else:
+            closing.append(each.disconnect(why, timeout=timeout, reactor=reactor))
     return DeferredList(closing, consumeErrors=True).addCallback(lambda results: None)
+
+
+def _shareConnection(one: Session, other: Session) -> bool:
+    """
+    Return whether two sessions are known to share a connection.
+    """
+    if one.connection is not None or other.connection is not None:
+        return one.connection is other.connection
+    return areSame(one.mind, other.mind)
 
 
 @attrs.define(eq=False)

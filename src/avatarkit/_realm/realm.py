@@ -307,6 +307,7 @@ class Realm(Generic[A]):
         avatarId: Hashable,
         reason: Exception | str | None = None,
         *,
+        excluding: Session[A] | None = None,
         timeout: float = 5,
         reactor: IReactorTime | None = None,
     ) -> Deferred[None]:
@@ -314,14 +315,20 @@ class Realm(Generic[A]):
         End all sessions of an avatar ID, logins in progress too, and close the connections of their
         clients.
 
+        @param avatarId: whose: with a L{CanonicalId<avatarkit.CanonicalId>}, the canonical ID.
         @param reason: why, see L{Session.disconnect}: an exception, or the text of a
             L{Kicked<avatarkit.Kicked>}.
+        @param excluding: a session that stays, such as that of
+            L{currentSession<avatarkit.currentSession>}; others that share its connection are only
+            logged out.  C{None}: end all of them.
         @param timeout: how many seconds the clients have to receive what was already sent.
         @param reactor: measures the time; the global reactor by default.
         @return: a Deferred that fires with C{None} when all of them are closed.
-        @raise TypeError: if the reason is neither an exception nor a text.
+        @raise TypeError: if the reason is neither an exception nor a text, or C{excluding} is not a
+            session.
         """
-        return disconnectAll(self._sessionsOf(avatarId), reason, timeout, reactor)
+        sessions = self._sessionsOf(avatarId)
+        return disconnectAll(sessions, reason, timeout, reactor, excluding)
 
     def close(
         self, *, timeout: float | None = 30, reactor: IReactorTime | None = None

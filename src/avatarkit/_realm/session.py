@@ -747,12 +747,14 @@ class Session(Generic[A]):
 
     def _called(self, message: str) -> None:
         """
-        The client calls.
+        The client calls: tell the blocks that want to know, until one of them ends the session.
 
         @raise TooManyCalls: if it does so too often.
         """
         for called in self._callHooks:
             called(self, message)
+            if self.ended:
+                return
 
     @property
     def _isLimited(self) -> bool:

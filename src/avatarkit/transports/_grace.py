@@ -13,6 +13,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from .._tools.clock import setAgain, steadySeconds
 from .._waiting.slices import AT_ONCE
 
 
@@ -51,9 +52,11 @@ class Grace:
         Somebody has connected.
         """
         clock = self.clock()
-        self._until[newcomer] = clock.seconds() + self.seconds
+        self._until[newcomer] = steadySeconds(clock) + self.seconds
         if self._timer is None:
             self._timer = clock.callLater(self.seconds, self._look)
+        else:
+            setAgain(self._timer, self.seconds, clock)
 
     def end(self, newcomer: Newcomer) -> None:
         """
@@ -77,7 +80,7 @@ class Grace:
         finally:
             self._timer = None
             if self._until:
-                left = next(iter(self._until.values())) - self.clock().seconds()
+                left = next(iter(self._until.values())) - steadySeconds(self.clock())
                 self._timer = self.clock().callLater(max(left, 0), self._look)
 
     def _lookAtOldest(self) -> bool:
@@ -85,7 +88,7 @@ class Grace:
         Look at one; return whether its time was up.
         """
         oldest, until = next(iter(self._until.items()), (None, 0.0))
-        now = self.clock().seconds()
+        now = steadySeconds(self.clock())
         if oldest is None or until > now:
             return False
         del self._until[oldest]

@@ -22,7 +22,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from ..._tools.clock import clockOr
+from ..._tools.clock import clockOr, steadySeconds
 from ...errors import TooManyAttempts
 from .tally import Attempt, Pace, Tally
 
@@ -130,7 +130,7 @@ class Tallies:
         """
         An attempt has been checked; see L{Tally.count}.
         """
-        now = clockOr(self.reactor).seconds()
+        now = steadySeconds(clockOr(self.reactor))
         for tally in attempt.tallies:
             tally.checking -= 1
             tally.count(attempt, right, now)
@@ -154,7 +154,7 @@ class Tallies:
             self._looking = False
 
     def _lookAt(self, tally: Tally) -> None:
-        now = clockOr(self.reactor).seconds()
+        now = steadySeconds(clockOr(self.reactor))
         while (attempt := self._next(tally, now)) is not None:
             firsts = [self._next(each, now) for each in attempt.tallies]
             goer = next((each for each in firsts if each is not attempt), attempt)
@@ -216,7 +216,7 @@ class Tallies:
         Forget the tallies that have been quiet for long; and if there are too many, the lowest of
         those that have been quiet longest: other attempts do not make a high one be forgotten.
         """
-        now, busy = clockOr(self.reactor).seconds(), 0
+        now, busy = steadySeconds(clockOr(self.reactor)), 0
         while self.kept and busy < LOOKED_AT:
             tally = next(iter(self.kept.values()))
             if not tally.idle:

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..._tools.clock import setAgain, steadySeconds
 from ..._waiting.slices import Slices
 from ...errors import IdleTooLong, TooManyConnections
 
@@ -136,9 +137,12 @@ class Browsers(Generic[B]):
         """
         It has got its last answer.
         """
-        self._idle[browser] = self.clock().seconds() + self.timeout
+        clock = self.clock()
+        self._idle[browser] = steadySeconds(clock) + self.timeout
         if self._timer is None:
-            self._timer = self.clock().callLater(self.timeout, self._expire)
+            self._timer = clock.callLater(self.timeout, self._expire)
+        else:
+            setAgain(self._timer, self.timeout, clock)
 
     def _logged(self, browser: B | None) -> B | None:
         return browser if browser is not None and browser.isOpen else None
@@ -154,7 +158,7 @@ class Browsers(Generic[B]):
         oldest = next(iter(self._idle), None)
         if oldest is None:
             return False
-        left = self._idle[oldest] - self.clock().seconds()
+        left = self._idle[oldest] - steadySeconds(self.clock())
         if left <= 0:
             oldest.end(IdleTooLong())
             return True
