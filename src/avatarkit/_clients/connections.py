@@ -104,17 +104,21 @@ class Partings:
                 self._log.failure("{call!r} failed when a connection was lost", call=call)
 
 
-def partingsOf(broker: Any) -> Partings:  # Any: Twisted does not describe its brokers
+# Any: Twisted does not describe its brokers.
+def partingsOf(broker: Any, *, first: bool = False) -> Partings:
     """
     Return what is to be done when the connection of a broker is lost.
 
+    @param first: whether it is to be done before anything else, such as the logout that Perspective
+        Broker calls then, if nothing was to be done until now.
     @raise AttributeError: if it is lost, like C{Broker.notifyOnDisconnect}.
     """
     partings: Partings | None = getattr(broker, _PARTINGS, None)
     if partings is None or broker.disconnected:
         partings = Partings()
         broker.notifyOnDisconnect(partings.lost)
-        broker.disconnects.insert(0, broker.disconnects.pop())  # before a logout, which says no why
+        if first:
+            broker.disconnects.insert(0, broker.disconnects.pop())
         setattr(broker, _PARTINGS, partings)
     return partings
 

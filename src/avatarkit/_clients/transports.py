@@ -179,5 +179,5 @@ def _connectionOf(broker: Any) -> Connection:  # Any: as in partingsOf
         return connection
     broker.dataReceived = dataReceived
     connection.notifyOnDisconnect(lambda lost: vars(broker).pop("dataReceived", None))
-    partingsOf(broker).add(Connection.lost, connection)
+    partingsOf(broker, first=True).add(Connection.lost, connection)
     return connection
