@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.spread import pb
 
-from avatarkit import Avatar, AvatarCache, Kicked, Realm
+from avatarkit import Avatar, AvatarCache, Block, Kicked, Realm, Session
+from avatarkit._perspectives.calls import CURRENT
 from perspectives import Banned, PerspectiveCase, Shared, length
 
 # Any in this module: references, and what they are called with.
@@ -118,6 +119,60 @@ class EndedTests(PerspectiveCase):
         its.avatar.gate("a").callback("done")
         self.portal.pump()
         assert self.successResultOf(waits[0]) == "done"
+
+    def test_indirectly(self) -> None:
+        """
+        A call ends its own session also if it ends another one, whose hook does the rest; then it
+        goes on, whatever kind of method it is, and other calls of both are cancelled.
+        """
+
+        class Party(Block):
+            def detached(self, session: Session) -> None:
+                for each in tuple(test.realm.sessions):
+                    each.logout("the party is over")
+
+        class Owner(Shared):
+            @inlineCallbacks
+            def perspective_old(self, name: str) -> Any:
+                yield self.gate(name)
+                others.logout("out")
+                return "done"
+
+            async def perspective_new(self, name: str) -> str:
+                await self.gate(name)
+                others.logout("out")
+                return "done"
+
+        test = self
+        for method in ("old", "new"):
+            self.serve(Party()(AvatarCache()(Owner)))
+            (mine, its), (other, others) = self.logIn(), self.logIn()
+            waits = [self.call(each, "wait", str(each)) for each in (mine, other)]
+            answer = self.call(mine, method, "a")
+            its.avatar.gate("a").callback(None)
+            self.portal.pump()
+            assert self.successResultOf(answer) == "done"
+            assert self.refused(waits[0], Kicked) == "the party is over"
+            assert self.refused(waits[1], Kicked) == "out"
+
+    def test_forgotten(self) -> None:
+        """
+        What has ended is not kept by what it has set off.
+        """
+        seen: list[Any] = []
+
+        class Chain(Block):
+            def detached(self, session: Session) -> None:
+                seen.append(CURRENT.get())
+                for each in [each for each in test.realm.sessions if not each.ended][:1]:
+                    each.logout("next")
+
+        test = self
+        self.serve(Chain()(AvatarCache()(Shared)))
+        held = [self.logIn() for _ in range(5)]
+        next(iter(self.realm.sessions)).logout("first")
+        assert len(seen) == len(held) == 5
+        assert all(each.within is None for each in seen)
 
     def endAmid(self, act: Callable[[], Any]) -> str:
         """

@@ -75,22 +75,25 @@ class Held(Protocol):
 @attrs.define(eq=False)
 class Call:
     """
-    A call of a client.
+    A call of a client, or something else that runs for its session.
 
     @ivar session: whose call it is.
     @ivar result: what the client waits for, if it has to wait.
     @ivar isCancelled: whether it is cancelled because the session has ended.
-    @ivar isOver: whether the method has returned, and what it returned is there.
+    @ivar isOver: whether the method has returned, and what it returned is there; also if it is not
+        a call.
+    @ivar within: the call of another session that has ended this one, which is being undone.
     """
 
     session: Held
     result: Deferred[Any] | None = None
     isCancelled: bool = False
     isOver: bool = False
+    within: Call | None = None
 
 
-#: The call that is running, or the session whose request is, or which is being undone.
-CURRENT: ContextVar[Held | Call | None] = ContextVar("avatarkit.currentSession", default=None)
+#: What is running: a call, a request, or what undoes something when a session ends.
+CURRENT: ContextVar[Call | None] = ContextVar("avatarkit.currentSession", default=None)
 
 _log = Logger()
 
@@ -104,9 +107,19 @@ def current() -> Held | None:
     still its.
     """
     running = CURRENT.get()
-    if isinstance(running, Call):
-        return None if running.isOver and running.session._isClosed else running.session
-    return None if running is None or running._isClosed else running
+    if running is None or (running.isOver and running.session._isClosed):
+        return None
+    return running.session
+
+
+def undoing(session: Held) -> Call:
+    """
+    Return what is running when a session that ends is undone.
+    """
+    within = CURRENT.get()
+    while within is not None and within.session.reason is not None:  # which ends no more
+        within = within.within
+    return Call(session, isOver=True, within=within)
 
 
 def ending(session: Held) -> Exception:
@@ -135,10 +148,13 @@ def followed(call: Call, result: Any) -> Deferred[Any]:
 def cancelCalls(session: Held) -> None:
     """
     Cancel the calls of a session that ends, so that they do not go on with an avatar that is told
-    that it is over.  A call that ends its own session goes on.
+    that it is over.  A call that ends its own session goes on, also if it ends another one, and
+    that is why this one ends.
     """
-    running = CURRENT.get()
-    calls = [call for call in session._calls if call is not running]
+    running, calls = CURRENT.get(), dict(session._calls)
+    while running is not None:
+        calls.pop(running, None)
+        running = running.within
     for call in calls:  # all of them, before one that is cancelled makes another fail
         call.isCancelled = True
     for call in calls:

@@ -12,7 +12,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from ..errors import TooManyCalls
-from .calls import CURRENT, Held, Proxy, ending
+from .calls import CURRENT, Call, Held, Proxy, ending
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _running(session: Held, act: Callable[..., T], *args: Any) -> T:
     """
     Do something for a request of a session.
     """
-    token = CURRENT.set(session)
+    token = CURRENT.set(Call(session, isOver=True))
     try:
         return act(*args)
     finally:

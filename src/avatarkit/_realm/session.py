@@ -47,7 +47,7 @@ from zope.interface import Interface
 
 from .._clients.minds import closeConnection, isGone, mindOf
 from .._clients.transports import connectionAt, connectionBehind
-from .._perspectives.calls import CURRENT, Call, cancelCalls, current
+from .._perspectives.calls import CURRENT, Call, cancelCalls, current, undoing
 from .._perspectives.standins import standInFor
 from .._tools.adapting import adapted
 from .._tools.checks import checkReactor, checkSeconds
@@ -782,7 +782,7 @@ class Session(Generic[A]):
         @param failed: the L{Failure<twisted.python.failure.Failure>} of the undo that was waited
             for last, if it failed.
         """
-        token = CURRENT.set(self)
+        token = CURRENT.set(undoing(self))
         try:
             self._undo(failed)
         finally:
