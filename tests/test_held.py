@@ -25,7 +25,6 @@ from avatarkit import (
     IAvatarSource,
     Kicked,
     LoggedOut,
-    Realm,
     RealmClosed,
     RealmFailed,
     Session,
@@ -91,11 +90,11 @@ class Keeper:
         self.said.append("proceed")
         self.proceeding(session)
 
-    def hold(self, session: Session) -> Deferred[None] | None:
+    def keep(self, session: Session) -> Deferred[None] | None:
         """
         Hold it.
         """
-        self.said.append("hold")
+        self.said.append("keep")
         return hold(session) if isLoss(session.reason) else None
 
     def close(self) -> None:
@@ -174,7 +173,8 @@ class HeldTests(SynchronousTestCase):
     def test_order(self) -> None:
         """
         What a session takes over is known before it is admitted, except by the blocks on top of
-        all, which may give it another ID; and when it has ended, it may be held before anything else happens.
+        all, which may give it another ID; and when it has ended, it may be held before anything
+        else happens.
         """
         said = self.keeper.said
         realm = CanonicalId()(Farewell()(Saying(said)(self.keeper)))
@@ -182,7 +182,7 @@ class HeldTests(SynchronousTestCase):
         opening = ["claim b'alice'", "admit b'alice'", "acquire", "attached", "proceed"]
         assert said == opening
         logout()
-        assert said == [*opening, "hold", "detached", "release", "give back", "unclaim"]
+        assert said == [*opening, "keep", "detached", "release", "give back", "unclaim"]
         assert isinstance(self.keeper, Resuming)
 
     def test_held(self) -> None:

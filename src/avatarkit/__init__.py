@@ -11,6 +11,8 @@ from ._limit.policies import Holders, displaceOldest, displaceUnresponsive, refu
 from ._liveness.farewell import Farewell
 from ._liveness.logintimeout import LoginTimeout
 from ._liveness.receiver import SessionEndedReceiver
+from ._liveness.resume import Resume
+from ._liveness.resuming import ResumingClient
 from ._online.bases import Avatar, ConnectionAware, MindAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
@@ -91,6 +93,8 @@ __all__ = [
     "Realm",
     "RealmClosed",
     "RealmFailed",
+    "Resume",
+    "ResumingClient",
     "Session",
     "SessionEnded",
     "SessionEndedReceiver",

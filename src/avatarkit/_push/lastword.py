@@ -19,6 +19,7 @@ from .._realm.session import Session, takeLeave
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .addressees import Addressee
+from .journal import journalFor
 from .lanes import lanesOf
 from .lines import find, reactorOf
 from .wire import Message
@@ -45,8 +46,12 @@ class LastWord:
         """
         if self.written.called:
             return
+        to = self.addressees[place]
+        journal = journalFor(to.session)
+        if journal is not None:
+            journal.finish()
         try:
-            answer = self._message.send(self.addressees[place].mind)
+            answer = self._message.send(to.mind)
         except BaseException:  # somebody's mind
             self._notSent(Failure())
         else:

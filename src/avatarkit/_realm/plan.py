@@ -61,7 +61,7 @@ class Resuming(Protocol):
         The session has everything, and is about to be logged in.
         """
 
-    def hold(self, session: Session) -> object:
+    def keep(self, session: Session) -> object:
         """
         The session has ended: wait as long as what it has is to be kept, however long that is.
         """
@@ -90,7 +90,7 @@ def layPlan(
         *map(_fromSource, sources),
         Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
-        *(Hook(source.proceed, source.hold, timed=False) for source in resuming),
+        *(Hook(source.proceed, source.keep, timed=False) for source in resuming),
     )
 
 

@@ -179,8 +179,8 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
 #   closed     CLOSED   no     no     the last undo is done
 #
-# A session that is held is closing, and the first of its hooks is being undone: that waits until the
-# session is let go.
+# A session that is held is closing, and the first of its hooks is being undone, which waits until
+# the session is let go.
 #
 # A login whose time is over goes where one goes that is cancelled.  An undo that is given up is no
 # row of its own: the next one is undone.
