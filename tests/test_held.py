@@ -245,9 +245,9 @@ class HeldTests(SynchronousTestCase):
         """
         Return what a login fails with.
         """
-        return self.failureResultOf(
-            maybeDeferred(self.realm.requestAvatar, b"alice", FakeMind(), IThing)  # type: ignore[call-overload]  # now or later
-        )
+        login: Deferred[Any] = maybeDeferred(self.realm.requestAvatar, b"alice", FakeMind(), IThing)
+        failure: Failure = self.failureResultOf(login)
+        return failure
 
     def test_notHeld(self) -> None:
         """

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import attrs
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.spread.pb import DeadReferenceError
 
 from .._realm.session import Session, journalOf
@@ -160,7 +161,7 @@ class Journal:
 
     def _sendNow(self, entry: Entry, *, toAnother: bool) -> object:
         try:
-            answer = entry.message.send(self._mind, entry.number, again=toAnother)
+            answer = self._send(entry, again=toAnother)
         except DeadReferenceError:
             entry.message.keep()
             self._unsent.append(entry)
@@ -181,15 +182,24 @@ class Journal:
         """
         entry = self._unsent.popleft()
         try:
-            entry.message.send(self._mind, entry.number, again=True)
+            self._send(entry, again=True)
         except DeadReferenceError:
             self._unsent.appendleft(entry)
             self.interrupt()
         except BaseException:
-            self._log.failure("a push cannot be sent again")
+            self._notSent(Failure())
         else:
             self._sent.append(entry)
             self._ask()
+
+    def _send(self, entry: Entry, *, again: bool) -> object:
+        answer = entry.message.send(self._mind, entry.number, again=again)
+        if again and isinstance(answer, Deferred):
+            answer.addErrback(self._notSent)
+        return answer
+
+    def _notSent(self, failure: Failure) -> None:
+        self._log.failure("a push cannot be sent again", failure=failure)
 
     def _goOn(self) -> None:
         """
