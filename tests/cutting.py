@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
 # Any in this module: reactors, ports and transports.
@@ -137,7 +137,7 @@ class Wires(Factory):
         """
         Cut everything.
         """
-        await self._listening.stopListening()
+        await maybeDeferred(self._listening.stopListening)
         self._closed = Deferred()
         if not self.open:
             return

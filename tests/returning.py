@@ -144,7 +144,8 @@ class Returner(ResumingClient):
         """
         It may not log in.
         """
-        self.hear("refused", str(reason.type).rpartition(".")[2])
+        kind: Any = reason.type
+        self.hear("refused", kind.decode().rpartition(".")[2])
 
     def sessionEnded(self, kind: str, text: str, mayReturn: float) -> None:
         """

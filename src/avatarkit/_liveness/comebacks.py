@@ -69,7 +69,7 @@ class Taking(NamedTuple, Generic[A]):
     received: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Comebacks(Generic[A]):
     """
     The clients that can come back, and their avatars.
@@ -258,6 +258,8 @@ class Comebacks(Generic[A]):
             return "its ticket is somebody else's"
         if stay.taker is not None:
             return "another login with its ticket is in progress"
+        if not stay.lost and not self._tickets.isNewest(stay, claim.token):
+            return "its ticket was used already"
         if claim.received > stay.journal.last:
             return "its client claims to have more than it was sent"
         if connectionOf(theirs.mind) is connectionOf(session.mind):

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.application.service import Service
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -91,6 +91,8 @@ class ResumingClient(SessionEndedReceiver, Service):
         self._line: Any = None
         self._broker: Any = None
         self._deadline: IDelayedCall | None = None
+        self._closed = True
+        self._disconnecting: list[Deferred[None]] = []
 
     def connected(self, perspective: Any, resumed: bool) -> object:
         """
@@ -242,11 +244,26 @@ class ResumingClient(SessionEndedReceiver, Service):
         """
         Close the connection, by force if it takes too long, and make no other one.
         """
-        broker = self._broker
-        if broker is not None:
-            self._wait(CLOSING, partial(self._abort, broker))
-        stopped: Deferred[None] = self._connecting.stopService() or succeed(None)
-        return stopped
+        broker, disconnected = self._broker, Deferred[None]()
+        self._disconnecting.append(disconnected)
+        if self._connecting.running:
+            if broker is not None:
+                self._wait(CLOSING, partial(self._abort, broker))
+            self._closed = False
+            stopping: Any = self._connecting.stopService()
+            stopping.addCallback(self._isClosed)
+        elif self._closed:
+            self._isClosed()
+        return disconnected
+
+    def _isClosed(self, ignored: None = None) -> None:
+        """
+        There is no connection, and none is made.
+        """
+        self._closed = True
+        waiting, self._disconnecting = self._disconnecting, []
+        for each in waiting:
+            each.callback(None)
 
     def _pause(self, attempts: int) -> float:
         """

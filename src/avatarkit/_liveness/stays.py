@@ -83,6 +83,12 @@ class Tickets(Generic[A]):
         """
         return self._stays.get(_digestOf(token))
 
+    def isNewest(self, stay: Stay[A], token: bytes) -> bool:
+        """
+        Return whether a token that is good is the last one that was issued.
+        """
+        return stay.good[-1] == _digestOf(token)
+
     def issue(self, stay: Stay[A]) -> bytes:
         """
         Return the token of a new ticket.
