@@ -22,7 +22,7 @@ from avatarkit import (
     Session,
     disconnect,
 )
-from avatarkit._push.journal import journalFor
+from avatarkit._push.journal import KEPT, Journal, journalFor
 from avatarkit._push.lanes import SLICE
 from avatarkit._push.wire import Message
 from avatarkit.testing import FakeMind
@@ -376,6 +376,31 @@ class JournalTests(SynchronousTestCase):
         assert not success
         assert failure.check(pb.PBConnectionLost)
 
+    def test_lanes(self) -> None:
+        """
+        Pushes that wait for their turn when a client is lost reach it in order when it is back,
+        before and after what is pushed then.
+        """
+
+        def slow(*args: object) -> None:
+            self.clock.rightNow += SLICE
+
+        self.stack(backlog=100)
+        mind = comer()
+        first = FakeMind({"sessionClaim": None, "news": slow})
+        self.realm.requestAvatar(b"first", first, IThing)
+        self.come(mind)
+        self.push(1, 2, 3)
+        assert pushesTo(mind) == []
+        self.lose(mind)
+        self.push(4)
+        again = comer(ticketOf(mind), 0)
+        self.come(again)
+        self.push(5)
+        self.clock.advance(0)
+        assert [each[2] for each in pushesTo(again)] == [1, 2, 3, 4, 5]
+        assert [each[0] for each in pushesTo(again)] == [1, 2, 3, 4, 5]
+
     def test_unsendable(self) -> None:
         """
         What cannot be sent is no push: it leaves no gap.
@@ -422,6 +447,24 @@ class JournalTests(SynchronousTestCase):
         again.backlog = 1000
         self.push(4)
         assert len(pushesTo(again)) == 3
+
+
+class BrokerTests(SynchronousTestCase):
+    """
+    A journal whose client is a broker.
+    """
+
+    def test_unsendable(self) -> None:
+        """
+        What turns out to be unsendable inside an object is logged when it is to be sent again.
+        """
+        clock, message = Clock(), Message("news", ([Thing()],), {}, answering=True, toMany=False)
+        journal = Journal(4, 0, clock)
+        assert journal.push(message, None) is KEPT
+        journal.begin(connect())
+        clock.advance(0)
+        (failure,) = self.flushLoggedErrors(TypeError)
+        assert "cannot send instances of Thing" in failure.getErrorMessage()
 
 
 class WireTests(SynchronousTestCase):

@@ -98,6 +98,31 @@ class ResumeTests(ResumeTestCase):
         assert len(self.heroes) == 1
         assert self.realm.audit() == []
 
+    def test_usedAlready(self) -> None:
+        """
+        But not while the session that it was used for is there.
+        """
+        self.stack()
+        token = self.lost()
+        mind = FakeMind({"sessionClaim": (token, 0)})
+        self.login(mind)
+        assert wasBack(mind)
+        other = self.refused(token, "its ticket was used already")
+        self.lose(other)
+        newest = comer(ticketOf(mind))
+        self.login(newest)
+        assert wasBack(newest)
+
+    def test_confirmedLate(self) -> None:
+        """
+        That a client has its ticket may be said when that is worth nothing any more.
+        """
+        has: Deferred[None] = Deferred()
+        mind = FakeMind({"sessionClaim": (b"", 0), "sessionTicket": has})
+        self.login(mind)()
+        has.callback(None)
+        self.clean()
+
     def test_newerOfTwo(self) -> None:
         """
         Its client may have the new one after all; then the old one is good no more.

@@ -188,8 +188,7 @@ class Resume(Audited, Stackable, Generic[A]):
         Report sessions that have no avatar, avatars without a session, and avatars that wait for
         ever.
         """
-        if self._comebacks is not None:
-            yield from self._comebacks.audit(set(self._sessionsPast(self.release)))
+        return self._there.audit(set(self._sessionsPast(self.release)))
 
     def _stopTimers(self) -> None:
         """

@@ -177,15 +177,16 @@ class ResumingClient(SessionEndedReceiver, Service):
         """
         The server pushes.
         """
-        if not isinstance(number, int):
-            raise pb.Error("a push has a number")
+        if type(number) is not int or type(args) is not tuple or type(kw) is not dict:
+            raise pb.Error("a push has a number, a name, and what the method is called with")
         missing = number - self._received - 1
         if missing < 0:
             return None
         self._received = number
         if missing:
             self._tell(self.missed, missing)
-        method = getattr(self, f"remote_{name.decode() if isinstance(name, bytes) else name}", None)
+        name = name.decode() if isinstance(name, bytes) else name
+        method = getattr(self, f"remote_{name}", None)
         if method is None:
             raise pb.NoSuchMethod(f"No such method: remote_{name}")
         return method(*args, **kw)
@@ -205,12 +206,10 @@ class ResumingClient(SessionEndedReceiver, Service):
         login: Any = factory.login(self._credentials, self)
         login.addCallbacks(self._loggedIn, self._notLoggedIn, (broker,), {}, (broker,))
 
-    def disconnected(self, broker: Any, reason: Failure) -> None:
+    def disconnected(self, reason: Failure) -> None:
         """
         A connection is lost.
         """
-        if broker is not self._broker:
-            return
         there, self.perspective, self._broker, self._line = self.perspective, None, None, None
         self._wait(0, None)
         if there is not None and self._connecting.running:
@@ -327,7 +326,7 @@ class _Broker(pb.Broker):
         Say so.
         """
         super().connectionLost(reason)
-        self.factory.client.disconnected(self, reason)
+        self.factory.client.disconnected(reason)
 
 
 class _Factory(pb.PBClientFactory):
