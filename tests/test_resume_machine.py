@@ -147,7 +147,7 @@ class World:
             dice.choice([1, 2]), whenFull=dice.choice(policies), reactor=clock
         )
         waiting = self.resume(PerConnection(self.build)(self.cache(lambda avatarId: Thing())))
-        blocks = [self.online, limit, ConnectionCounter[Any](), self.hesitant]
+        blocks: list[Block[Any]] = [self.online, limit, ConnectionCounter[Any](), self.hesitant]
         dice.shuffle(blocks)
         self.realm = Realm(waiting, blocks=[Farewell(reactor=clock), *blocks])
         self.realm.reactor = clock
