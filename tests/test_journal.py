@@ -213,14 +213,14 @@ class JournalTests(SynchronousTestCase):
         journal: Any = journalFor(session)
         self.push(*range(1, 6))
         assert [each.name for each in mind.calls].count("sessionReceived") == 2
-        assert [each.number for each in journal._sent] == [1, 2, 3, 4, 5]
+        assert [*range(journal._first, journal.last + 1)] == [1, 2, 3, 4, 5]
         self.push(6)
-        assert [each.number for each in journal._sent] == [1, 2, 3, 4, 5, 6]
+        assert [*range(journal._first, journal.last + 1)] == [1, 2, 3, 4, 5, 6]
         answers[:0] = [6]
         self.push(7, 8)
-        assert [each.number for each in journal._sent] == [7, 8]
+        assert [*range(journal._first, journal.last + 1)] == [7, 8]
         self.push(9, 10, 11)
-        assert [each.number for each in journal._sent] == [7, 8, 9, 10, 11]
+        assert [*range(journal._first, journal.last + 1)] == [7, 8, 9, 10, 11]
 
     def test_lostWhileSent(self) -> None:
         """

@@ -232,8 +232,11 @@ class ResumeTests(ResumeTestCase):
         """
         A login without a mind is not asked anything, and waits for nothing.
         """
+        started: list[object] = []
+        self.patch(self.clock, "callLater", lambda *args: started.append(args))
         result = self.realm.requestAvatar(b"alice", None, IThing)
         assert isinstance(result, tuple)
+        assert started == []
         result[2]()
         self.clean()
 

@@ -102,7 +102,7 @@ class Comebacks(Generic[A]):
         """
         A login begins: ask its client, if it can be asked, whether it comes back.
         """
-        if self._closing or callRemoteOf(session.mind) is None:
+        if callRemoteOf(session.mind) is None:
             return None
         asked = askFor(session.mind, self.terms.timeout, self._timers)
         return asked.addCallback(partial(self._claimed, session))
@@ -115,8 +115,6 @@ class Comebacks(Generic[A]):
         taking, lost = self._taking.pop(session, None), session.resumes
         if taking is None or lost is None:
             return None
-        taking.stay.taker = None
-        takeOver(session, None)
         letGo(lost)
         return None if taking.stay.over else self._drop(taking.stay)
 

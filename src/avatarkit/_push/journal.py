@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 import attrs
@@ -48,15 +48,6 @@ class Kept(Enum):
 KEPT = Kept.KEPT
 
 
-class Entry(NamedTuple):
-    """
-    One push, and its number.
-    """
-
-    number: int
-    message: Message
-
-
 @attrs.define(eq=False, repr=False)
 class Journal:
     """
@@ -64,11 +55,11 @@ class Journal:
 
     @ivar last: the number of the last push.
     @ivar over: whether the client cannot come back any more.
+    @ivar _kept: the last pushes, those that the client is not known to have.
+    @ivar _next: the number of the first push that is still to be sent.
     @ivar _mind: the client, while it is connected.
-    @ivar _sent: what it was sent, and is not known to have, oldest first.
-    @ivar _unsent: what comes after that, and waits until it is there.
     @ivar _asked: the number of the last push when it was asked last how far it has got.
-    @ivar _seen: the pushes that have been here.
+    @ivar _seen: the pushes that were here since there may be two sessions that they go to.
     @ivar _goingOn: sends more of what waits.
     """
 
@@ -76,17 +67,17 @@ class Journal:
     last: int
     _reactor: IReactorTime | None
     over: bool = attrs.field(default=False, init=False)
+    _kept: deque[Message] = attrs.field(factory=deque, init=False)
+    _next: int = attrs.field(init=False)
     _mind: Any = attrs.field(default=None, init=False)  # Any: a client may log in with anything
-    _sent: deque[Entry] = attrs.field(factory=deque, init=False)
-    _unsent: deque[Entry] = attrs.field(factory=deque, init=False)
     _asked: int = attrs.field(init=False)
-    _seen: WeakSet[Message] = attrs.field(factory=WeakSet, init=False)
+    _seen: WeakSet[Message] | None = attrs.field(default=None, init=False)
     _goingOn: IDelayedCall | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._asked = self.last
+        self._asked, self._next = self.last, self.last + 1
 
     @property
     def connected(self) -> bool:
@@ -94,6 +85,13 @@ class Journal:
         Whether the client is there.
         """
         return self._mind is not None
+
+    @property
+    def _first(self) -> int:
+        """
+        The number of the first push that is kept.
+        """
+        return self.last - len(self._kept) + 1
 
     def push(self, message: Message, mind: object) -> object:
         """
@@ -104,17 +102,21 @@ class Journal:
         @return: what C{callRemote} of that mind returns; L{KEPT} if it is not sent to that.
         @raise Exception: what C{callRemote} raises.
         """
-        if message in self._seen:
-            return KEPT
-        self._seen.add(message)
+        if self._seen is not None:
+            if message in self._seen:
+                return KEPT
+            self._seen.add(message)
         self.last += 1
-        entry = Entry(self.last, message)
-        if self._mind is None or self._unsent:
+        self._kept.append(message)
+        if len(self._kept) > self.backlog:
+            self._kept.popleft()
+            self._next = max(self._next, self._first)
+        if self._mind is None or self._next < self.last:
             message.keep()
-            self._unsent.append(entry)
-            self._shorten()
             return KEPT
-        return self._sendNow(entry, toAnother=mind is not self._mind)
+        toAnother = mind is not self._mind
+        answer = self._sendNow(message, toAnother=toAnother)
+        return KEPT if toAnother else answer
 
     def begin(self, mind: Any) -> None:
         """
@@ -122,7 +124,7 @@ class Journal:
         is still to be told that it is logged in; and then what comes.
         """
         self._mind = mind
-        if self._unsent:
+        if self._waits():
             self._goingOn = clockOr(self._reactor).callLater(0, self._goOn)
 
     def interrupt(self) -> None:
@@ -130,7 +132,11 @@ class Journal:
         The client is gone, and may come back.
         """
         self._mind = None
-        self._cancel()
+        if self._seen is None:
+            self._seen = WeakSet()
+        goingOn, self._goingOn = self._goingOn, None
+        if goingOn is not None:
+            goingOn.cancel()
 
     def resume(self, received: int) -> None:
         """
@@ -139,15 +145,13 @@ class Journal:
         @param received: the number of the last push that it has got.
         """
         self._known(received)
-        self._unsent.extendleft(reversed(self._sent))
-        self._sent.clear()
-        self._asked = self.last
+        self._next, self._asked = self._first, self.last
 
     def finish(self) -> None:
         """
         Send what waits, at once: nothing comes after it.
         """
-        while self._unsent and self._mind is not None:
+        while self._waits():
             self._sendNext()
 
     def close(self) -> None:
@@ -156,44 +160,49 @@ class Journal:
         """
         self.over = True
         self.interrupt()
-        self._sent.clear()
-        self._unsent.clear()
+        self._kept.clear()
 
-    def _sendNow(self, entry: Entry, *, toAnother: bool) -> object:
+    def _waits(self) -> bool:
+        """
+        Return whether there is something to be sent, and somebody to send it to.
+        """
+        return self._mind is not None and self._next <= self.last
+
+    def _sendNow(self, message: Message, *, toAnother: bool) -> object:
+        """
+        Send what has just been pushed.
+        """
         try:
-            answer = self._send(entry, again=toAnother)
+            answer = self._send(message, again=toAnother)
         except DeadReferenceError:
-            entry.message.keep()
-            self._unsent.append(entry)
             self.interrupt()
             raise
         except BaseException:
+            self._kept.pop()
             self.last -= 1  # it cannot be sent, and is no gap
             raise
-        entry.message.keep()
-        self._sent.append(entry)
-        self._shorten()
+        finally:
+            message.keep()
+        self._next += 1
         self._ask()
-        return KEPT if toAnother else answer
+        return answer
 
     def _sendNext(self) -> None:
         """
         Send the first of those that wait; nobody waits for the answer any more.
         """
-        entry = self._unsent.popleft()
         try:
-            self._send(entry, again=True)
+            self._send(self._kept[self._next - self._first], again=True)
         except DeadReferenceError:
-            self._unsent.appendleft(entry)
             self.interrupt()
+            return
         except BaseException:
             self._notSent(Failure())
-        else:
-            self._sent.append(entry)
-            self._ask()
+        self._next += 1
+        self._ask()
 
-    def _send(self, entry: Entry, *, again: bool) -> object:
-        answer = entry.message.send(self._mind, entry.number, again=again)
+    def _send(self, message: Message, *, again: bool) -> object:
+        answer = message.send(self._mind, self._next, again=again)
         if again and isinstance(answer, Deferred):
             answer.addErrback(self._notSent)
         return answer
@@ -208,24 +217,17 @@ class Journal:
         self._goingOn = None
         clock = clockOr(self._reactor)
         until = clock.seconds() + SLICE
-        while self._unsent and self._mind is not None:
+        while self._waits():
             self._sendNext()
-            if clock.seconds() >= until and self._unsent:
+            if clock.seconds() >= until and self._waits():
                 self._goingOn = clock.callLater(0, self._goOn)
                 return
-
-    def _shorten(self) -> None:
-        """
-        Keep no more than the backlog: the oldest are dropped.
-        """
-        if len(self._sent) + len(self._unsent) > self.backlog:
-            (self._sent or self._unsent).popleft()
 
     def _ask(self) -> None:
         """
         Ask the client how far it has got, if it was not asked for some time.
         """
-        number = self._sent[-1].number
+        number = self._next - 1
         if (number - self._asked) * PARTS < self.backlog:
             return
         self._asked = number
@@ -234,21 +236,15 @@ class Journal:
         answer.addCallbacks(self._told, lambda failure: None)
 
     def _told(self, received: object) -> None:
-        if type(received) is int and received <= self.last:
+        if type(received) is int and received < self._next:
             self._known(received)
 
     def _known(self, received: int) -> None:
         """
         Forget what the client has.
         """
-        for entries in (self._sent, self._unsent):
-            while entries and entries[0].number <= received:
-                entries.popleft()
-
-    def _cancel(self) -> None:
-        goingOn, self._goingOn = self._goingOn, None
-        if goingOn is not None:
-            goingOn.cancel()
+        while self._kept and self._first <= received:
+            self._kept.popleft()
 
 
 def journalFor(session: Session | None) -> Journal | None:
