@@ -263,3 +263,5 @@ class ResumeTestCase(SynchronousTestCase):
         assert len(self.limit.sessions(b"alice")) == len(self.counter) == 0
         assert self.realm.audit() == []
         assert self.clock.getDelayedCalls() == []
+        comebacks: Any = self.resume._comebacks
+        assert not any((comebacks._stays, comebacks._taking, comebacks._tickets._stays))

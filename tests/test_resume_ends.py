@@ -245,6 +245,32 @@ class EndingTests(ResumeTestCase):
         """
         lost.logout("spam")
 
+    def test_slowLogin(self) -> None:
+        """
+        The window goes on while a client comes back, until it has its avatar: one whose login takes
+        longer has a new one.
+        """
+        waits: list[Deferred[None]] = []
+
+        class Waiting(Block[Any]):
+            def admit(self, session: Session) -> Deferred[None] | None:
+                if session.resumes is None:
+                    return None
+                waits.append(Deferred())
+                return waits[-1]
+
+        self.stack(Waiting())
+        for seconds, isBack in ((59, True), (60, False)):
+            mind = comer(self.lost())
+            login = self.realm.requestAvatar(b"alice", mind, IThing)
+            self.clock.advance(seconds)
+            waits.pop().callback(None)
+            assert isinstance(login, Deferred)
+            self.successResultOf(login)
+            assert wasBack(mind) is isBack
+            self.session(mind).logout()
+        self.clean()
+
     def test_bound(self) -> None:
         """
         Of more avatars than may wait, the one that has waited longest goes.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Generic, NamedTuple, Protocol
+from typing import Generic
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -34,39 +34,7 @@ from .._waiting.slices import forEach
 from .._waiting.timers import Timers
 from ..errors import ClientLost
 from .claims import Claim, askFor, giveTicket
-from .stays import Stay, Tickets
-
-
-class Terms(Protocol):
-    """
-    How long what is kept; see L{Resume<avatarkit.Resume>}.
-    """
-
-    @property
-    def window(self) -> float: ...
-
-    @property
-    def backlog(self) -> int: ...
-
-    @property
-    def hold(self) -> bool: ...
-
-    @property
-    def maximumLost(self) -> int: ...
-
-    @property
-    def timeout(self) -> float: ...
-
-
-class Taking(NamedTuple, Generic[A]):
-    """
-    A login in progress that takes over a stay.
-
-    @ivar received: the number of the last push that its client has got.
-    """
-
-    stay: Stay[A]
-    received: int
+from .stays import Stay, Taking, Terms, Tickets
 
 
 @attrs.define(eq=False, repr=False)
@@ -124,7 +92,6 @@ class Comebacks(Generic[A]):
         """
         stay, received = self._taking.get(session) or (None, 0)
         if stay is not None and stay.over:  # too late after all
-            del self._taking[session]
             takeOver(session, None)
             self._welcome(session, received)
         elif stay is not None:
@@ -175,8 +142,7 @@ class Comebacks(Generic[A]):
         stay.lost = True
         stay.journal.interrupt()
         self.lost[stay] = None
-        if stay.taker is None:
-            stay.wait(self._timers.start(self.terms.window, partial(self._drop, stay)))
+        stay.wait(self._timers.start(self.terms.window, partial(self._drop, stay)))
         held = hold(session).addCallback(self._letGo, stay) if self.terms.hold else None
         if len(self.lost) > self.terms.maximumLost:
             self._drop(next(iter(self.lost)))
@@ -203,7 +169,7 @@ class Comebacks(Generic[A]):
                 yield f"{stay.session!r} is gone, but its avatar is not"
             if (stay in self.lost) is not stay.lost:
                 yield f"it is wrong that the client of {stay.session!r} is lost, or that it is not"
-            if stay.lost and stay.window is None and stay.taker is None:
+            if stay.lost and stay.window is None:
                 yield f"the avatar of {stay.session!r} waits for ever"
         for session in there:
             if self.inners.of(session) is None and not session.ended:
@@ -228,7 +194,6 @@ class Comebacks(Generic[A]):
             return None
         self._tickets.spend(stay, claim.token)
         stay.taker = session
-        stay.wait(None)
         self._taking[session] = Taking(stay, claim.received)
         lost = stay.session
         takeOver(session, lost)

@@ -25,6 +25,7 @@ from twisted.spread import pb
 from .._tools.checks import checkSeconds
 from .._tools.clock import clockOr
 from ..errors import LoginRefused
+from .dialing import DialingFactory
 from .receiver import SessionEndedReceiver
 
 # Any in this module: brokers, transports, credentials, and what is sent over the network.
@@ -85,7 +86,9 @@ class ResumingClient(SessionEndedReceiver, Service):
         self._credentials, self._interval, self._timeout = credentials, interval, timeout
         self._policy = retryPolicy or backoffPolicy()
         self._failures = 0
-        factory: Any = _Factory(self)
+        factory: Any = DialingFactory(
+            self._built, self._ready, self._lost, clockOr(reactor).seconds
+        )
         self._connecting = ClientService(endpoint, factory, self._pause, clockOr(reactor))
         self._token, self._received, self._resumed = b"", 0, False
         self._line: Any = None
@@ -191,14 +194,14 @@ class ResumingClient(SessionEndedReceiver, Service):
             raise pb.NoSuchMethod(f"No such method: remote_{name}")
         return method(*args, **kw)
 
-    def built(self, broker: Any) -> None:
+    def _built(self, broker: Any) -> None:
         """
         A connection is made: it must come to something.
         """
         self._broker = broker
         self._wait(self._timeout, partial(self._abort, broker))
 
-    def ready(self, broker: Any, factory: pb.PBClientFactory) -> None:
+    def _ready(self, broker: Any, factory: pb.PBClientFactory) -> None:
         """
         The server speaks Perspective Broker: log in.
         """
@@ -206,7 +209,7 @@ class ResumingClient(SessionEndedReceiver, Service):
         login: Any = factory.login(self._credentials, self)
         login.addCallbacks(self._loggedIn, self._notLoggedIn, (broker,), {}, (broker,))
 
-    def disconnected(self, reason: Failure) -> None:
+    def _lost(self, reason: Failure) -> None:
         """
         A connection is lost.
         """
@@ -304,60 +307,3 @@ class ResumingClient(SessionEndedReceiver, Service):
             hook(*args)
         except Exception:
             self._log.failure("{hook!r} failed", hook=hook)
-
-
-class _Broker(pb.Broker):
-    """
-    A connection that says when something arrives, and when it is lost.
-    """
-
-    factory: Any
-    lastReceived: float = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Take note of the time.
-        """
-        self.lastReceived = self.factory.now()
-        super().dataReceived(data)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        """
-        Say so.
-        """
-        super().connectionLost(reason)
-        self.factory.client.disconnected(reason)
-
-
-class _Factory(pb.PBClientFactory):
-    """
-    Makes the connections of a client.
-    """
-
-    noisy = False
-    protocol = _Broker
-
-    def __init__(self, client: ResumingClient) -> None:
-        super().__init__()
-        self.client = client
-
-    def now(self) -> float:
-        """
-        Return the time.
-        """
-        return clockOr(self.client._reactor).seconds()
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """
-        Make a connection.
-        """
-        broker = super().buildProtocol(addr)
-        self.client.built(broker)
-        return broker
-
-    def clientConnectionMade(self, broker: Any) -> None:
-        """
-        It can be used.
-        """
-        super().clientConnectionMade(broker)
-        self.client.ready(broker, self)

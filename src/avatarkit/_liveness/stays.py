@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from secrets import token_bytes
-from typing import Generic
+from typing import Generic, NamedTuple, Protocol
 
 import attrs
 
@@ -26,6 +26,27 @@ from .._waiting.timers import Timer
 
 #: How many random bytes a token has.
 LENGTH = 32
+
+
+class Terms(Protocol):
+    """
+    How long what is kept; see L{Resume<avatarkit.Resume>}.
+    """
+
+    @property
+    def window(self) -> float: ...
+
+    @property
+    def backlog(self) -> int: ...
+
+    @property
+    def hold(self) -> bool: ...
+
+    @property
+    def maximumLost(self) -> int: ...
+
+    @property
+    def timeout(self) -> float: ...
 
 
 @attrs.define(eq=False)
@@ -64,7 +85,19 @@ class Stay(Generic[A]):
         """
         Another session has the avatar now, whose client is there.
         """
+        self.wait(None)
         self.session, self.lost, self.parked = session, False, False
+
+
+class Taking(NamedTuple, Generic[A]):
+    """
+    A login in progress that takes over a stay.
+
+    @ivar received: the number of the last push that its client has got.
+    """
+
+    stay: Stay[A]
+    received: int
 
 
 @attrs.define(eq=False)

@@ -177,7 +177,7 @@ def _sendTo(to: Addressee, message: Message) -> object:
     """
     Send a message to one client.
 
-    @return: what C{callRemote} returns; L{KEPT} if it is sent when the client comes back.
+    @return: what C{callRemote} returns; C{KEPT} if it is sent when the client comes back.
     """
     mind, session, bounds = to
     if session is None:

@@ -99,7 +99,7 @@ class Journal:
         it.
 
         @param mind: the client, as whoever pushes knows it: the mind of a lost session, perhaps.
-        @return: what C{callRemote} of that mind returns; L{KEPT} if it is not sent to that.
+        @return: what C{callRemote} of that mind returns; C{KEPT} if it is not sent to that.
         @raise Exception: what C{callRemote} raises.
         """
         if self._seen is not None:
