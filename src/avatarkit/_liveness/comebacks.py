@@ -199,7 +199,7 @@ class Comebacks(Generic[A]):
         takeOver(session, lost)
         if not lost.ended:  # nobody has noticed yet
             lost.disconnect(ClientLost(), timeout=0, reactor=self.reactor)
-        if self.terms.hold:
+        if lost.held or stay.parked:
             return None
         return lost.whenClosed().addErrback(self._notClaimed, session)
 
