@@ -125,9 +125,14 @@ class ReceivingTests(SynchronousTestCase):
         def fail(count: int) -> None:
             raise Boom
 
-        self.client.missed = fail  # type: ignore[method-assign]
-        assert self.push(2, "news", (7,), {}) == 7
-        assert len(self.flushLoggedErrors(Boom)) == 1
+        async def failLater(count: int) -> None:
+            raise Boom
+
+        hooks: list[tuple[int, Any]] = [(2, fail), (4, failLater)]
+        for number, hook in hooks:
+            self.client.missed = hook  # type: ignore[method-assign]
+            assert self.push(number, "news", (7,), {}) == 7
+            assert len(self.flushLoggedErrors(Boom)) == 1
 
     def test_arguments(self) -> None:
         """

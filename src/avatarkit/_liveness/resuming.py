@@ -24,6 +24,7 @@ from twisted.spread import pb
 
 from .._tools.checks import checkSeconds
 from .._tools.clock import clockOr
+from .._waiting.awaiting import awaited
 from ..errors import LoginRefused
 from .dialing import DialingFactory
 from .receiver import SessionEndedReceiver
@@ -40,7 +41,8 @@ class ResumingClient(SessionEndedReceiver, Service):
     stopped, or the server says that it must not return.
 
     It is the mind that it logs in with, and a service: derive from it, give it C{remote_} methods
-    for what the server pushes, override L{connected} and others, and start it.
+    for what the server pushes, override L{connected}, L{lost}, L{missed} and L{refused}, which may
+    be coroutines, and L{sessionEnded}; and start it.
 
     At a server with a L{Resume<avatarkit.Resume>}, and in time, it has its avatar again, and gets
     what was pushed to it meanwhile: each push once, and in order.  Elsewhere it logs in anew.
@@ -303,7 +305,5 @@ class ResumingClient(SessionEndedReceiver, Service):
             self._deadline = clockOr(self._reactor).callLater(seconds, late)
 
     def _tell(self, hook: Callable[..., object], *args: object) -> None:
-        try:
-            hook(*args)
-        except Exception:
-            self._log.failure("{hook!r} failed", hook=hook)
+        telling = maybeDeferred(lambda: awaited(hook(*args)))
+        telling.addErrback(lambda failure: self._log.failure("{hook!r} failed", failure, hook=hook))
