@@ -190,6 +190,20 @@ class JournalTests(SynchronousTestCase):
         again = self.back(mind, 1)
         assert pushesTo(again) == [(number, "news", number) for number in (7, 8, 9, 10)]
 
+    def test_overflowMeanwhile(self) -> None:
+        """
+        So they are while the client gets what it has missed.
+        """
+        mind = comer()
+        self.come(mind)
+        self.lose(mind)
+        self.push(1, 2, 3, 4)
+        again = comer(ticketOf(mind), 0)
+        self.come(again)
+        self.push(5, 6, 7)
+        self.clock.advance(0)
+        assert pushesTo(again) == [(number, "news", number) for number in (4, 5, 6, 7)]
+
     def test_overflowThere(self) -> None:
         """
         As many are kept of those that were sent, and not answered for.
@@ -206,7 +220,7 @@ class JournalTests(SynchronousTestCase):
         answer that cannot be true is no answer.
         """
         mind = comer()
-        answers: list[object] = [6, 100, None, "8", True, OSError()]
+        answers: list[object] = [6, 100, None, "8", -1, OSError()]
         mind.answers = {**mind.answers, "sessionReceived": lambda: answers.pop(0)}
         self.stack(backlog=8)
         session = self.come(mind)

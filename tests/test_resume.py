@@ -43,6 +43,8 @@ class ResumeTests(ResumeTestCase):
         assert self.session(mind).avatar is hero
         assert not hero.over
         assert self.resume.waiting == 0
+        comebacks: Any = self.resume._comebacks
+        assert not comebacks._taking
         assert self.counter[b"alice"] == 1
         assert self.limit.sessions(b"alice") == (self.session(mind),)
         assert self.realm.audit() == []

@@ -15,7 +15,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from avatarkit import Avatar, ConnectionCounter, Realm
-from avatarkit._liveness import resuming
+from avatarkit._liveness import receiver, resuming
 from pb import PBTestCase
 from returning import Returner
 from scripted import Boom
@@ -317,10 +317,22 @@ class ServerTests(PBTestCase):
             await self.pause()
         await stopping[0]
         del client.connected
-        client.startService()
-        self.stops.append(client)
+        self.start(client)
         await client.untilHeard("in")
         assert client.heard == ["in"]
+
+    async def test_startedAgain(self) -> None:
+        """
+        One that was started again returns when it may.
+        """
+        self.patch(receiver, "LEAST", 0)
+        client = self.start(clientOf(self.port))
+        await client.untilHeard("in")
+        await client.stopService()
+        client.startService()
+        await client.until(lambda: client.heard.count("in") == 2)
+        client.remote_sessionEnded("Evicted", "again", 0.01)
+        await client.until(lambda: client.heard.count("in") == 3)
 
     async def test_stoppedEarly(self) -> None:
         """

@@ -133,7 +133,7 @@ class ResumingClient(SessionEndedReceiver, Service):
         Connect.
         """
         Service.startService(self)
-        self._stopped, self._failures = False, 0
+        self._stopped = False
         self._connecting.startService()
 
     def stopService(self) -> Deferred[None]:

@@ -145,7 +145,7 @@ class Journal:
         @param received: the number of the last push that it has got.
         """
         self._known(received)
-        self._next, self._asked = self._first, self.last
+        self._next = self._first
 
     def finish(self) -> None:
         """
@@ -236,7 +236,7 @@ class Journal:
         answer.addCallbacks(self._told, lambda failure: None)
 
     def _told(self, received: object) -> None:
-        if type(received) is int and received < self._next:
+        if isinstance(received, int) and received < self._next:
             self._known(received)
 
     def _known(self, received: int) -> None:
