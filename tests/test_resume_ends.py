@@ -24,6 +24,7 @@ from avatarkit import (
     displaceOldest,
 )
 from avatarkit.testing import FakeMind
+from logs import logged
 from returning import ResumeTestCase, comer, ticketOf, wasBack
 from scripted import IThing
 
@@ -276,10 +277,15 @@ class EndingTests(ResumeTestCase):
         Of more avatars than may wait, the one that has waited longest goes.
         """
         self.resume.maximumLost = 2
-        for number in range(5):
-            mind = comer()
-            self.login(mind, number)
-            self.lose(mind)
+        with logged() as said:
+            for number in range(5):
+                mind = comer()
+                self.login(mind, number)
+                self.lose(mind)
+        assert said == [
+            f"warn: an avatar of {number} is not kept any longer: 2 wait for their clients"
+            for number in range(3)
+        ]
         assert self.resume.waiting == 2
         assert [each.over for each in self.heroes] == [True, True, True, False, False]
         assert self.realm.audit() == []

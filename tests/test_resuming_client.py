@@ -134,6 +134,13 @@ class ReceivingTests(SynchronousTestCase):
             assert self.push(number, "news", (7,), {}) == 7
             assert len(self.flushLoggedErrors(Boom)) == 1
 
+    def test_loggedInTooLate(self) -> None:
+        """
+        A login that succeeds when the client was stopped is none.
+        """
+        self.client._loggedIn(None, None)
+        assert self.client.heard == []
+
     def test_arguments(self) -> None:
         """
         Arguments that make no sense are refused.

@@ -145,7 +145,7 @@ class Comebacks(Generic[A]):
         stay.wait(self._timers.start(self.terms.window, partial(self._drop, stay)))
         held = hold(session).addCallback(self._letGo, stay) if self.terms.hold else None
         if len(self.lost) > self.terms.maximumLost:
-            self._drop(next(iter(self.lost)))
+            self._dropOldest()
         return held
 
     def close(self) -> Deferred[None]:
@@ -279,6 +279,18 @@ class Comebacks(Generic[A]):
         """
         if stay.lost and not stay.over:
             self._finish(stay)
+
+    def _dropOldest(self) -> None:
+        """
+        Too many wait for their clients.
+        """
+        oldest = next(iter(self.lost))
+        self._log.warn(
+            "an avatar of {avatarId!r} is not kept any longer: {number} wait for their clients",
+            avatarId=oldest.session.avatarId,
+            number=self.terms.maximumLost,
+        )
+        self._drop(oldest)
 
     def _drop(self, stay: Stay[A]) -> Deferred[None] | None:
         """

@@ -225,7 +225,8 @@ class ResumingClient(SessionEndedReceiver, Service):
         self._wait(0, None)
         if self._line is not None:
             self._wait(self._interval, partial(self._look, broker))
-        self._tell(self.connected, perspective, self._resumed)
+        if self._connecting.running:  # it was not stopped just now
+            self._tell(self.connected, perspective, self._resumed)
 
     def _notLoggedIn(self, reason: Failure, broker: Any) -> None:
         if broker is not self._broker or broker.disconnected:
