@@ -335,3 +335,22 @@ class HeldTests(SynchronousTestCase):
         assert lost not in self.limit.sessions(b"alice")
         logout()
         assert self.realm.audit() == []
+
+    def test_notInheritedFromLeaving(self) -> None:
+        """
+        Nor if the lost one is leaving for somebody else, and has not left yet.
+        """
+        leaving: list[Deferred[None]] = []
+
+        class Slow(Block[Any]):
+            def detached(self, session: Session) -> Deferred[None]:
+                leaving.append(Deferred())
+                return leaving[-1]
+
+        self.realm = Slow()(self.realm)
+        self.keeper.lost = lost = self.lost()
+        lost.logout(Displaced())
+        assert self.limit.sessions(b"alice") == (lost,)
+        assert self.refused().check(TooManyConnections)
+        leaving[0].callback(None)
+        assert self.limit.sessions(b"alice") == ()

@@ -23,6 +23,7 @@ from avatarkit import (
     Unresponsive,
     displaceOldest,
 )
+from avatarkit._push.journal import mayComeBack
 from avatarkit.testing import FakeMind
 from logs import logged
 from returning import ResumeTestCase, comer, ticketOf, wasBack
@@ -82,6 +83,28 @@ class EndingTests(ResumeTestCase):
             self.session(mind).logout(reason)
             assert self.heroes[-1].over
             self.refused(ticketOf(mind), "its ticket is not good, or not any more")
+
+    def test_leaving(self) -> None:
+        """
+        A client that was kicked cannot come back while its session is being undone, and is pushed
+        nothing.
+        """
+        leaving: list[Deferred[None]] = []
+
+        class Slow(Block[Any]):
+            def detached(self, session: Session) -> Deferred[None]:
+                leaving.append(Deferred())
+                return leaving[-1]
+
+        self.stack(Slow())
+        mind = comer()
+        self.login(mind)
+        session = self.session(mind)
+        session.logout("spam")
+        assert not mayComeBack(session)
+        self.refused(ticketOf(mind), "its ticket is not good, or not any more")
+        leaving[0].callback(None)
+        assert self.heroes[0].over
 
     def test_unresponsive(self) -> None:
         """

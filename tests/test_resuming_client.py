@@ -340,6 +340,7 @@ class ServerTests(PBTestCase):
         await client.until(lambda: client.heard.count("in") == 2)
         client.remote_sessionEnded("Evicted", "again", 0.01)
         await client.until(lambda: client.heard.count("in") == 3)
+        assert client.heard == ["in", "in", ("ended", "Evicted", 0.01), "in"]
 
     async def test_stoppedEarly(self) -> None:
         """

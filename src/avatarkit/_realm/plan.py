@@ -79,14 +79,14 @@ def layPlan(
 
     @param noting: how the realm notes a session, and forgets it.
     """
-    onTop = len(list(takewhile(_mustBeOutermost, blocks)))
+    upper = len(list(takewhile(_mustBeOutermost, blocks)))
     admitting = [_hooks(block, "admit", "release") for block in blocks]
     resuming = [source for source in sources if isinstance(source, Resuming)]
     return (
         noting,
-        *chain(*admitting[:onTop]),
+        *chain(*admitting[:upper]),
         *(Hook(source.claim, source.unclaim) for source in resuming),
-        *chain(*admitting[onTop:]),
+        *chain(*admitting[upper:]),
         *map(_fromSource, sources),
         Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
