@@ -354,3 +354,14 @@ class HeldTests(SynchronousTestCase):
         assert self.refused().check(TooManyConnections)
         leaving[0].callback(None)
         assert self.limit.sessions(b"alice") == ()
+
+    def test_anotherLimit(self) -> None:
+        """
+        Nor if the lost one is another realm's, and holds no slot of this limit.
+        """
+        self.keeper.lost = lost = self.lost()
+        other = ConnectionLimit[Any](1)
+        logout = login(other(self.keeper), FakeMind())
+        assert len(other.sessions(b"alice")) == 1
+        assert self.limit.sessions(b"alice") == (lost,)
+        logout()

@@ -45,6 +45,7 @@ class ResumeTests(ResumeTestCase):
         assert self.resume.waiting == 0
         comebacks: Any = self.resume._comebacks
         assert not comebacks._taking
+        assert comebacks.inners.of(self.session(mind))._upper is self.session(mind)
         assert self.counter[b"alice"] == 1
         assert self.limit.sessions(b"alice") == (self.session(mind),)
         assert self.realm.audit() == []
