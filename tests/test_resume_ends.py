@@ -16,6 +16,7 @@ from avatarkit import (
     Evicted,
     Kicked,
     LoggedOut,
+    LoginAbandoned,
     LoginRefused,
     Resume,
     Session,
@@ -268,6 +269,41 @@ class EndingTests(ResumeTestCase):
         End a lost session.
         """
         lost.logout("spam")
+
+    def test_endedWhileAsked(self) -> None:
+        """
+        A login that is ended while its client is asked takes over nothing.
+        """
+        token = self.lost()
+
+        def answer() -> tuple[bytes, int]:
+            self.session(mind).logout("spam")
+            return token, 0
+
+        mind = FakeMind({"sessionClaim": answer, "sessionTicket": None})
+        self.assertRaises(LoginAbandoned, self.login, mind)
+        assert self.resume.waiting == 1
+        again = comer(token)
+        self.login(again)
+        assert wasBack(again)
+
+    def test_goneAtLast(self) -> None:
+        """
+        A client that is gone when it is about to be logged in is not waited for.
+        """
+
+        class Killing(Block[Any]):
+            def attached(self, session: Session) -> None:
+                session.mind.disconnected = True
+
+        self.stack(self.limit, Killing())
+        answer: Deferred[object] = Deferred()
+        mind = FakeMind({"sessionClaim": answer})
+        login = self.realm.requestAvatar(b"alice", mind, IThing)
+        answer.callback((b"", 0))
+        assert isinstance(login, Deferred)
+        assert self.failureResultOf(login).check(LoginAbandoned)
+        self.clean()
 
     def test_slowLogin(self) -> None:
         """
