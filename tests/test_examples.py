@@ -208,6 +208,42 @@ class FarewellTests(processes.ProcessTestCase):
         assert first.communicate(timeout=20) == ("logged in elsewhere\n", "")
 
 
+class ResumeTests(processes.ProcessTestCase):
+    """
+    The server that waits for lost clients, and a client that comes back.
+    """
+
+    def test_back(self) -> None:
+        """
+        A client that loses its connection is back where it was, and misses nothing.
+        """
+        server = self.start(EXAMPLES / "resume_server.py", "0")
+        port = line(server).removeprefix("listening on port ")
+        client = self.start(EXAMPLES / "resume_client.py", port, "alice")
+        times: list[int] = []
+
+        def said(what: str) -> None:
+            while (heard := line(client)) != what:
+                times.append(int(heard.removeprefix("time ")))
+
+        said("new here")
+        for often in (1, 2, 3):
+            enter(client, "step")
+            said(f"{often} steps")
+            enter(client, "cut")
+            said("the connection is lost")
+            enter(client, "step")
+            said("not connected")
+            said("back")
+        enter(client, "step")
+        said("4 steps")
+        assert times == [*range(times[0], times[0] + len(times))]
+        assert len(times) > 10
+        server.send_signal(signal.SIGINT)
+        said("the server is shutting down")
+        assert client.communicate(timeout=20) == ("", "")
+
+
 class TutorialTests(processes.ProcessTestCase):
     """
     The tutorial's programs, as printed there.

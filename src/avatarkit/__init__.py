@@ -12,6 +12,8 @@ from ._liveness.farewell import Farewell
 from ._liveness.heartbeat import Heartbeat
 from ._liveness.logintimeout import LoginTimeout
 from ._liveness.receiver import SessionEndedReceiver
+from ._liveness.resume import Resume
+from ._liveness.resuming import ResumingClient
 from ._online.bases import Avatar, ConnectionAware, MindAware, PresenceAware
 from ._online.canonical import CanonicalId, canonicalName
 from ._online.counter import ConnectionCounter
@@ -98,6 +100,8 @@ __all__ = [
     "Realm",
     "RealmClosed",
     "RealmFailed",
+    "Resume",
+    "ResumingClient",
     "Session",
     "SessionEnded",
     "SessionEndedReceiver",

@@ -202,8 +202,11 @@ class ConnectionLimit(Audited, Block[A]):
         self, session: Session[A], key: Hashable, maximum: int | None
     ) -> Deferred[None] | None:
         """
-        Take a slot if there is one and nobody waits for it; otherwise contend for one.
+        Take a slot if there is one and nobody waits for it, or the lost session that this one takes
+        over has one; otherwise contend for one.
         """
+        if self._slots.inherit(session, key):
+            return None
         queue = self._turns.queues.get(key)
         free = queue is None or queue.isFree()
         if maximum is None or (free and self._slots.haveRoom(key, maximum)):

@@ -74,6 +74,20 @@ class Slots(Generic[A]):
         if key is not session.avatarId:
             self.otherKeys[session] = key
 
+    def inherit(self, session: Session[A], key: Hashable) -> bool:
+        """
+        Give a session the slot of the lost one that it takes over; return whether there is one.
+        """
+        lost = session.resumes
+        if lost is None or not self.isHeldBy(lost) or self.isLeaving(lost):
+            return False
+        if self.otherKeys.get(lost, lost.avatarId) != key:
+            return False
+        self.give(lost)
+        self.revoked.add(lost)
+        self.take(session, key)
+        return True
+
     def give(self, session: Session[A]) -> Hashable:
         """
         Take a session's slot away.
@@ -107,7 +121,7 @@ class Slots(Generic[A]):
         """
         Return whether the slot of a session is about to be free.
         """
-        return holder.ended or holder in self.going
+        return (holder.ended and not holder.held) or holder in self.going
 
     def due(self, leaving: Iterable[Session[A]], key: Hashable, now: float) -> float:
         """

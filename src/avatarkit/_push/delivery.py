@@ -23,6 +23,7 @@ from .._realm.session import isLeaving, lossOf
 from ..errors import MindIsBehind
 from .addressees import Addressee
 from .bounds import Bounds
+from .journal import KEPT, journalFor, mayComeBack
 from .lines import lineOf
 from .wire import Message, NotCallable
 
@@ -77,19 +78,18 @@ class Push:
         message = self._message
         if message is None:
             return
-        to = mind, session, bounds = self.addressees[place]
+        to = self.addressees[place]
         try:
-            if session is not None and session.ended and not isLeaving(session):
-                raise DeadReferenceError("the client left before its turn came")
-            if bounds is not None and session is not None:
-                bounds.check(mind, session)
-            answer = message.send(mind)
+            answer = _sendTo(to, message)
         except BaseException:  # as a Deferred does
             self._failed(place, to, Failure())
             return
         if not self._unsent:
             self._message = None
-        if answer is not None and isinstance(answer, Deferred):
+        if answer is KEPT:
+            lost = PBConnectionLost("the client is away; it gets this if it comes back")
+            self._settle(place, False, Failure(lost))
+        elif answer is not None and isinstance(answer, Deferred):
             self._await(answer, place, to)
         elif self._answering:
             self._settle(place, True, answer)
@@ -171,3 +171,20 @@ class Push:
         for place, result in enumerate(tuple(self._results)):
             if result is None:
                 self._settle(place, False, failure)
+
+
+def _sendTo(to: Addressee, message: Message) -> object:
+    """
+    Send a message to one client.
+
+    @return: what C{callRemote} returns; C{KEPT} if it is sent when the client comes back.
+    """
+    mind, session, bounds = to
+    if session is None:
+        return message.send(mind)
+    if session.ended and not isLeaving(session) and not mayComeBack(session):
+        raise DeadReferenceError("the client left before its turn came")
+    journal = journalFor(session)
+    if bounds is not None and (journal is None or journal.connected):
+        bounds.check(mind, session)
+    return message.send(mind) if journal is None else journal.push(message, mind)

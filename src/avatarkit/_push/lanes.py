@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from .._clients.connections import connectionOf
 from .addressees import Addressee
+from .journal import laneOf
 
 #: How many seconds of work there are before the reactor has its turn.
 SLICE = 0.005
@@ -147,7 +148,7 @@ class Lanes:
 
 
 def _laneOf(to: Addressee) -> int:
-    return id(connectionOf(to.mind))
+    return laneOf(to.session, connectionOf(to.mind))
 
 
 def lanesOf(clock: IReactorTime) -> Lanes:

@@ -20,6 +20,7 @@ from .._realm.session import Session, takeLeave
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .addressees import Addressee
+from .journal import journalFor
 from .lanes import lanesOf
 from .lines import find, reactorOf
 from .wire import Message
@@ -46,8 +47,12 @@ class LastWord:
         """
         if self.written.called:
             return
+        to = self.addressees[place]
+        journal = journalFor(to.session)
+        if journal is not None:
+            journal.finish()
         try:
-            answer = self._message.send(self.addressees[place].mind)
+            answer = self._message.send(to.mind)
         except BaseException:  # somebody's mind
             self._notSent(Failure())
         else:

@@ -27,7 +27,7 @@ from copy import deepcopy
 from decimal import Decimal
 from io import BytesIO
 from reprlib import repr as short
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -38,6 +38,13 @@ from .._clients.minds import callRemoteOf
 from .sendable import checkSendable, strictly
 
 T = TypeVar("T")
+
+#: What decides how a message is encoded: the C{id} of a broker's security, its C{prefixLimit}, and
+#: whether the message is numbered.
+_Rules: TypeAlias = tuple[int, int, bool]
+
+#: What a client that may come back is called with.
+_PUSH = b"sessionPush"
 
 # Any in this module: minds, and the parts of a broker that Twisted does not describe.
 
@@ -66,13 +73,18 @@ class NotCallable(TypeError):
     """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Message:
     """
     A call of a C{remote_} method, to be sent to any number of minds.
 
+    A client that may come back is sent it as a call of C{sessionPush}, with the number of the push
+    and what it was to be called with.
+
     @ivar answering: whether it asks for answers.
     @ivar _strangers: what is not plain data in its arguments.
+    @ivar _kept: whether the arguments are its own.
+    @ivar _encoded: by the rules that it is encoded by: what is the same for all minds.
     """
 
     _name: str | bytes
@@ -82,7 +94,8 @@ class Message:
     _toMany: bool = attrs.field(alias="toMany", kw_only=True)
     _strangers: list[object] = attrs.field(init=False)
     _plain: bool = attrs.field(init=False)
-    _encoded: dict[tuple[int, int], bytes | Exception] = attrs.field(factory=dict, init=False)
+    _kept: bool = attrs.field(default=False, init=False)
+    _encoded: dict[_Rules, bytes | Exception] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._strangers = strangersIn((self._args, self._kw))
@@ -103,24 +116,29 @@ class Message:
         Keep plain data in the arguments as it is now, since the caller may change it before all is
         sent.
         """
+        if self._kept:
+            return
+        self._kept = True
         with suppress(Exception):  # too deep to be copied: it is too deep to be sent, too
             self._args, self._kw = copied((self._args, self._kw))
 
-    def send(self, mind: Any) -> object:
+    def send(self, mind: Any, number: int | None = None, *, again: bool = False) -> object:
         """
         Send it to one mind.
 
+        @param number: the number of the push, for a client that may come back.
+        @param again: whether nobody waits for the answer any more.
         @return: what C{mind.callRemote} returns.
         @raise Exception: what C{mind.callRemote} raises, or what encoding the message does, which
             then is not sent at all.
         """
-        broker = _ordinaryBroker(mind) if self._plain else None
+        broker = _ordinaryBroker(mind) if self._plain and not again else None
         if broker is None:
-            return self._call(mind)
+            return self._call(mind, number, answering=self.answering and not again)
         if broker.disconnected:
             raise DeadReferenceError("Calling Stale Broker")
-        key = (id(broker.security), broker.prefixLimit)
-        encoded = self._encoded.get(key) or self._encodeFor(broker, key)
+        rules = (id(broker.security), broker.prefixLimit, number is not None)
+        encoded = self._encoded.get(rules) or self._encodeFor(broker, rules)
         if not isinstance(encoded, bytes):
             raise encoded.with_traceback(None)
         requestID = broker.newRequestID()
@@ -128,14 +146,16 @@ class Message:
         if self.answering:
             answer = broker.waitingForAnswers[requestID] = Deferred()
         beginning = _withInteger(_withInteger(_OPENING, requestID), mind.luid)
+        if number is not None:
+            beginning = _withInteger(beginning + _NUMBERED[self.answering], number)
         broker.transport.writeSequence((beginning, encoded))
         return answer
 
-    def _call(self, mind: Any) -> object:
+    def _call(self, mind: Any, number: int | None, *, answering: bool) -> object:
         """
         Have the mind send it.
         """
-        wishes = {} if self.answering else {"pbanswer": False}
+        wishes = {} if answering else {"pbanswer": False}
         callRemote = callRemoteOf(mind)
         if callRemote is None:
             raise NotCallable(
@@ -146,6 +166,9 @@ class Message:
         strict = strictly(broker) if broker is not None and self._strangers else nullcontext()
         try:
             with strict:
+                if number is not None:
+                    whole = (number, self._name, self._args, self._kw)
+                    return callRemote("sessionPush", *whole, **wishes)
                 result = callRemote(self._name, *self._args, **self._kw, **wishes)
         except BaseException:
             if broker is not None and broker.currentRequestID != last and broker.waitingForAnswers:
@@ -154,14 +177,26 @@ class Message:
             raise
         return result
 
-    def _encodeFor(self, broker: Any, key: tuple[int, int]) -> bytes | Exception:
+    def _encodeFor(self, broker: Any, rules: _Rules) -> bytes | Exception:
         if len(self._encoded) >= _MOST_ENCODED:
             self._encoded.clear()
+        encode = self._encodeNumbered if rules[2] else self._encode
         try:
-            self._encoded[key] = self._encode(broker)
+            self._encoded[rules] = encode(broker)
         except Exception as unsendable:
-            self._encoded[key] = unsendable
-        return self._encoded[key]
+            self._encoded[rules] = unsendable
+        return self._encoded[rules]
+
+    def _encodeNumbered(self, broker: Any) -> bytes:
+        """
+        Return what comes after the number of the push.
+        """
+        encoder, encoded = _encoder(broker.prefixLimit)
+        encoder.security = broker.security
+        whole = encoder.serialize((0, self._name, self._args, self._kw), method=_PUSH)
+        for part in (*whole[2:], encoder.serialize({}, method=_PUSH)):
+            encoder.sendEncoded(part)
+        return encoded.getvalue()
 
     def _encode(self, broker: Any) -> bytes:
         encoder, encoded = _encoder(broker.prefixLimit)
@@ -243,8 +278,22 @@ def _openingOf(parts: int, first: bytes) -> bytes:
     return encoded.getvalue()
 
 
+def _numbered(answering: bool) -> bytes:
+    """
+    Return what comes before the number of a push.
+    """
+    encoder, encoded = _encoder(64)
+    encoder.sendEncoded(_PUSH)
+    encoder.sendEncoded(int(answering))
+    banana.int2b128(5, encoded.write)
+    encoded.write(banana.LIST)
+    encoder.sendEncoded(b"tuple")
+    return encoded.getvalue()
+
+
 _SYMBOLS = len(Broker.outgoingVocabulary)
 _OPENING = _openingOf(7, b"message")
+_NUMBERED = (_numbered(answering=False), _numbered(answering=True))
 
 
 #: How each digit of a number is sent, which has seven bits; and how the most significant one is,

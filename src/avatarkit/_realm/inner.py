@@ -19,6 +19,7 @@ from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource
 from .closing import stopTimers
 from .entrance import Entrance
+from .plan import Resuming
 from .realm import Realm
 from .session import Above, LoginResult, Session
 from .sources import RealmSource
@@ -82,7 +83,7 @@ def innerSession(
     *,
     client: bool,
     loginsAbove: Callable[[Callable[[Session], object]], object] | None = None,
-) -> Session[A]:
+) -> InnerSession[A]:
     """
     Return a new session of a realm below, not yet opened.
 
@@ -181,7 +182,15 @@ class InnerSessions(Generic[A]):
 
     below: Realm[A]
     minds: bool = attrs.field(default=True, kw_only=True)
-    _inner: dict[Session, Session[A]] = attrs.field(factory=dict, init=False, repr=False)
+    _inner: dict[Session, InnerSession[A]] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for source in self.below.sources:
+            if isinstance(source, Resuming):
+                raise TypeError(
+                    f"{source!r} must be around everything that makes avatars: stack it around "
+                    "this, and not inside"
+                )
 
     @property
     def needsMinds(self) -> bool:
@@ -203,10 +212,21 @@ class InnerSessions(Generic[A]):
             await inner.whenClosed()
             raise
         standOn(inner, lambda reason, end: end(session))
-        self._inner[session] = inner
-        if inner.interface is not Interface:  # a foreign realm below has chosen it
-            session.interface = inner.interface
-        return inner.avatar
+        return self._give(session, inner)
+
+    def of(self, session: Session) -> Session[A] | None:
+        """
+        Return the inner session of a session, if it has one.
+        """
+        return self._inner.get(session)
+
+    def handOver(self, former: Session, session: Session) -> A:
+        """
+        Let a session have the inner session of another one, and return its avatar.
+        """
+        inner = self._inner.pop(former)
+        inner._upper = session
+        return self._give(session, inner)
 
     def release(self, session: Session) -> Deferred[None]:
         """
@@ -230,6 +250,12 @@ class InnerSessions(Generic[A]):
         @param waived: sessions of the realm below that are not waited for.
         """
         return self.below._closing.drain(waived)
+
+    def _give(self, session: Session, inner: InnerSession[A]) -> A:
+        self._inner[session] = inner
+        if inner.interface is not Interface:  # a foreign realm below has chosen it
+            session.interface = inner.interface
+        return inner.avatar
 
     def _stopTimers(self) -> None:
         """

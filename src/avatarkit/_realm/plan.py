@@ -4,6 +4,8 @@ The order of a realm's hooks, laid out once for all its sessions.
 From the bottom: the realm notes the session; the blocks admit it, outermost first; the sources give
 it an avatar; its interface is chosen, perhaps with an adapter; the blocks see it attached,
 innermost first.
+A source that has the sessions of clients that come back take over lost ones knows them before they
+are admitted, except by the blocks on top of all, and is the first to know when they end.
 A session goes up that list when it opens, and down when it closes.
 """
 
@@ -12,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from itertools import chain, takewhile
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .._waiting.awaiting import awaited
 from ..interfaces import IAvatarSource, IBlock
@@ -35,6 +38,35 @@ class Topmost(NamedTuple):
     why: str
 
 
+@runtime_checkable
+class Resuming(Protocol):
+    """
+    A source whose sessions may take over those that have lost their clients.
+
+    What it does is awaited, like everything that a source does.
+    """
+
+    def claim(self, session: Session) -> object:
+        """
+        A login begins: find out which session it takes over.
+        """
+
+    def unclaim(self, session: Session) -> object:
+        """
+        The session is over, and whatever else it had is undone.
+        """
+
+    def proceed(self, session: Session) -> object:
+        """
+        The session has everything, and is about to be logged in.
+        """
+
+    def keep(self, session: Session) -> object:
+        """
+        The session has ended: wait as long as what it has is to be kept, however long that is.
+        """
+
+
 #: The methods that L{idle} has marked.
 _idle: set[Callable[..., object]] = set()
 
@@ -47,12 +79,18 @@ def layPlan(
 
     @param noting: how the realm notes a session, and forgets it.
     """
+    upper = len(list(takewhile(_mustBeOutermost, blocks)))
+    admitting = [_hooks(block, "admit", "release") for block in blocks]
+    resuming = [source for source in sources if isinstance(source, Resuming)]
     return (
         noting,
-        *(hook for block in blocks for hook in _hooks(block, "admit", "release")),
+        *chain(*admitting[:upper]),
+        *(Hook(source.claim, source.unclaim) for source in resuming),
+        *chain(*admitting[upper:]),
         *map(_fromSource, sources),
         Hook(Session._chooseInterface, logoutAspect),
         *(hook for block in reversed(blocks) for hook in _hooks(block, "attached", "detached")),
+        *(Hook(source.proceed, source.keep, timed=False) for source in resuming),
     )
 
 
@@ -65,13 +103,18 @@ def checkOutermost(blocks: Iterable[IBlock | None]) -> None:
     """
     lowest = math.inf
     for block in blocks:
-        place: Topmost | None = getattr(block, "mustBeOutermost", None)
+        place = _mustBeOutermost(block)
         rank = 0 if place is None else place.rank
         if place is not None and rank >= lowest:
             raise TypeError(
                 f"{block!r} must be on top of all other blocks, {place.why}: stack it last"
             )
         lowest = min(lowest, rank)
+
+
+def _mustBeOutermost(block: IBlock | None) -> Topmost | None:
+    place: Topmost | None = getattr(block, "mustBeOutermost", None)
+    return place
 
 
 def idle(hook: H) -> H:

@@ -65,6 +65,7 @@ from ..errors import (
     LoginRefused,
     LoginTimedOut,
     SessionEnded,
+    Unresponsive,
     UnsupportedInterface,
 )
 from ..interfaces import IConnection, IMind
@@ -182,6 +183,9 @@ OPENING, OPEN, CLOSING, CLOSED = State
 #   closing    CLOSING  no     no     the hooks are undone                  dropped failing closed
 #   closed     CLOSED   no     no     the last undo is done
 #
+# A session that is held is closing, and the first of its hooks is being undone, which waits until
+# the session is let go.
+#
 # A login whose time is over goes where one goes that is cancelled.  An undo that is given up is no
 # row of its own: the next one is undone.
 #
@@ -217,12 +221,18 @@ class _Rarities:
     @ivar calls: the calls of its client that are suspended.
     @ivar whenFound: called with its connection, when that is known at last.
     @ivar leaving: fires when its client has been told that it has ended, if that takes time.
+    @ivar held: when the session is held, fires when it is not any more.
+    @ivar resumes: the session that it takes over.
+    @ivar journal: what keeps the pushes to its client, if anything does.
     """
 
     name: str | None = None
     calls: dict[Call, None] = attrs.field(factory=dict)
     whenFound: list[Callable[[IConnection | None], object]] = attrs.field(factory=list)
     leaving: Deferred[None] | None = None
+    held: Deferred[None] | None = None
+    resumes: Session | None = None
+    journal: object = None
 
 
 #: The numbers of the sessions whose C{id} was asked for.
@@ -365,13 +375,30 @@ class Session(Generic[A]):
         """
         return self._state is not OPEN and self._state is not OPENING
 
+    @property
+    def held(self) -> bool:
+        """
+        Whether the session has ended because its client was lost, and keeps what it has for a
+        client that comes back, see L{Resume<avatarkit.Resume>}.
+        """
+        return self._rare is not None and self._rare.held is not None
+
+    @property
+    def resumes(self) -> Session[A] | None:
+        """
+        The lost session that this one takes over, see L{Resume<avatarkit.Resume>}; C{None} for
+        nearly all.
+        """
+        return None if self._rare is None else self._rare.resumes
+
     def logout(self, reason: Exception | str | None = None) -> None:
         """
         End the session, if it has not ended yet; harmless whenever it is called.  The client's
         connection stays.
 
         A login that is still in progress fails with L{LoginAbandoned}, or with the reason if that
-        is a L{LoginRefused}.
+        is a L{LoginRefused}.  A session that is C{held} is held no longer, unless the reason is
+        that its client is lost, as it is by default.
 
         @param reason: why: a L{SessionEnded<avatarkit.SessionEnded>}, or the text of a
             L{Kicked<avatarkit.Kicked>}; by default a L{LoggedOut<avatarkit.LoggedOut>}, or a
@@ -504,6 +531,8 @@ class Session(Generic[A]):
         elif self._state is OPENING:
             assert reason is not None
             self._abandon(reason)
+        elif self.held and not isLoss(self._unsaid() if reason is None else reason):
+            letGo(self)
 
     def _unsaid(self) -> BaseException:
         """
@@ -984,6 +1013,55 @@ def isLeaving(session: Session) -> bool:
     """
     rare = session._rare
     return rare is not None and rare.leaving is not None and not rare.leaving.called
+
+
+def isLoss(reason: object) -> bool:
+    """
+    Return whether a session that has ended for a reason has lost its client, which may come back.
+    """
+    return isinstance(reason, (ClientLost, Unresponsive))
+
+
+def hold(session: Session) -> Deferred[None]:
+    """
+    Keep what a session has that has lost its client, until it is let go, or ended for another
+    reason; called when the first of its hooks is undone.
+
+    @return: a Deferred that fires with C{None} then.
+    """
+    held = session._rarities.held = Deferred()
+    return held
+
+
+def letGo(session: Session) -> None:
+    """
+    Hold a session no longer; harmless if it is not held.
+    """
+    rare = session._rare
+    if rare is not None and rare.held is not None:
+        held, rare.held = rare.held, None
+        held.callback(None)
+
+
+def takeOver(session: Session, lost: Session | None) -> None:
+    """
+    Take note that a session takes over a lost one, or none after all.
+    """
+    session._rarities.resumes = lost
+
+
+def keepJournal(session: Session, journal: object) -> None:
+    """
+    Have something keep the pushes to the client of a session.
+    """
+    session._rarities.journal = journal
+
+
+def journalOf(session: Session) -> object:
+    """
+    Return what keeps the pushes to the client of a session; C{None} if nothing does.
+    """
+    return None if session._rare is None else session._rare.journal
 
 
 def backlogOf(session: Session) -> int | None:
