@@ -265,7 +265,9 @@ class Comebacks(Generic[A]):
         assert inner is not None
         standOn(inner, partial(self._endAbove, stay))
 
-    def _endAbove(self, stay: Stay[A], end: Callable[[Session], object]) -> None:
+    def _endAbove(
+        self, stay: Stay[A], reason: BaseException | None, end: Callable[[Session], object]
+    ) -> None:
         """
         The avatar must go, whether anybody comes back or not.
         """
