@@ -481,6 +481,53 @@ class BelowTests(TimeoutCase):
         self.clock.advance(30)
         self.failureResultOf(third, LoginTimedOut)
 
+    def test_again(self) -> None:
+        """
+        A login that comes as soon as one has failed, while others are still to fail, waits for an
+        avatar of its own, and no longer than they did.
+        """
+        calls: list[object] = []
+
+        def factory(avatarId: object) -> object:
+            calls.append(avatarId)
+            return Deferred()
+
+        realm = AvatarCache[Any](reactor=self.clock)(self.timeout(factory))
+        again: list[Any] = []
+        asked = [self.ask(realm) for _ in range(3)]
+        asked[0].addErrback(lambda failure: again.append(self.ask(realm)))
+        self.clock.advance(30)
+        for each in asked[1:]:
+            self.failureResultOf(each, LoginTimedOut)
+        assert calls == [b"alice"] * 2
+        self.clock.advance(30)
+        self.failureResultOf(again[0], LoginTimedOut)
+        assert not realm.sessions
+
+    def test_evictedMeanwhile(self) -> None:
+        """
+        An avatar that is evicted while it is loaded, and ignores that, is not waited for.
+        """
+        going: Deferred[object] = Deferred()
+
+        async def factory(avatarId: object) -> object:
+            try:
+                return await Deferred()
+            except CancelledError:
+                return await going
+
+        cache = AvatarCache[Any](reactor=self.clock)
+        realm = cache(self.timeout(factory))
+        first = self.ask(realm)
+        cache.evict(b"alice")
+        self.failureResultOf(first, LoginAbandoned)
+        second = self.ask(realm)
+        self.clock.advance(30)
+        self.assertNoResult(second)
+        going.callback(Thing())
+        self.clock.advance(30)
+        self.failureResultOf(second, LoginTimedOut)
+
     def test_stubbornBelow(self) -> None:
         """
         A login fails in time, too, whose time limit is below a L{PerConnection}, whatever the

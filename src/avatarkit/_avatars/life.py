@@ -34,6 +34,7 @@ from .._realm.inner import (
     closeInner,
     discardInner,
     endSession,
+    expireAbove,
     innerSession,
     inTheWayOf,
     openInner,
@@ -249,9 +250,7 @@ class Life(Generic[A]):
         self.state, self.proven, self.reason = State.LOADING, False, None
         self.keeper.withdraw(self)
         first = next(iter(self.waiting.values()))
-        inner = self.inner = innerSession(
-            self.keeper.below, first, client=False, loginsAbove=self._eachWaiting
-        )
+        inner = self.inner = innerSession(self.keeper.below, first, client=False, late=self._late)
 
         early = settle(openInner(inner), partial(self._arrived, inner))
         if early is not LATER:
@@ -316,8 +315,19 @@ class Life(Generic[A]):
         else:
             self._end()
 
-    def _eachWaiting(self, act: Callable[[Session], object]) -> None:
-        forEach(tuple(self.waiting.values()), act, self.keeper.reactor)
+    def _late(self, reason: Exception) -> None:
+        """
+        Loading takes too long: the logins that wait for it fail, and those that come now wait until
+        the avatar is gone.
+        """
+        if self.state is not State.LOADING:
+            return
+        self.reason = reason
+        self._withhold()
+        failing = forEach(
+            tuple(self.waiting.values()), partial(expireAbove, reason), self.keeper.reactor
+        )
+        then(failing, lambda ignored: self._end())
 
     def _condemn(self, reason: BaseException | None, act: Callable[[Session], object]) -> None:
         """

@@ -33,11 +33,12 @@ class InnerSession(Session[A]):
     One that several stand on has no time limits of its own: whatever it belongs to has one.
 
     @ivar _upper: the session above, if there is only one.
-    @ivar _loginsAbove: calls its argument with each session above whose login waits for this one.
+    @ivar _late: if there may be several, is given what their logins fail with if this one takes too
+        long.
     """
 
     _upper: Session | None = None
-    _loginsAbove: Callable[[Callable[[Session], object]], object] | None = None
+    _late: Callable[[Exception], object] | None = None
 
     @property
     def _wayOut(self) -> Entrance | None:
@@ -55,11 +56,13 @@ class InnerSession(Session[A]):
 
     def _expire(self, reason: Exception) -> None:
         """
-        The logins above take too long: they are what fails now, and this session ends when none is
-        left.
+        The logins above take too long: they are what fails now, and this session ends with them.
         """
-        assert self._loginsAbove is not None
-        self._loginsAbove(lambda each: each._expire(reason))
+        if self._late is not None:
+            self._late(reason)
+        else:
+            assert self._upper is not None
+            self._upper._expire(reason)
 
 
 def unchosen(session: Session) -> type[Interface] | None:
@@ -82,7 +85,7 @@ def innerSession(
     session: Session,
     *,
     client: bool,
-    loginsAbove: Callable[[Callable[[Session], object]], object] | None = None,
+    late: Callable[[Exception], object] | None = None,
 ) -> InnerSession[A]:
     """
     Return a new session of a realm below, not yet opened.
@@ -92,7 +95,8 @@ def innerSession(
     of them.
 
     @param client: whether it has the mind and the connection of the session above, or none.
-    @param loginsAbove: if others than that session wait for it, calls its argument with each.
+    @param late: if others than that session may wait for it, is given what their logins fail with
+        if it takes too long.
     """
     mind, connection = (session.mind, session._connection) if client else (None, None)
     return InnerSession(
@@ -104,8 +108,8 @@ def innerSession(
         interface=Interface,
         since=session._now(),
         connection=connection,
-        upper=session if loginsAbove is None else None,
-        loginsAbove=loginsAbove or (lambda act: act(session)),
+        upper=session if late is None else None,
+        late=late,
     )
 
 
@@ -153,6 +157,13 @@ def endSession(session: Session, reason: Exception) -> None:
     Log out a session that stands on an inner one.
     """
     session._end(reason)
+
+
+def expireAbove(reason: Exception, session: Session) -> None:
+    """
+    Have a login fail that takes too long, since what it waits for does.
+    """
+    session._expire(reason)
 
 
 def awaitedBy(inner: Session) -> Deferred[object] | None:
