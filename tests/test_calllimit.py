@@ -4,6 +4,7 @@ Tests for L{avatarkit.CallLimit}.
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,7 +12,16 @@ from twisted.internet.task import Clock
 from twisted.spread.pb import IPerspective
 from twisted.trial.unittest import SynchronousTestCase
 
-from avatarkit import AvatarCache, Block, CallLimit, Kicked, Session, TooManyCalls
+from avatarkit import (
+    AvatarCache,
+    Block,
+    CallLimit,
+    Kicked,
+    PerConnection,
+    Resume,
+    Session,
+    TooManyCalls,
+)
 from avatarkit.testing import FakeConnection, MemoryPortal, login
 from players import Player
 
@@ -294,6 +304,38 @@ class HookTests(SynchronousTestCase):
         portal.pump()
         assert self.failureResultOf(answer).getErrorMessage() == "not now"
         assert (limit._buckets, realm.audit()) == ({}, [])
+
+    def test_below(self) -> None:
+        """
+        Below a source of its own sessions such a block would be told of nothing, and is refused.
+        """
+        below = CallLimit(rate=2, burst=5)(Player)
+        stacks: Any = AvatarCache(), PerConnection(lambda session: session.avatar), Resume()
+        for stack in stacks:
+            error = self.assertRaises(TypeError, stack, below)
+            assert "a block that wants to know of calls" in str(error)
+
+    def test_sameRefusal(self) -> None:
+        """
+        A refusal that is raised for each call does not keep them.
+        """
+        refusal = TooManyCalls()
+
+        class Refusing(Block):
+            def called(self, session: Session, message: str) -> None:
+                raise refusal
+
+        portal = MemoryPortal(Refusing()(Player))
+        login = portal.connect().login("alice")
+        portal.pump()
+        held = self.successResultOf(login)
+        sizes = set()
+        for _ in range(3):
+            answer = held.callRemote("name")
+            portal.pump()
+            self.failureResultOf(answer)
+            sizes.add(len(traceback.extract_tb(refusal.__traceback__)))
+        assert len(sizes) == 1
 
     def test_without(self) -> None:
         """

@@ -151,20 +151,6 @@ class ToldTests(FarewellTestCase):
         realm.disconnect(b"alice", "spam", reactor=self.clock)
         assert [(call.name, call.args) for call in mind.calls] == [("bye", ("Kicked", "spam", 0))]
 
-    def test_wrongReason(self) -> None:
-        """
-        A reason that says nothing sensible is logged, and the session ends.
-        """
-
-        class Soon(Kicked):
-            mayReturn: Any = "soon"
-
-        mind = FakeMind()
-        session = self.enter(mind)
-        self.successResultOf(session.disconnect(Soon(), reactor=self.clock))
-        assert len(self.flushLoggedErrors(TypeError)) == 1
-        assert (mind.calls, mind.closings) == ([], ["lose"])
-
 
 class OrderTests(FarewellTestCase):
     """

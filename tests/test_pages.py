@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
+from twisted.web.error import UnsupportedMethod
 from twisted.web.guard import HTTPAuthSessionWrapper as TwistedsWrapper
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
@@ -168,6 +169,22 @@ class TooManyTests(CookieCase):
             tab.ask(authorization=None)
         await self.until(lambda: session.ended, "it is not ended")
         await self.until(lambda: tab.lost, "it is left")
+
+    async def test_head(self) -> None:
+        """
+        A C{HEAD} is one call, although Twisted renders it again as a C{GET}.
+        """
+
+        class Plain(Page):
+            def render(self, request: Any) -> Any:
+                if request.method == b"HEAD":
+                    raise UnsupportedMethod([b"GET"])
+                return super().render(request)
+
+        self.cookies(CallLimit(rate=1, burst=3, reactor=self.clock)(AvatarCache()(Plain)))
+        tab = await self.logIn()
+        asked = [await tab.ask(authorization=None, method=b"HEAD") for _ in range(3)]
+        assert [each.code for each in asked] == [200, 200, 429]
 
     async def test_aLoginEach(self) -> None:
         """

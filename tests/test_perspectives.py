@@ -8,6 +8,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import partial
+from traceback import extract_tb
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -298,6 +299,25 @@ class CallTests(PerspectiveCase):
             assert "perspectiveMessageReceived" in str(error.value)
             assert not self.realm.sessions
             assert self.realm.audit() == []
+
+    def test_sameReason(self) -> None:
+        """
+        A reason that cannot be copied, and is raised for each call, keeps nothing of these.
+        """
+
+        class Single(Kicked):
+            def __reduce_ex__(self, protocol: object) -> Any:
+                raise TypeError
+
+        self.serve(Realm(Shared))
+        held, session = self.logIn()
+        reason = Single("no copies")
+        session.logout(reason)
+        sizes = set()
+        for _ in range(3):
+            self.refused(self.call(held, "name"), Single)
+            sizes.add(len(extract_tb(reason.__traceback__)))
+        assert len(sizes) == 1
 
     def test_afterwards(self) -> None:
         """

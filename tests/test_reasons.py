@@ -264,6 +264,25 @@ class ReasonTests(SynchronousTestCase):
             self.assertRaises(TypeError, self.realm.disconnect, b"alice", wrong)
         assert not self.session.ended
 
+    def test_untellable(self) -> None:
+        """
+        A reason that no client can be told is refused, and ends nothing.
+        """
+
+        class Soon(Kicked):
+            mayReturn: Any = "soon"
+
+        longest = "x" * 2**16
+        for wrong, why in (
+            ("\ud800", "reason must have a text, and str() of a Kicked fails"),
+            (longest + "x", "the text of a reason must be at most 65536 bytes, not 65537"),
+            (Soon(), "mayReturn must be a number of seconds, not 'soon'"),
+        ):
+            assert str(self.assertRaises(TypeError, self.session.logout, wrong)) == why
+        assert not self.session.ended
+        self.session.logout(longest)
+        assert str(self.session.reason) == longest
+
     def test_noText(self) -> None:
         """
         A reason that has no text to be told is refused, and ends nothing, logins in progress
@@ -286,7 +305,7 @@ class ReasonTests(SynchronousTestCase):
             partial(cache.evict, b"alice"),
         ):
             error = self.assertRaises(TypeError, end, Untold())
-            assert str(error) == "reason must have a text: str() of a Untold fails"
+            assert str(error) == "reason must have a text, and str() of a Untold fails"
         assert not session.ended
         assert not waiting.called
 

@@ -4,16 +4,39 @@ Tests for L{avatarkit.Realm.requestAvatar}: what a login asks for, and what it g
 
 from __future__ import annotations
 
+import gc
+from traceback import extract_tb
 from typing import Any
+from weakref import ref
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from avatarkit import AvatarCache, ConnectionCounter, ConnectionLimit, Realm, UnsupportedInterface
+from avatarkit import (
+    AvatarCache,
+    Block,
+    ConnectionCounter,
+    ConnectionLimit,
+    LoginRefused,
+    Realm,
+    Session,
+    UnsupportedInterface,
+)
 from scripted import IOther, IThing, Player, Script, frank, opened, slots
+
+
+def raiser(error: Exception) -> Any:
+    """
+    Return a callable that raises an exception.
+    """
+
+    def way(session: Session) -> None:
+        raise error
+
+    return way
 
 
 class RequestAvatarTests(SynchronousTestCase):
@@ -42,6 +65,31 @@ class RequestAvatarTests(SynchronousTestCase):
         )
         assert interface is IOther
         assert aspect[0] == "seen as other"
+
+    def test_storedRefusal(self) -> None:
+        """
+        A refusal that is raised for every login, or returned, keeps no session, and its traceback
+        does not grow.
+        """
+        refusal = LoginRefused("not today")
+        ways: Any = (raiser(refusal), lambda session: fail(refusal))
+        for way in ways:
+            refused: list[Any] = []
+
+            class Refusing(Block):
+                def admit(self, session: Session) -> object:
+                    refused.append(ref(session))  # noqa: B023  # it is of this round
+                    return way(session)  # noqa: B023
+
+            realm = Refusing()(Player)
+            sizes = set()
+            for _ in range(3):
+                self.assertRaises(LoginRefused, realm.requestAvatar, b"alice", None, IThing)
+                sizes.add(len(extract_tb(refusal.__traceback__)))
+            assert len(sizes) == 1
+            gc.collect()
+            refusal.__traceback__ = None
+            assert [each() for each in refused] == [None] * 3
 
     def test_unsupported(self) -> None:
         """

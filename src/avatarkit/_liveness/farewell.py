@@ -92,7 +92,6 @@ class Farewell(Block[A]):
         if callRemoteOf(session.mind) is None:
             return None
         reason = given if isinstance(given, SessionEnded) else SessionEnded()
-        checkSeconds("mayReturn", reason.mayReturn)
         args = (type(reason).__name__, str(reason), reason.mayReturn)
         word = sendLast(session, self.message, args, self._reactor)
         if word.written.called and not _mustLeave(session):

@@ -16,6 +16,10 @@ from .calls import CURRENT, Call, Held, Proxy, ending
 
 T = TypeVar("T")
 
+#: The attribute of a request that says for which session it is counted as a call: Twisted renders a
+#: C{HEAD} that a resource does not know once more.
+_COUNTED = "_avatarkitCounted"
+
 # Any in this module: requests, and what resources have.
 
 #: Of RFC 6585, which Twisted does not know.
@@ -69,7 +73,8 @@ class Page(Proxy):
         Render it, unless the session has ended, or calls too often.
         """
         session = self._avatarkitSession
-        if not session.ended:
+        if not session.ended and getattr(request, _COUNTED, None) is not session:
+            setattr(request, _COUNTED, session)
             try:
                 session._called(request.method.decode("ascii", "replace"))
             except TooManyCalls as refusal:

@@ -139,10 +139,12 @@ class Entrance:
 
     def strip(self, reason: BaseException) -> None:
         """
-        Have a client receive no traceback of a refusal, unless it is to be told everything.
+        Have a client receive no traceback of a refusal, unless it is to be told everything; nor is
+        one kept, which would grow if the refusal is raised again.
         """
         if self.hideFaults:
             withoutTraceback(reason)
+            reason.__traceback__ = None
 
     def hides(self, failure: Failure) -> bool:
         """

@@ -196,6 +196,11 @@ class InnerSessions(Generic[A]):
     _inner: dict[Session, InnerSession[A]] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if self.below._callHooks:
+            raise TypeError(
+                f"{self.below!r} has a block that wants to know of calls, which are calls of the "
+                "sessions above: stack it around this, and not inside"
+            )
         for source in self.below.sources:
             if isinstance(source, Resuming):
                 raise TypeError(

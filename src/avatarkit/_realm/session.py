@@ -235,6 +235,9 @@ class _Rarities:
     journal: object = None
 
 
+#: How many bytes the text of a reason may have: much less than what Perspective Broker can send.
+LONGEST_TEXT = 2**16
+
 #: The numbers of the sessions whose C{id} was asked for.
 _names = count(1)
 
@@ -781,7 +784,11 @@ class Session(Generic[A]):
         @raise TooManyCalls: if it does so too often.
         """
         for called in self._callHooks:
-            called(self, message)
+            try:
+                called(self, message)
+            except Exception as refusal:
+                refusal.__traceback__ = None  # which would grow, if it is raised again
+                raise
             if self.ended:
                 return
 
@@ -956,6 +963,8 @@ def currentSession() -> Session | None:
     avatar's C{logout}, this session.
 
     It follows C{await} and C{inlineCallbacks}, and not callbacks that are added to a Deferred.
+    With the reactor of asyncio it also follows timers and connections that are made in a call, as
+    long as the session is there.
     Below an L{AvatarCache<avatarkit.AvatarCache>}, and in C{logout} of an avatar from one, it is
     the avatar's own session, which has no client.
 
@@ -1079,19 +1088,22 @@ def asReason(reason: Exception | str | None, kind: type[SessionEnded]) -> Except
     Return why a session is to end.
 
     @param reason: an exception; the text of one, or C{None}, for one of the given kind.
-    @raise TypeError: if it is something else, or an exception that has no text.
+    @raise TypeError: if it is something else, or if it says nothing that a client can be told.
     """
-    if isinstance(reason, Exception):
-        try:
-            str(reason)
-        except Exception as failed:
-            raise TypeError(
-                f"reason must have a text: str() of a {type(reason).__name__} fails"
-            ) from failed
-        return reason
     if reason is None or isinstance(reason, str):
-        return kind(reason)
-    raise TypeError(f"reason must be a SessionEnded, or the text of one, not {reason!r}")
+        reason = kind(reason)
+    elif not isinstance(reason, Exception):
+        raise TypeError(f"reason must be a SessionEnded, or the text of one, not {reason!r}")
+    try:
+        size = len(str(reason).encode())
+    except Exception as failed:
+        name = type(reason).__name__
+        raise TypeError(f"reason must have a text, and str() of a {name} fails") from failed
+    if size > LONGEST_TEXT:
+        raise TypeError(f"the text of a reason must be at most {LONGEST_TEXT} bytes, not {size}")
+    if isinstance(reason, SessionEnded):
+        checkSeconds("mayReturn", reason.mayReturn)
+    return reason
 
 
 def lossOf(connection: IConnection | None) -> Exception:

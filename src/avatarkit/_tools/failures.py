@@ -22,8 +22,8 @@ _OWN_WAYS = ("__copy__", "__reduce__", "__reduce_ex__")
 
 def twin(error: E) -> E:
     """
-    Return a copy of an exception, without its traceback, or the exception itself if it cannot be
-    copied.
+    Return a copy of an exception, or the exception itself if it cannot be copied; without its
+    traceback, which would grow each time that it is raised.
 
     By default Python copies an exception by calling its class with its C{args}.  A class with a
     constructor of its own may take other arguments, or make another text of these, so such a
@@ -34,7 +34,7 @@ def twin(error: E) -> E:
         if any(isinstance(getattr(kind, way, None), FunctionType) for way in _OWN_WAYS):
             return copy(error)
         return _rebuilt(error)
-    return error
+    return error.with_traceback(None)
 
 
 def _rebuilt(error: E) -> E:
