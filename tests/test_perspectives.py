@@ -315,7 +315,7 @@ class CallTests(PerspectiveCase):
         session.logout(reason)
         sizes = set()
         for _ in range(3):
-            self.refused(self.call(held, "name"), Single)
+            self.failureResultOf(self.call(held, "name"))
             sizes.add(len(extract_tb(reason.__traceback__)))
         assert len(sizes) == 1
 
