@@ -1,10 +1,14 @@
 """
 Whatever happens to clients that come back, and in whatever order: they get what was pushed, without
-a gap or a double and in order, their avatars live once, and nothing is left at the end.
+a gap or a double and in order, their avatars live once, who comes and who goes is told in turn, and
+nothing is left at the end.
+
+    python tests/test_resume_machine.py --runs 20000
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -24,6 +28,7 @@ from avatarkit import (
     LoginRefused,
     MindRegistry,
     PerConnection,
+    Presence,
     Realm,
     Resume,
     Session,
@@ -65,14 +70,20 @@ class Hesitant(Block[Any]):
     dice: Random
     waits: list[Deferred[None]] = attrs.field(factory=list)
 
+    def wait(self, probability: float) -> Deferred[None] | None:
+        """
+        Wait, perhaps.
+        """
+        if self.dice.random() >= probability:
+            return None
+        self.waits.append(Deferred())
+        return self.waits[-1]
+
     def admit(self, session: Session) -> Deferred[None] | None:
         """
         Wait, perhaps.
         """
-        if self.dice.random() < 0.96:
-            return None
-        self.waits.append(Deferred())
-        return self.waits[-1]
+        return self.wait(0.04)
 
     release = attached = detached = admit
 
@@ -112,6 +123,9 @@ class World:
     A server and its clients.
 
     @ivar expected: what was pushed to whom, by journal, from the number at which that began.
+    @ivar there: who has been said to have come, and not to have gone.
+    @ivar came: how often somebody was said to have come.
+    @ivar wrong: what was said that should not have been.
     """
 
     dice: Random
@@ -120,6 +134,9 @@ class World:
     expected: dict[Journal, tuple[int, list[int]]] = attrs.field(factory=dict)
     pushed: int = 0
     back: int = 0
+    there: set[object] = attrs.field(factory=set)
+    came: int = 0
+    wrong: list[str] = attrs.field(factory=list)
     clients: list[Client] = attrs.field(init=False)
     hesitant: Hesitant = attrs.field(init=False)
     online: MindRegistry[Any] = attrs.field(init=False)
@@ -147,7 +164,10 @@ class World:
             dice.choice([1, 2]), whenFull=dice.choice(policies), reactor=clock
         )
         waiting = self.resume(PerConnection(self.build)(self.cache(lambda avatarId: Thing())))
-        blocks: list[Block[Any]] = [self.online, limit, ConnectionCounter[Any](), self.hesitant]
+        presence = Presence[Any](dice.choice([0, 5, 70]), reactor=clock)
+        presence.observe(arrived=self.arrived, departed=self.departed)
+        blocks: list[Block[Any]] = [self.online, limit, ConnectionCounter[Any]()]
+        blocks += [presence, self.hesitant]
         dice.shuffle(blocks)
         self.realm = Realm(waiting, blocks=[Farewell(reactor=clock), *blocks])
         self.realm.reactor = clock
@@ -158,6 +178,26 @@ class World:
         """
         self.heroes.append(Hero())
         return self.heroes[-1]
+
+    def arrived(self, user: object) -> Deferred[None] | None:
+        """
+        Somebody has come.
+        """
+        if user in self.there:
+            self.wrong.append("come twice")
+        self.there.add(user)
+        self.came += 1
+        return self.hesitant.wait(0.1)
+
+    def departed(self, user: object) -> Deferred[None] | None:
+        """
+        Somebody has gone.
+        """
+        held = any(each.held for each in self.realm.sessions if each.avatarId == user)
+        if user not in self.there or (held and not self.realm.closing):
+            self.wrong.append("gone too early")
+        self.there.discard(user)
+        return self.hesitant.wait(0.1)
 
     def sessionOf(self, client: Client) -> Session | None:
         """
@@ -321,6 +361,7 @@ class World:
         assert closed.called
         assert not self.realm.sessions
         assert self.resume.waiting == 0
+        assert (self.there, self.wrong) == (set(), [])
         assert all(each.over for each in self.heroes)
         assert self.realm.audit() == []
         assert not self.clock.getDelayedCalls()
@@ -335,11 +376,28 @@ class MachineTests(SynchronousTestCase):
         """
         All goes well in each of them, and many clients come back.
         """
-        back = 0
-        for seed in range(200):
-            world = World(Random(seed))
-            for _ in range(60):
-                world.move()
-            world.end()
-            back += world.back
+        back, came = live(range(200))
         assert back > 100
+        assert came > 500
+
+
+def live(seeds: range) -> tuple[int, int]:
+    """
+    Run lives of 60 moves each; return how often clients came back, and how often somebody came.
+    """
+    back = came = 0
+    for seed in seeds:
+        world = World(Random(seed))
+        for _ in range(60):
+            world.move()
+        world.end()
+        back, came = back + world.back, came + world.came
+    return back, came
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser()
+    options.add_argument("--runs", type=int, default=1000)
+    options.add_argument("--first", type=int, default=0)
+    asked = options.parse_args()
+    print(*live(range(asked.first, asked.first + asked.runs)))  # noqa: T201  # it is a program
