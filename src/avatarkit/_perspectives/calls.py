@@ -131,6 +131,17 @@ def ending(session: Held) -> Exception:
     return twin(reason) if isinstance(reason, SessionEnded) else SessionEnded()
 
 
+def checkCall() -> None:
+    """
+    Check that what runs now is no call of a session that has ended, which may not go further.
+
+    @raise SessionEnded: if it is.
+    """
+    call = CURRENT.get()
+    if call is not None and not call.isOver and call.session.reason is not None:
+        raise ending(call.session)
+
+
 def followed(call: Call, result: Any) -> Deferred[Any]:
     """
     Return a Deferred of what a method returned, a Deferred or a coroutine, which is cancelled when

@@ -25,6 +25,7 @@ from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
 from ..errors import ClientLost
+from .brokers import prepare
 from .calls import CURRENT, Call, Held, Proxy, ending, followed
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
@@ -264,28 +265,10 @@ def _passedOn(
     call = Call(session)
     token = CURRENT.set(call)
     try:
-        _awaitCoroutines(broker)
+        prepare(broker)
         result = getattr(session.aspect, way)(broker, message, args, kw)
         isLater = isinstance(result, (Deferred, CoroutineType))
         return followed(call, result) if isLater else result
     finally:
         call.isOver = call.result is None
         CURRENT.reset(token)
-
-
-def _awaitCoroutines(broker: Any) -> None:
-    """
-    Have a broker await what the methods of avatars return that have a way of their own to be
-    called, which the avatar gives it to serialize.
-    """
-    if not isinstance(broker, pb.Broker) or broker.disconnected or "serialize" in vars(broker):
-        return
-    known: Any = broker
-    serialize = known.serialize
-
-    def awaiting(thing: Any, *args: Any, **kw: Any) -> Any:
-        isAwaited = isinstance(thing, CoroutineType) and isinstance(CURRENT.get(), Call)
-        return serialize(Deferred.fromCoroutine(thing) if isAwaited else thing, *args, **kw)
-
-    known.serialize = awaiting
-    broker.notifyOnDisconnect(lambda: vars(broker).pop("serialize", None))
