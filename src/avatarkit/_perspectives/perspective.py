@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import Interface, implementer
@@ -27,6 +28,8 @@ from .._tools.clock import clockOr
 from ..errors import ClientLost
 from .brokers import prepare
 from .calls import CURRENT, Call, Held, Proxy, ending, followed
+
+T = TypeVar("T")
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
 
@@ -185,8 +188,9 @@ class SentAsItSays(OwnPerspective):
         """
         Return what the avatar says, when it is asked for as above.
         """
+        session = self._avatarkitSession
+        known: int = _orEnd(session, lambda: session.aspect.processUniqueID())
         super().processUniqueID()
-        known: int = self._avatarkitSession.aspect.processUniqueID()
         return known
 
     def jellyFor(self, jellier: Any) -> Any:
@@ -236,13 +240,20 @@ def _sent(perspective: Perspective, jellier: Any, send: Callable[[], Any]) -> An
     if look is not None and look.active():
         look.cancel()
     object.__setattr__(perspective, "_avatarkitLook", None)
-    try:
-        sent = send()
-    except BaseException:
-        session._end(None)
-        raise
+    sent = _orEnd(session, send)
     session._found(jellier.invoker)
     return sent
+
+
+def _orEnd(session: Held, send: Callable[[], T]) -> T:
+    """
+    Send something for a login, and end its session if that cannot be sent: Twisted would leave it
+    open, and would let the client have whatever was raised.
+    """
+    try:
+        return send()
+    except BaseException:
+        session._unsent(Failure()).raiseException()
 
 
 def _notSent(session: Held) -> None:

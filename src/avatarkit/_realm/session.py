@@ -766,6 +766,13 @@ class Session(Generic[A]):
             self._connection.notifyOnDisconnect(self._connectionLost)
         self._tellFound()
 
+    def _unsent(self, failure: Failure) -> Failure:
+        """
+        The avatar cannot be sent: end the session, and return what the client gets instead.
+        """
+        self._end(copyOf(failure))
+        return self._house._entrance.told(failure, self._avatarId)
+
     def _tellFound(self) -> None:
         rare = self._rare
         if rare is None or not rare.whenFound:
