@@ -12,10 +12,9 @@ from types import CoroutineType
 from typing import Any
 from weakref import ref
 
-from twisted.internet.defer import Deferred
 from twisted.spread import pb
 
-from .calls import CURRENT, Call, checkCall
+from .calls import CURRENT, checkCall, started
 
 # Any in this module: what goes through a broker.
 
@@ -31,8 +30,10 @@ def prepare(broker: Any) -> None:
     serialize = known.serialize
 
     def awaiting(thing: Any, *args: Any, **kw: Any) -> Any:
-        isAwaited = isinstance(thing, CoroutineType) and isinstance(CURRENT.get(), Call)
-        return serialize(Deferred.fromCoroutine(thing) if isAwaited else thing, *args, **kw)
+        call = CURRENT.get()
+        if call is not None and isinstance(thing, CoroutineType):
+            thing = started(call, thing)
+        return serialize(thing, *args, **kw)
 
     known.serialize = awaiting
     broker.notifyOnDisconnect(lambda: vars(broker).pop("serialize", None))

@@ -525,8 +525,7 @@ class Session(Generic[A]):
             reason = self._unsaid()  # which asks the mind, and somebody's adapter may do anything
         if self._state is OPEN:
             self._state, self.reason = CLOSING, reason
-            if self._rare is not None and self._rare.calls:
-                cancelCalls(self)
+            cancelCalls(self, () if self._rare is None else self._rare.calls)
             self._descend()
         elif self._state is OPENING:
             assert reason is not None
