@@ -454,6 +454,6 @@ class WaitingTests(TestCase):
         failures: list[Any] = []
         await login.addErrback(failures.append)
         assert not self.realm.sessions
-        assert len(failures) == 1
+        assert [each.type for each in failures] == [b"avatarkit.errors.RealmFailed"]
         client.disconnect()
-        self.flushLoggedErrors()
+        assert len(self.flushLoggedErrors(ValueError)) == 1

@@ -4,16 +4,36 @@ Avatars that Perspective Broker calls in a way of their own.
 
 from __future__ import annotations
 
+from contextvars import copy_context
+from functools import partial
+from itertools import product
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.spread import pb
 from zope.interface import implementer
 
-from avatarkit import Avatar, Kicked, Realm, Session, currentSession
+from avatarkit import Avatar, Kicked, Realm, Session, SessionEnded, currentSession
 from perspectives import PerspectiveCase
 
 # Any in this module: references, and what they are called with.
+
+
+class Ending(pb.Copyable, pb.RemoteCopy):
+    """
+    What does something when a server unserializes it.
+    """
+
+    then: Any = bool
+
+    def setCopyableState(self, state: object) -> None:
+        """
+        Do it.
+        """
+        type(self).then()
+
+
+pb.setUnjellyableForClass(Ending, Ending)
 
 
 class Waiting:
@@ -51,6 +71,12 @@ class Waiting:
         yield self.gate
         self.said.append("goes on")
 
+    def note(self, *args: object, **kw: object) -> None:
+        """
+        Take note.
+        """
+        self.said.append("noted")
+
     async def fail(self) -> None:
         """
         Fail.
@@ -71,6 +97,7 @@ class Methods(Waiting, Avatar):
 
     perspective_whose, perspective_wait = Waiting.whose, Waiting.wait
     perspective_later, perspective_fail = Waiting.later, Waiting.fail
+    perspective_note = Waiting.note
 
 
 class Logging(Methods):
@@ -130,7 +157,44 @@ class Plain(Waiting, pb.Referenceable):
 
     perspectiveMessageReceived = None
     remote_whose, remote_wait = Waiting.whose, Waiting.wait
-    remote_later, remote_fail = Waiting.later, Waiting.fail
+    remote_later, remote_fail, remote_note = Waiting.later, Waiting.fail, Waiting.note
+
+
+class Stubborn(Methods):
+    """
+    One that calls when it is cancelled, and again after that.
+    """
+
+    async def perspectiveMessageReceived(
+        self, broker: Any, message: Any, args: Any, kw: Any
+    ) -> Any:
+        """
+        Wait.
+        """
+        for _ in range(2):
+            try:
+                await self.gate
+            except CancelledError:
+                self.gate = Deferred()
+            try:
+                super().perspectiveMessageReceived(broker, message, args, kw)
+            except SessionEnded:
+                self.said.append("refused")
+
+
+class Strict(Methods):
+    """
+    One that ends the session of a call, and passes the call on all the same.
+    """
+
+    def perspectiveMessageReceived(self, broker: Any, message: Any, args: Any, kw: Any) -> Any:
+        """
+        End it.
+        """
+        session = currentSession()
+        assert session is not None
+        session.logout("strict")
+        return super().perspectiveMessageReceived(broker, message, args, kw)
 
 
 class OwnWayTests(PerspectiveCase):
@@ -190,6 +254,55 @@ class OwnWayTests(PerspectiveCase):
                 assert avatar.said[-1] == "logout"
                 assert self.flushLoggedErrors() == []
 
+    def test_meanwhile(self) -> None:
+        """
+        What is unserialized for a call may end its session: then no method is called, and the
+        client is told why.
+        """
+        self.addCleanup(setattr, Ending, "then", bool)
+        for kind, isKeyword in product(self.KINDS, (False, True)):
+            held, session = self.enter(kind)
+            Ending.then = partial(session.logout, "loud")
+            args, kw = ((), {"it": Ending()}) if isKeyword else ((Ending(),), {})
+            answer = self.call(held, "note", *args, **kw)
+            granted = vars(session.avatar).get("granted")
+            if granted is not None:
+                granted.callback(None)
+                self.portal.pump()
+            assert self.refused(answer, Kicked) == "loud"
+            assert "noted" not in session.avatar.said
+            assert self.flushLoggedErrors() == []
+
+    def test_strict(self) -> None:
+        """
+        One that ends the session of a call in its own way, and passes the call on all the same,
+        calls no method, and nothing is unserialized.
+        """
+        self.addCleanup(setattr, Ending, "then", bool)
+        held, session = self.enter(Strict)
+        Ending.then = partial(session.avatar.said.append, "unserialized")
+        assert self.refused(self.call(held, "note", Ending()), Kicked) == "strict"
+        assert session.avatar.said == ["logout"]
+
+    def test_stubborn(self) -> None:
+        """
+        One that passes a call on when that is cancelled calls no method, then or later, whether its
+        client is still there or not.
+        """
+        for isLost in (False, True):
+            held, session = self.enter(Stubborn)
+            avatar: Any = session.avatar
+            answer = self.call(held, "note")
+            if isLost:
+                self.client.drop()
+            else:
+                session.logout("spam")
+            self.portal.pump()
+            avatar.gate.callback(None)
+            self.portal.pump()
+            self.failureResultOf(answer)
+            assert [each for each in avatar.said if each != "logout"] == ["refused"] * 2
+
     def test_beforehand(self) -> None:
         """
         One that waits before it calls is cancelled then.
@@ -213,6 +326,26 @@ class OwnWayTests(PerspectiveCase):
         assert vars(broker)["serialize"] is serialize
         self.client.drop()
         assert "serialize" not in vars(broker)
+
+    def test_answers(self) -> None:
+        """
+        What arrives over the connection of a call that has ended its session is unserialized, if it
+        is not for that call.
+        """
+
+        class Telling(Logging):
+            def perspective_end(self) -> None:
+                session = currentSession()
+                assert session is not None
+                session.logout("spam")
+                contexts.append(copy_context())
+
+        contexts: list[Any] = []
+        held, _session = self.enter(Telling)
+        self.successResultOf(self.call(held, "end"))
+        broker: Any = self.client._server.protocol
+        (context,) = contexts
+        assert context.run(broker.unserialize, [b"tuple", 1]) == (1,)
 
     def test_returned(self) -> None:
         """

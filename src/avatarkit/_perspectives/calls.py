@@ -3,12 +3,15 @@ Whose call it is.
 
 What a client calls runs with its call as the current one, also after it has waited: the call is in
 a C{ContextVar}, which C{await} and C{inlineCallbacks} keep.  Calls that wait are known to their
-session, so that they can be cancelled when it ends, except the one that ends it.
+session, so that they can be cancelled when it ends, except the one that ends it.  A call that runs
+at that moment, because what has ended the session was set off by it and is not its doing, cannot be
+cancelled before it waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any, Protocol
@@ -69,6 +72,8 @@ class Held(Protocol):
 
     def _called(self, message: str) -> None: ...
 
+    def _unsent(self, failure: Failure) -> Failure: ...
+
     def _end(self, reason: BaseException | None) -> None: ...
 
 
@@ -82,6 +87,9 @@ class Call:
     @ivar isCancelled: whether it is cancelled because the session has ended.
     @ivar isOver: whether the method has returned, and what it returned is there; also if it is not
         a call.
+    @ivar isEnding: whether it has ended its session itself, and so goes on.
+    @ivar isRunning: whether its coroutine runs, and does not wait.
+    @ivar isDue: whether it is to be cancelled as soon as it waits.
     @ivar within: the call of another session that has ended this one, which is being undone.
     """
 
@@ -89,6 +97,9 @@ class Call:
     result: Deferred[Any] | None = None
     isCancelled: bool = False
     isOver: bool = False
+    isEnding: bool = False
+    isRunning: bool = False
+    isDue: bool = False
     within: Call | None = None
 
 
@@ -131,38 +142,116 @@ def ending(session: Held) -> Exception:
     return twin(reason) if isinstance(reason, SessionEnded) else SessionEnded()
 
 
+def checkCall() -> None:
+    """
+    Check that what runs now is no call of a session that has ended, which may not go further.
+
+    @raise SessionEnded: if it is.
+    """
+    call = CURRENT.get()
+    if call is not None and not call.isOver and call.session.reason is not None:
+        raise ending(call.session)
+
+
 def followed(call: Call, result: Any) -> Deferred[Any]:
     """
     Return a Deferred of what a method returned, a Deferred or a coroutine, which is cancelled when
-    the session of the call ends.
+    the session of the call ends, or now, if it has ended while the method ran.
     """
-    isCoroutine = isinstance(result, CoroutineType)
-    waiting: Deferred[Any] = Deferred.fromCoroutine(result) if isCoroutine else result
+    session = call.session
+    waiting: Deferred[Any] = started(call, result) if isinstance(result, CoroutineType) else result
     if waiting.called and not waiting.paused:
         return waiting
     call.result = waiting
-    call.session._calls[call] = None
-    return waiting.addBoth(_over, call)
+    session._calls[call] = None
+    waiting.addBoth(_over, call)
+    if session.reason is not None and not call.isEnding:
+        call.isCancelled = True
+        _cancel(call, waiting)
+    return waiting
 
 
-def cancelCalls(session: Held) -> None:
+def started(call: Call, coroutine: CoroutineType[Any, Any, Any]) -> Deferred[Any]:
+    """
+    Start a coroutine of a call.
+    """
+    return Deferred.fromCoroutine(_Steps(call, coroutine))
+
+
+class _Steps(Coroutine[Any, Any, Any]):
+    """
+    A coroutine of a call, of which is known whether it runs: Twisted does not cancel one that does.
+    """
+
+    def __init__(self, call: Call, coroutine: CoroutineType[Any, Any, Any]) -> None:
+        self.call, self.coroutine = call, coroutine
+
+    def send(self, value: Any) -> Any:
+        """
+        Go on.
+        """
+        return self._step(self.coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """
+        Go on with an error.
+        """
+        return self._step(self.coroutine.throw, *error)
+
+    def close(self) -> None:
+        """
+        Go no further.
+        """
+        self.coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.coroutine.__await__()
+
+    def _step(self, go: Callable[..., Any], *args: Any) -> Any:
+        """
+        Run until it waits, and cancel what it waits for if that is due.
+        """
+        call = self.call
+        before, call.isRunning = call.isRunning, True
+        try:
+            waiting = go(*args)
+        finally:
+            call.isRunning = before
+        if call.isDue and isinstance(waiting, Deferred):
+            call.isDue = False
+            _cancel(call, waiting)
+        return waiting
+
+
+def cancelCalls(session: Held, suspended: Iterable[Call]) -> None:
     """
     Cancel the calls of a session that ends, so that they do not go on with an avatar that is told
     that it is over.  A call that ends its own session goes on, also if it ends another one, and
     that is why this one ends.
     """
-    running, calls = CURRENT.get(), dict(session._calls)
+    running, calls = CURRENT.get(), dict.fromkeys(suspended)
     while running is not None:
+        running.isEnding = running.isEnding or running.session is session
         calls.pop(running, None)
         running = running.within
     for call in calls:  # all of them, before one that is cancelled makes another fail
         call.isCancelled = True
     for call in calls:
         assert call.result is not None
-        failure = cancel(call.result)
-        if failure is not None:
-            sentence = "a call of {session!r} could not be cancelled"
-            say(_log.failure, sentence, failure=failure, session=session)
+        if call.isRunning:
+            call.isDue = True
+        else:
+            _cancel(call, call.result)
+
+
+def _cancel(call: Call, waiting: Deferred[Any]) -> None:
+    """
+    Cancel something that a call waits for.
+    """
+    failure = cancel(waiting)
+    if failure is not None:
+        sentence = "a call of {session!r} could not be cancelled"
+        say(_log.failure, sentence, failure=failure, session=call.session)
 
 
 def _over(result: Any, call: Call) -> Any:

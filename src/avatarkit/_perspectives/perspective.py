@@ -16,16 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.interfaces import IJellyable
 from zope.interface import Interface, implementer
 
 from .._tools.clock import clockOr
 from ..errors import ClientLost
+from .brokers import prepare
 from .calls import CURRENT, Call, Held, Proxy, ending, followed
+
+T = TypeVar("T")
 
 # Any in this module: Twisted does not say what it calls perspectives with, or what avatars are.
 
@@ -184,8 +188,9 @@ class SentAsItSays(OwnPerspective):
         """
         Return what the avatar says, when it is asked for as above.
         """
+        session = self._avatarkitSession
+        known: int = _orEnd(session, lambda: session.aspect.processUniqueID())
         super().processUniqueID()
-        known: int = self._avatarkitSession.aspect.processUniqueID()
         return known
 
     def jellyFor(self, jellier: Any) -> Any:
@@ -235,13 +240,20 @@ def _sent(perspective: Perspective, jellier: Any, send: Callable[[], Any]) -> An
     if look is not None and look.active():
         look.cancel()
     object.__setattr__(perspective, "_avatarkitLook", None)
-    try:
-        sent = send()
-    except BaseException:
-        session._end(None)
-        raise
+    sent = _orEnd(session, send)
     session._found(jellier.invoker)
     return sent
+
+
+def _orEnd(session: Held, send: Callable[[], T]) -> T:
+    """
+    Send something for a login, and end its session if that cannot be sent: Twisted would leave it
+    open, and would let the client have whatever was raised.
+    """
+    try:
+        return send()
+    except BaseException:
+        session._unsent(Failure()).raiseException()
 
 
 def _notSent(session: Held) -> None:
@@ -264,28 +276,10 @@ def _passedOn(
     call = Call(session)
     token = CURRENT.set(call)
     try:
-        _awaitCoroutines(broker)
+        prepare(broker)
         result = getattr(session.aspect, way)(broker, message, args, kw)
         isLater = isinstance(result, (Deferred, CoroutineType))
         return followed(call, result) if isLater else result
     finally:
         call.isOver = call.result is None
         CURRENT.reset(token)
-
-
-def _awaitCoroutines(broker: Any) -> None:
-    """
-    Have a broker await what the methods of avatars return that have a way of their own to be
-    called, which the avatar gives it to serialize.
-    """
-    if not isinstance(broker, pb.Broker) or broker.disconnected or "serialize" in vars(broker):
-        return
-    known: Any = broker
-    serialize = known.serialize
-
-    def awaiting(thing: Any, *args: Any, **kw: Any) -> Any:
-        isAwaited = isinstance(thing, CoroutineType) and isinstance(CURRENT.get(), Call)
-        return serialize(Deferred.fromCoroutine(thing) if isAwaited else thing, *args, **kw)
-
-    known.serialize = awaiting
-    broker.notifyOnDisconnect(lambda: vars(broker).pop("serialize", None))

@@ -528,8 +528,7 @@ class Session(Generic[A]):
             reason = self._unsaid()  # which asks the mind, and somebody's adapter may do anything
         if self._state is OPEN:
             self._state, self.reason = CLOSING, reason
-            if self._rare is not None and self._rare.calls:
-                cancelCalls(self)
+            cancelCalls(self, () if self._rare is None else self._rare.calls)
             self._descend()
         elif self._state is OPENING:
             assert reason is not None
@@ -768,6 +767,13 @@ class Session(Generic[A]):
             self._connection = connectionAt(broker)
             self._connection.notifyOnDisconnect(self._connectionLost)
         self._tellFound()
+
+    def _unsent(self, failure: Failure) -> Failure:
+        """
+        The avatar cannot be sent: end the session, and return what the client gets instead.
+        """
+        self._end(copyOf(failure))
+        return self._house._entrance.told(failure, self._avatarId)
 
     def _tellFound(self) -> None:
         rare = self._rare
