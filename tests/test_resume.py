@@ -12,14 +12,16 @@ from avatarkit import (
     Block,
     CanonicalId,
     ClientLost,
+    Heartbeat,
     LoginRefused,
+    MindRegistry,
     Resume,
     Session,
 )
 from avatarkit.testing import FakeMind
 from logs import logged
 from returning import Hero, ResumeTestCase, comer, ticketOf, wasBack
-from scripted import Boom, IOther, IThing
+from scripted import Boom, IOther, IThing, Thing
 
 # Any in this module: what a login returns.
 
@@ -126,6 +128,28 @@ class ResumeTests(ResumeTestCase):
         has.callback(None)
         self.clean()
 
+    def test_heartbeat(self) -> None:
+        """
+        What a heartbeat asks a client is no push: it is not kept, and pushes nothing else out.
+        """
+        online, beats = MindRegistry[Any](reactor=self.clock), Heartbeat[Any](1, reactor=self.clock)
+        resume = Resume[Any](reactor=self.clock, backlog=2)
+        realm = beats(online(resume(lambda avatarId: Thing())))
+        mind = comer()
+        realm.requestAvatar(b"alice", mind, IThing)
+        for number in (1, 2):
+            online[b"alice"].callRemote("news", number, pbanswer=False)
+        for _ in range(30):
+            self.clock.advance(0.1)
+        assert [each.name for each in mind.calls if each.name == "ping"]
+        mind.disconnect()
+        again = comer(ticketOf(mind))
+        realm.requestAvatar(b"alice", again, IThing)
+        self.clock.advance(0)
+        pushed = [each.args for each in again.calls if each.name == "sessionPush"]
+        assert pushed == [(1, "news", (1,), {}), (2, "news", (2,), {})]
+        self.successResultOf(realm.close(reactor=self.clock))
+
     def test_newerOfTwo(self) -> None:
         """
         Its client may have the new one after all; then the old one is good no more.
@@ -192,7 +216,8 @@ class ResumeTests(ResumeTestCase):
 
     def test_nonsense(self) -> None:
         """
-        A client that answers with anything else, with a failure, or not in time, logs in as ever.
+        A client that answers with anything else, with a failure, or not in time, logs in as ever;
+        of the first there is a warning.
         """
         self.stack()
         answers: list[object] = [
@@ -202,7 +227,13 @@ class ResumeTests(ResumeTestCase):
         ]
         for answer in answers:
             mind = FakeMind({"sessionClaim": answer})
-            login = self.realm.requestAvatar(b"alice", mind, IThing)
+            with logged() as said:
+                login = self.realm.requestAvatar(b"alice", mind, IThing)
+            warned = "warn: a login of b'alice' takes over nothing: what its client says of itself"
+            failed = isinstance(answer, (Deferred, LoginRefused))
+            assert [each for each in said if each.startswith("warn")] == [
+                f"{warned} is no claim"
+            ] * (not failed)
             if isinstance(answer, Deferred):
                 self.clock.advance(4.9)
                 assert isinstance(login, Deferred)

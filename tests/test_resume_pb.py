@@ -407,6 +407,23 @@ class ResumeTests(PBTestCase):
         await first.stopService()
         await client.untilHeard("in")
 
+    async def test_stoppedWhileLost(self) -> None:
+        """
+        A client that is stopped while its connection is lost can come back when it is started
+        again.
+        """
+        self.stack()
+        client = self.returner(retryPolicy=lambda attempt: 60)
+        await client.untilHeard("in")
+        client._broker.transport.abortConnection()
+        await client.untilHeard("lost")
+        await client.stopService()
+        while not self.resume.waiting:
+            await self.pause()
+        client.startService()
+        await client.untilHeard("back")
+        assert len(self.heroes) == 1
+
     async def test_killed(self) -> None:
         """
         A client in a process of its own that is killed is waited for.

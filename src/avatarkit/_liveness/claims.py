@@ -36,12 +36,17 @@ class Claim(NamedTuple):
         return f"<Claim of {self.received}>"  # nobody is to read the token
 
 
+#: What a client claims that says nothing sensible.
+NONSENSE = Claim(b"", -1)
+
+
 def askFor(mind: object, timeout: float, timers: Timers) -> Deferred[Claim | None]:
     """
     Ask a client whether it can come back.
 
     @param timeout: how many seconds it has to answer.
-    @return: a Deferred of what it says; of C{None} if it says nothing, or nothing sensible.
+    @return: a Deferred of what it says; of C{None} if it says nothing, of L{NONSENSE} if it says
+        nothing sensible.
     """
     claim: Deferred[Claim | None] = Deferred(lambda claim: claim.errback(CancelledError()))
 
@@ -61,17 +66,17 @@ def askFor(mind: object, timeout: float, timers: Timers) -> Deferred[Claim | Non
     return claim
 
 
-def _claimIn(answer: object) -> Claim | None:
+def _claimIn(answer: object) -> Claim:
     """
-    Return what a client says, or C{None} if it is nothing that one says.
+    Return what a client says.
     """
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
-        return None
+        return NONSENSE
     token, received = answer
     if not (type(token) is bytes and len(token) <= LONGEST):
-        return None
+        return NONSENSE
     if not (type(received) is int and 0 <= received <= LARGEST):
-        return None
+        return NONSENSE
     return Claim(token, received)
 
 

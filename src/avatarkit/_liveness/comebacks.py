@@ -33,7 +33,7 @@ from .._waiting.awaiting import then
 from .._waiting.slices import forEach
 from .._waiting.timers import Timers
 from ..errors import ClientLost
-from .claims import Claim, askFor, giveTicket
+from .claims import NONSENSE, Claim, askFor, giveTicket
 from .stays import Stay, Taking, Terms, Tickets
 
 
@@ -181,14 +181,13 @@ class Comebacks(Generic[A]):
         """
         if claim is None or session.ended:
             return None
+        if claim is NONSENSE:
+            self._refuse(session, "what its client says of itself is no claim")
+            return None
         stay = self._tickets.find(claim.token)
         why = None if not claim.token else self._refusal(session, claim, stay)
         if why is not None:
-            self._log.warn(
-                "a login of {avatarId!r} takes over nothing: {why}",
-                avatarId=session.avatarId,
-                why=why,
-            )
+            self._refuse(session, why)
         if stay is None or why is not None:
             self._welcome(session, claim.received)
             return None
@@ -202,6 +201,11 @@ class Comebacks(Generic[A]):
         if lost.held or stay.parked:
             return None
         return lost.whenClosed().addErrback(self._notClaimed, session)
+
+    def _refuse(self, session: Session[A], why: str) -> None:
+        self._log.warn(
+            "a login of {avatarId!r} takes over nothing: {why}", avatarId=session.avatarId, why=why
+        )
 
     def _notClaimed(self, failure: Failure, session: Session[A]) -> Failure:
         """

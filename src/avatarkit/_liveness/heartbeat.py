@@ -123,7 +123,7 @@ class Heartbeat(Audited, Block[A]):
         checkReactor(self._reactor)
         tick = min(self.interval / TICKS, self._chance / TICKS, LONGEST)
         self._wheel = Wheel(tick, self._look, self._reactor)
-        self._call = Message(self.message, (), {}, answering=True, toMany=True)
+        self._call = Message(self.message, (), {}, answering=True, toMany=True, passing=True)
 
     @property
     def _chance(self) -> float:

@@ -121,6 +121,12 @@ class SessionEndedReceiver(pb.Referenceable):
         self._stopped = True
         self._forget()
 
+    def remote_ping(self) -> None:
+        """
+        The server wants to know whether the client is there, see
+        L{Heartbeat<avatarkit.Heartbeat>}.
+        """
+
     def remote_sessionEnded(self, *args: object, **kw: object) -> None:
         """
         The server calls.

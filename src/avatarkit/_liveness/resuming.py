@@ -140,15 +140,25 @@ class ResumingClient(SessionEndedReceiver, Service):
         """
         Log out, disconnect, and do not come back.
 
+        If the connection is lost at the moment, the server is not told, and waits for the client
+        until the window is over; the client can take that back when it is started again.
+
         @return: a Deferred that fires with C{None} when the connection is closed.
         """
         Service.stopService(self)
         self.stop()
-        line, self._token = self._line, b""
+        line = self._line
         if line is None:
             return self._disconnect()
         left = maybeDeferred(line.callRemote, "logout").addTimeout(CLOSING, clockOr(self._reactor))
-        return left.addErrback(lambda failure: None).addCallback(lambda left: self._disconnect())
+        left.addCallbacks(self._hasLeft, lambda failure: None)
+        return left.addCallback(lambda left: self._disconnect())
+
+    def _hasLeft(self, answer: object) -> None:
+        """
+        The server does not wait for the client.
+        """
+        self._token = b""
 
     def remote_sessionEnded(self, *args: object, **kw: object) -> None:
         """

@@ -184,7 +184,7 @@ def _sendTo(to: Addressee, message: Message) -> object:
         return message.send(mind)
     if session.ended and not isLeaving(session) and not mayComeBack(session):
         raise DeadReferenceError("the client left before its turn came")
-    journal = journalFor(session)
+    journal = None if message.passing else journalFor(session)
     if bounds is not None and (journal is None or journal.connected):
         bounds.check(mind, session)
     return message.send(mind) if journal is None else journal.push(message, mind)

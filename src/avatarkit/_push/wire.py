@@ -82,6 +82,8 @@ class Message:
     and what it was to be called with.
 
     @ivar answering: whether it asks for answers.
+    @ivar passing: whether it is worth nothing later, so that it is not kept for a client that comes
+        back.
     @ivar _strangers: what is not plain data in its arguments.
     @ivar _kept: whether the arguments are its own.
     @ivar _encoded: by the rules that it is encoded by: what is the same for all minds.
@@ -92,6 +94,7 @@ class Message:
     _kw: dict[str, object]
     answering: bool = attrs.field(kw_only=True)
     _toMany: bool = attrs.field(alias="toMany", kw_only=True)
+    passing: bool = attrs.field(default=False, kw_only=True)
     _strangers: list[object] = attrs.field(init=False)
     _plain: bool = attrs.field(init=False)
     _kept: bool = attrs.field(default=False, init=False)
