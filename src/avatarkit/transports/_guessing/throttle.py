@@ -41,6 +41,7 @@ from ...errors import TooManyAttempts
 from ...interfaces import IConnection
 from .._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
 from .._portals import checkerFor
+from .._turns import inLine
 from .names import Marks, nameIn
 from .tallies import Tallies
 from .tally import Attempt, Pace
@@ -182,7 +183,9 @@ class ThrottledChecker:
     ) -> Any:
         attempt = self._attempt(credentials, address)
         try:
-            await self._tallies.enter(attempt)
+            turn = self._tallies.enter(attempt)
+            with inLine(credentials, turn):
+                await turn
         except TooManyAttempts:
             self._log.info("an attempt from {address} is refused: too many wait", address=address)
             raise
