@@ -262,7 +262,7 @@ class CheckTests(PortalCase):
 
     def test_throttled(self) -> None:
         """
-        An attempt that waits behind others is given up too, and the one that was being checked
+        An attempt that waits behind others is not given up, and the one that was being checked
         counts as one whose client has left.
         """
         self.serve(
@@ -273,7 +273,8 @@ class CheckTests(PortalCase):
         _, first = self.logIn()
         _, second = self.logIn()
         self.clock.advance(30)
-        assert [first[0].type, second[0].type] == [LoginTimedOut] * 2
+        assert [each.type for each in first] == [LoginTimedOut]
+        assert second == []
         (throttle,) = self.portal.checkers.values()
         assert {each.total for each in throttle._tallies.kept.values()} == {1}
 
@@ -608,3 +609,31 @@ class CheckerTests(PortalCase):
         self.serve(below=lambda realm: realm)
         _, server = self.connect()
         assert [*server.portal.checkers.values()] == [self.checker]
+
+
+class ThrottledTests(PortalCase):
+    """
+    Logins that wait for their turn to be checked.
+    """
+
+    def test_turn(self) -> None:
+        """
+        Their time begins when it is their turn, and nobody is blamed while they wait.
+        """
+        first: Deferred[Any] = Deferred()
+        throttle = partial(ThrottledChecker, freeForName=1, reactor=self.clock, checkTimeout=100)
+        self.serve(first, Deferred(), throttle=throttle)
+        wire, logins = self.logIn()
+        self.clock.advance(20)
+        wire.deliver(b"alice\r\n")
+        with logged(LogLevel.critical):
+            self.clock.advance(10)
+        assert [each.type for each in logins] == [LoginTimedOut]
+        with logged() as said:
+            self.clock.advance(1)
+            self.clock.advance(29)
+        assert said == []
+        with logged() as said:
+            self.clock.advance(1)
+        assert [each.type for each in logins] == [LoginTimedOut] * 2
+        assert len(said) == 1

@@ -32,6 +32,7 @@ from .._waiting.awaiting import cancel
 from ..errors import LoginAbandoned, LoginTimedOut
 from ..interfaces import IConnection
 from ._checks import CancellableChecker
+from ._turns import turnOf
 
 #: Where the portal of a connection has the one that it is a copy of.
 _SERVERS_OWN = "_avatarkitServersOwn"
@@ -165,8 +166,22 @@ class Logins:
         self._tell(len(self._waiting) == 1)
         result.addBoth(self._done, result)
         if timeout is not None and result in self._waiting:
-            timeout.limit(result, partial(self._late, result, timeout.seconds, args))
+            late = partial(self._late, result, timeout.seconds, args)
+            turn = turnOf(args[0]) if args else None
+            if turn is None:
+                timeout.limit(result, late)
+            else:
+                turn.addCallback(self._turn, timeout, result, late)
         return result
+
+    def _turn(
+        self, ignored: None, timeout: LoginTimeout, login: Deferred[object], late: Any
+    ) -> None:
+        """
+        It is the turn of a login to be checked: its time begins.
+        """
+        if login in self._waiting:
+            timeout.limit(login, late)
 
     def _late(self, login: Deferred[object], seconds: float, args: tuple[object, ...]) -> None:
         """

@@ -46,8 +46,7 @@ class WatchedProtocol:
     """
     What a transport takes for its protocol.
 
-    Each protocol that is wrapped is given its transport itself, and a portal that knows the
-    connection.
+    Each wrapped protocol is given its transport itself, and a portal that knows the connection.
 
     @ivar connection: the L{IConnection<avatarkit.IConnection>}.
     """
@@ -70,7 +69,7 @@ class WatchedProtocol:
         """
         self.connection = Connection(transport, self.factory.clock())
         self._logins = Logins(self.connection, self._whenBusy, self._whenLoggedIn)
-        self._tap = Tap(transport, self._takes, self._lost)
+        self._tap = Tap(transport, self._takes, self._lost, self.factory.clock)
         self.factory.registerProtocol(self)
         if not self._givePortal():
             self._refused = True
@@ -150,7 +149,8 @@ class WatchedProtocol:
         """
         Something has arrived, for this protocol or one in its place; return whether to take it.
         """
-        self.connection.received()
+        if not self._tap.closed:
+            self.connection.received()
         if (self._logins or not self._logins.succeeded) and self._isTooMuch(size):
             self.connection.abortConnection()
             return False
@@ -225,8 +225,9 @@ class WatchingFactory(WrappingFactory):
     login then has a L{connection<avatarkit.Session.connection>}, also with a realm that is not
     avatarkit's; leaving during the login, or while the password is checked, cancels it.
 
-    A client that does not log in, or sends too much before it does, is cut off, and the log says
-    so.  Where clients are served without a login, as by most servers of SMTP, switch off both.
+    A connection that the protocol closes ends, whatever its client does.  A client that does not
+    log in, or sends too much before it does, is cut off, and the log says so.  Where
+    clients are served without a login, as by most servers of SMTP, switch off both.
 
     For the web, see L{HTTPAuthSessionWrapper<avatarkit.transports.HTTPAuthSessionWrapper>}.
 
@@ -259,9 +260,8 @@ class WatchingFactory(WrappingFactory):
             logged in, more than 0, as OpenSSH has it; C{None}: never.  If a login goes on then, it
             is looked at again after as long.
         @param reactor: measures the time; the global reactor by default.
-        @raise TypeError: if C{factory} is not a factory, or C{portal} is not a portal, or another
-            argument is not of its kind.
-        @raise ValueError: if C{maximumBeforeLogin} or C{loginGraceTime} is too small.
+        @raise TypeError: if an argument is not of its kind.
+        @raise ValueError: if one is too small.
         """
         if not callable(getattr(factory, "buildProtocol", None)):
             raise TypeError(f"factory must be a protocol factory, not {factory!r}")

@@ -41,6 +41,7 @@ from ...errors import TooManyAttempts
 from ...interfaces import IConnection
 from .._addresses import IPV6_PREFIX, LOCAL, checkPrefix, hostOf
 from .._portals import checkerFor
+from .._turns import inLine
 from .names import Marks, nameIn
 from .tallies import Tallies
 from .tally import Attempt, Pace
@@ -68,7 +69,8 @@ class ThrottledChecker:
     so that somebody's own account does not help to guess others'.
 
     Only C{UnauthorizedLogin} is a failure, and for an address the same wrong password for the same
-    name counts once.  An attempt whose client leaves while it is checked counts too; one that
+    name counts once, if the password itself arrives, as it does not over Perspective Broker, with
+    HTTP digest or CRAM-MD5.  An attempt whose client leaves while it is checked counts too; one that
     leaves while it waits has learnt nothing, and does not.  A valid public key of SSH without a
     signature is no failure.
 
@@ -182,7 +184,9 @@ class ThrottledChecker:
     ) -> Any:
         attempt = self._attempt(credentials, address)
         try:
-            await self._tallies.enter(attempt)
+            turn = self._tallies.enter(attempt)
+            with inLine(credentials, turn):
+                await turn
         except TooManyAttempts:
             self._log.info("an attempt from {address} is refused: too many wait", address=address)
             raise
