@@ -218,8 +218,8 @@ class WaysTests(rawclients.RawCase):
     async def test_unseen(self) -> None:
         """
         Deeper than that, in a dict, a function, also one that C{__getattr__} makes, or a weak
-        reference, or by the class, the portal is not found: the session stays, even when the client is
-        cut off because it has not logged in, unless the realm insists on being able to watch it,
+        reference, or by the class, the portal is not found: the session stays, even when the client
+        is cut off because it has not logged in, unless the realm insists on being able to watch it,
         and refuses it.
         """
         further = (b"class method", b"made", b"back", b"weak", b"partial")
