@@ -116,6 +116,11 @@ class Ways(Factory):
         """
         return self.portal.login(*args)
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "enterMade":
+            return lambda *args: self.portal.login(*args)
+        raise AttributeError(name)
+
     @classmethod
     def enterByClass(cls, *args: Any) -> Any:
         """
@@ -151,6 +156,7 @@ class Lines(LineReceiver):
             b"decorator": lambda: factory.enterTold,
             b"own named tuple": lambda: self.config.portal.login,
             b"class method": lambda: factory.enterByClass,
+            b"made": lambda: factory.enterMade,
             b"back": lambda: factory.back.factory.portal.login,
             b"weak": lambda: factory.weak().portal.login,
             b"partial": lambda: factory.partial,
@@ -211,11 +217,12 @@ class WaysTests(rawclients.RawCase):
 
     async def test_unseen(self) -> None:
         """
-        Deeper than that, in a dict, a function or a weak reference, or by the class, the portal is
-        not found: the session stays, even when the client is cut off because it has not logged in,
-        unless the realm insists on being able to watch it, and refuses it.
+        Deeper than that, in a dict, a function, also one that C{__getattr__} makes, or a weak
+        reference, or by the class, the portal is not found: the session stays, even when the client
+        is cut off because it has not logged in, unless the realm insists on being able to watch it,
+        and refuses it.
         """
-        further = (b"class method", b"back", b"weak", b"partial")
+        further = (b"class method", b"made", b"back", b"weak", b"partial")
         for way in (b"deeper", b"dict", b"closure", *further):
             for stay in (False, True):
                 assert await self.comesTo(way, stay=stay) == b"welcome"

@@ -70,9 +70,9 @@ class ThrottledChecker:
 
     Only C{UnauthorizedLogin} is a failure, and for an address the same wrong password for the same
     name counts once, if the password itself arrives, as it does not over Perspective Broker, with
-    HTTP digest or CRAM-MD5.  An attempt whose client leaves while it is checked counts too; one that
-    leaves while it waits has learnt nothing, and does not.  A valid public key of SSH without a
-    signature is no failure.
+    HTTP digest or CRAM-MD5.  An attempt whose client leaves while it is checked counts too; one
+    that leaves while it waits has learnt nothing, and does not.  A valid public key of SSH without
+    a signature is no failure.
 
     One instance is one count: give the same one to several portals to count over all of them.
 
