@@ -167,21 +167,13 @@ class Logins:
         result.addBoth(self._done, result)
         if timeout is not None and result in self._waiting:
             late = partial(self._late, result, timeout.seconds, args)
+            begin = partial(timeout.limit, result, late)
             turn = turnOf(args[0]) if args else None
             if turn is None:
-                timeout.limit(result, late)
+                begin()
             else:
-                turn.addCallback(self._turn, timeout, result, late)
+                turn.addCallback(lambda ignored: begin())
         return result
-
-    def _turn(
-        self, ignored: None, timeout: LoginTimeout, login: Deferred[object], late: Any
-    ) -> None:
-        """
-        It is the turn of a login to be checked: its time begins.
-        """
-        if login in self._waiting:
-            timeout.limit(login, late)
 
     def _late(self, login: Deferred[object], seconds: float, args: tuple[object, ...]) -> None:
         """
