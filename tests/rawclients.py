@@ -172,7 +172,7 @@ class RawCase(TestCase):
         listening = await serverFromString(reactor, endpoint).listen(self.watching)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop(listening)))
         self.address = listening.getHost()
-        self.clients: list[RawClient] = []
+        self.clients: list[RawClient] = [*getattr(self, "clients", ())]  # those of before, too
 
     async def stop(self, listening: Any) -> None:
         """
