@@ -240,19 +240,25 @@ def _sent(perspective: Perspective, jellier: Any, send: Callable[[], Any]) -> An
     if look is not None and look.active():
         look.cancel()
     object.__setattr__(perspective, "_avatarkitLook", None)
-    sent = _orEnd(session, send)
+    sent = _orEnd(session, send, jellier.invoker)
     session._found(jellier.invoker)
     return sent
 
 
-def _orEnd(session: Held, send: Callable[[], T]) -> T:
+def _orEnd(session: Held, send: Callable[[], T], broker: Any = None) -> T:
     """
     Send something for a login, and end its session if that cannot be sent: Twisted would leave it
     open, and would let the client have whatever was raised.
+
+    @param broker: what it is sent with, if that is known: it cannot send when its connection is
+        lost.
     """
     try:
         return send()
     except BaseException:
+        if broker is not None and broker.disconnected:
+            session._end(ClientLost())
+            raise
         session._unsent(Failure()).raiseException()
 
 
