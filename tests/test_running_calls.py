@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 
 from avatarkit import Avatar, Kicked, Realm, Session
+from avatarkit._perspectives.calls import Call, _Steps
 from perspectives import PerspectiveCase
 
 # Any in this module: what methods return, and what references are called with.
@@ -159,6 +160,31 @@ class RunningTests(PerspectiveCase):
         avatar.begin.callback(None)
         self.portal.pump()
         return answer
+
+    def test_awaited(self) -> None:
+        """
+        What runs a coroutine of a call is one like any other, which may be awaited, or closed.
+        """
+        self.serve(Realm(lambda avatarId: Acting()))
+        _held, session = self.logIn()
+        begin: Deferred[int] = Deferred()
+
+        async def inner() -> int:
+            return await begin
+
+        coroutine: Any = inner()
+        steps = _Steps(Call(session), coroutine)
+
+        async def outer() -> int:
+            result: int = await steps
+            return result + 1
+
+        waiting = Deferred.fromCoroutine(outer())
+        begin.callback(1)
+        assert self.successResultOf(waiting) == 2
+        never: Any = inner()
+        _Steps(Call(session), never).close()
+        assert never.cr_frame is None
 
     def test_waits(self) -> None:
         """

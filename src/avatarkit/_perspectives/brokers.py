@@ -37,8 +37,7 @@ def prepare(broker: Any) -> None:
 
     known.serialize = awaiting
     broker.notifyOnDisconnect(lambda: vars(broker).pop("serialize", None))
-    if "unserialize" not in vars(broker):
-        known.unserialize = partial(_unserialize, ref(broker))
+    known.unserialize = partial(_unserialize, ref(broker))
 
 
 def _unserialize(known: ref[Any], *args: Any, **kw: Any) -> Any:
