@@ -11,7 +11,6 @@ answered, not counting any in which the reactor was kept from its turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, TypeAlias
 
 import attrs
@@ -25,18 +24,16 @@ from .._push.delivery import Push, Result
 from .._push.lanes import lanesOf
 from .._push.lines import find, reactorOf
 from .._push.wire import Message
-from .._realm.audit import Audited
-from .._realm.block import Block
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.saying import say
 from .._tools.typevars import A
-from .._waiting.slices import forEach
 from .._waiting.wheel import Wheel
 from ..errors import MindIsBehind, Unresponsive
 from ..interfaces import IConnection
+from .looking import Looking
 
 #: How many ticks there are in the shorter one of the two times of a heartbeat, and how many seconds
 #: a tick has at most.
@@ -68,7 +65,7 @@ class Ping:
 
 
 @attrs.define(eq=False)
-class Heartbeat(Audited, Block[A]):
+class Heartbeat(Looking[A]):
     """
     Ends sessions whose clients are gone without a word: C{Heartbeat(interval=30, timeout=90)}.
 
@@ -105,7 +102,6 @@ class Heartbeat(Audited, Block[A]):
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
-    _wheel: Wheel[Session[A]] = attrs.field(init=False, repr=False)
     _call: Message = attrs.field(init=False, repr=False)
     _pings: dict[Line | None, Ping] = attrs.field(factory=dict, init=False, repr=False)
     _heard: dict[Line | None, float] = attrs.field(factory=dict, init=False, repr=False)
@@ -136,7 +132,7 @@ class Heartbeat(Audited, Block[A]):
         """
         Look at the session when its client can have been silent for so long.
         """
-        if callRemoteOf(session.mind) is None:
+        if not self._looksAt(session):
             return
         if session.connection is None:
             self._heard[session] = clockOr(self._reactor).seconds()
@@ -146,33 +142,18 @@ class Heartbeat(Audited, Block[A]):
         """
         Look no longer.
         """
-        self._wheel.remove(session)
+        super().detached(session)
         for line in (session, session.connection):
             self._heard.pop(line, None)
             ping = self._pings.get(line)
             if ping is not None and ping.session is session:
                 del self._pings[line]
 
-    def close(self) -> None:
+    def _looksAt(self, session: Session[A]) -> bool:
         """
-        The time for closing a realm may be up: look no longer at sessions that take theirs.
+        Return whether the session has a client that can be called.
         """
-        forEach(self._wheel.things(), self._forgetEnded, self._reactor)
-
-    def audit(self) -> Iterator[str]:
-        """
-        Say which sessions are looked at that should not be, and the other way round.
-        """
-        there, seen = self._sessionsPast(self.detached), self._wheel.things()
-        for session in there:
-            if not session.ended and session not in seen and callRemoteOf(session.mind) is not None:
-                yield f"{session!r} is not looked at by {self!r}"
-        for session in seen.difference(there):
-            yield f"{session!r} is still looked at by {self!r}"
-
-    def _forgetEnded(self, session: Session[A]) -> None:
-        if session.ended:
-            self._wheel.remove(session)
+        return callRemoteOf(session.mind) is not None
 
     def _look(self, session: Session[A]) -> None:
         if session.ended:  # and takes its time to close

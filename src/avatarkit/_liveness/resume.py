@@ -72,9 +72,7 @@ class Resume(Audited, Stackable, Generic[A]):
     @window.validator
     def _checkWindow(self, attribute: object, window: object) -> None:
         refuseTarget("Resume", "a number of seconds", window)
-        checkSeconds("window", window)
-        if not window:
-            raise ValueError("window must be more than 0")
+        checkSeconds("window", window, positive=True)
 
     @backlog.validator
     @maximumLost.validator

@@ -4,21 +4,18 @@ Sessions of users who do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from .._realm.audit import Audited
-from .._realm.block import Block
+from .._liveness.looking import Looking
 from .._realm.session import Session
 from .._realm.targets import refuseTarget
 from .._tools.checks import checkReactor, checkSeconds
 from .._tools.clock import clockOr
 from .._tools.typevars import A
-from .._waiting.slices import forEach
 from .._waiting.wheel import Wheel
 from ..errors import IdleTooLong
 
@@ -28,7 +25,7 @@ TICKS, LONGEST = 100, 1
 
 
 @attrs.define(eq=False)
-class IdleLimit(Audited, Block[A]):
+class IdleLimit(Looking[A]):
     """
     Disconnects sessions whose users have done nothing for some time: C{IdleLimit(900)}.
 
@@ -55,7 +52,6 @@ class IdleLimit(Audited, Block[A]):
     _reactor: IReactorTime | None = attrs.field(
         default=None, alias="reactor", kw_only=True, repr=False
     )
-    _wheel: Wheel[Session[A]] = attrs.field(init=False, repr=False)
     _begins: dict[Session[A], float] = attrs.field(factory=dict, init=False, repr=False)
 
     _log = Logger()
@@ -88,28 +84,7 @@ class IdleLimit(Audited, Block[A]):
         Look no longer.
         """
         self._begins.pop(session, None)
-        self._wheel.remove(session)
-
-    def close(self) -> None:
-        """
-        The time for closing a realm may be up: look no longer at sessions that take theirs.
-        """
-        forEach(self._wheel.things(), self._forgetEnded, self._reactor)
-
-    def audit(self) -> Iterator[str]:
-        """
-        Say which sessions are looked at that should not be, and the other way round.
-        """
-        there, seen = self._sessionsPast(self.detached), self._wheel.things()
-        for session in there:
-            if not session.ended and session not in seen:
-                yield f"{session!r} is not looked at by {self!r}"
-        for session in seen.difference(there):
-            yield f"{session!r} is still looked at by {self!r}"
-
-    def _forgetEnded(self, session: Session[A]) -> None:
-        if session.ended:
-            self._wheel.remove(session)
+        super().detached(session)
 
     def _look(self, session: Session[A]) -> None:
         if session.ended:  # and takes its time to close
